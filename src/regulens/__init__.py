@@ -1,0 +1,51 @@
+"""Regulens: which regularization helps here, is the difference real, and what did the network learn?"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from regulens.api import Study as Study
+    from regulens.api import Trained as Trained
+    from regulens.api import build_model as build_model
+    from regulens.api import build_regularizer as build_regularizer
+    from regulens.api import load_dataset as load_dataset
+    from regulens.api import load_study as load_study
+    from regulens.api import run_study as run_study
+    from regulens.api import train as train
+    from regulens.spec import DataSpec as DataSpec
+    from regulens.spec import ModelSpec as ModelSpec
+    from regulens.spec import RunSpec as RunSpec
+    from regulens.spec import StudySpec as StudySpec
+    from regulens.spec import TrainSpec as TrainSpec
+
+_HOMES = {
+    "regulens.api": (
+        "Study",
+        "Trained",
+        "build_model",
+        "build_regularizer",
+        "load_dataset",
+        "load_study",
+        "run_study",
+        "train",
+    ),
+    "regulens.spec": ("DataSpec", "ModelSpec", "RunSpec", "StudySpec", "TrainSpec"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605  # names that __getattr__ imports on first use: torch stays out
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,279 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from regulens import __version__
+from regulens.errors import RegulensError, UserError
+
+if TYPE_CHECKING:
+    from regulens.api import PlannedCell, Study
+
+app = typer.Typer(
+    help="Which regularization helps here, is the difference real, and what did the network learn?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Find, fetch and verify data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+class ResultsFormat(enum.StrEnum):
+    """How `results` prints."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class KernelScale(enum.StrEnum):
+    """Over what a picture's black to white is spread."""
+
+    kernel = "kernel"
+    layer = "layer"
+
+
+Source = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A preset (lab, quickstart), a study file, or a study's folder.")
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, e.g. studies/lab.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder [default: studies/NAME].")]
+Seeds = Annotated[int | None, typer.Option(help="Trainings per network [default: as the study says].")]
+Workers = Annotated[int | None, typer.Option(help="Processes at work at once [default: one per core].")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.print(f"regulens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Which regularization helps here, is the difference real, and what did the network learn?"""
+
+
+@app.command()
+def run(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None) -> None:
+    """Train a study's networks, select, refit, open the test part, and write the report.
+
+    Run it again to go on where it was, or with more seeds to extend it.
+    """
+    from regulens.api import load_study, run_study
+    from regulens.progress import print_layer_tables, study_display
+
+    study = load_study(source, out)
+    print_layer_tables(study.plan(estimate=False), console)
+    with study_display(study.spec, console) as on_event:
+        study = run_study(study, seeds=seeds, workers=workers, on_event=on_event)
+    _print_summary(study)
+    console.print(f"report: {(study.folder / 'report.html').resolve()}", soft_wrap=True)
+
+
+@app.command()
+def plan(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None) -> None:
+    """List what would run, with parameters and an estimate of time; nothing is trained."""
+    from regulens.api import available_cores, load_study, plan_minutes
+
+    study = load_study(source, out).with_seeds(seeds)
+    count = workers or available_cores()
+    cells = study.plan()
+    console.print(_plan_table(cells))
+    minutes = plan_minutes(study, cells, count)
+    console.print(
+        f"{len(cells)} networks x {study.spec.seeds} seeds = {len(study.runs())} runs, then refits and tests; about "
+        f"{minutes:.1f} minutes with {count} workers here (from a few timed steps on random pixels)",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def init(preset: Annotated[str, typer.Argument(metavar="PRESET", help="lab or quickstart.")]) -> None:
+    """Print a commented study file to start from: `regulens init lab > my.toml`."""
+    from regulens.study.study_file import preset_text
+
+    sys.stdout.write(preset_text(preset))
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Say how far a study is."""
+    from regulens.api import load_study
+
+    progress = load_study(folder).progress()
+    console.print(f"{progress.finished} of {progress.planned} runs finished, {len(progress.failures)} failed")
+    for failure in progress.failures:
+        console.print(f"  failed: {failure}", soft_wrap=True, markup=False)
+    chosen = progress.selection
+    console.print(f"selected: {chosen.label} over {chosen.seeds} seeds" if chosen else "selected: nothing yet")
+    console.print(f"refits finished: {progress.refits_finished}; test part opened {progress.test_openings} times")
+    console.print(f"report: {progress.report or 'not written yet'}", soft_wrap=True)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Rebuild a study's figures and report."""
+    from regulens.api import load_study
+
+    console.print(f"report: {load_study(folder).report().resolve()}", soft_wrap=True)
+
+
+@app.command()
+def results(
+    folder: Folder,
+    output: Annotated[ResultsFormat, typer.Option("--format", help="How to print them.")] = ResultsFormat.table,
+) -> None:
+    """Print every run's numbers."""
+    from regulens.api import load_study
+
+    study = load_study(folder)
+    if output is ResultsFormat.json:
+        sys.stdout.write(json.dumps(study.result_rows(), indent=1, allow_nan=False) + "\n")
+    elif output is ResultsFormat.csv:
+        sys.stdout.write(study.results().drop(columns="epochs", errors="ignore").to_csv(index=False))
+    else:
+        console.print(_results_table(study))
+
+
+@app.command()
+def kernels(
+    folder: Folder,
+    run_id: Annotated[
+        str | None, typer.Option("--run", metavar="RUN_ID", help="One run [default: the refits].")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="One convolution, e.g. conv2 [default: all].")] = None,
+    scale: Annotated[
+        KernelScale, typer.Option(help="Spread black to white per kernel or per layer.")
+    ] = KernelScale.kernel,
+) -> None:
+    """Draw the convolution kernels as grayscale grids; print shapes and biases."""
+    from regulens.api import load_study
+
+    for item in load_study(folder).kernels(run_id, layer, "layer" if scale is KernelScale.layer else "kernel"):
+        console.print(f"{item.network} (run {item.run_id})", soft_wrap=True)
+        console.print(f"  {item.kernels.layer}: {item.kernels.shape} (height x width x input channels x filters)")
+        console.print("  biases: " + " ".join(f"{bias:.4f}" for bias in item.kernels.bias), soft_wrap=True)
+        console.print(f"  {item.picture.path} and .png", soft_wrap=True)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the known data sets and where each is on this machine."""
+    from regulens.data.catalog import CATALOG, locate
+
+    table = Table("name", "images", "shape", "classes", "where", "what", box=None, pad_edge=False)
+    for info in CATALOG.values():
+        found = locate(info)
+        where = found.place if found else "not here: regulens data get"
+        shape = "x".join(map(str, info.image_shape))
+        table.add_row(
+            info.name, f"{info.images:,}", shape, str(len(info.class_names)), where, f"{info.title}; {info.licence}"
+        )
+    console.print(table)
+
+
+@data_app.command("get")
+def data_get(name: str) -> None:
+    """Find a data set, or download it into the package's cache, and verify it."""
+    from regulens.data.catalog import dataset_info, fetch, verify
+
+    info = dataset_info(name)
+    fetch(info)
+    located = verify(info)
+    console.print(f"{name}: {_where(located.place, located.paths)}, verified", soft_wrap=True)
+
+
+@data_app.command("check")
+def data_check(name: str) -> None:
+    """Verify the checksums of a data set that is on this machine."""
+    from regulens.data.catalog import dataset_info, verify
+
+    located = verify(dataset_info(name))
+    for path in located.paths:
+        console.print(f"ok  {path}", soft_wrap=True)
+    console.print(f"{name}: {_where(located.place, located.paths)}, every checksum is right", soft_wrap=True)
+
+
+def _where(place: str, paths: tuple[Path, ...]) -> str:
+    return f"{paths[0].parent} ({place})" if paths else place
+
+
+def _plan_table(cells: list[PlannedCell]) -> Table:
+    table = Table("network", box=None, pad_edge=False)
+    for name in ("parameters", "trainable", "seconds per run"):
+        table.add_column(name, justify="right")
+    for cell in cells:
+        seconds = f"{cell.seconds_per_run:.1f}" if cell.seconds_per_run is not None else ""
+        table.add_row(cell.label, f"{cell.parameters_total:,}", f"{cell.parameters_trainable:,}", seconds)
+    return table
+
+
+def _print_summary(study: Study) -> None:
+    frame = study.results()
+    trained = frame[frame["stage"] == "train"]
+    table = Table("network", "n", "median", "min", "max", "collapsed", box=None, pad_edge=False)
+    for label, runs in trained.groupby("network", sort=False):
+        values = runs["val_accuracy"]
+        numbers = (f"{value:.4f}" for value in (values.median(), values.min(), values.max()))
+        table.add_row(str(label), str(len(runs)), *numbers, str(int(runs["collapsed"].sum())))
+    console.print("validation accuracy over seeds", style="bold")
+    console.print(table)
+
+
+def _results_table(study: Study) -> Table:
+    frame = study.results()
+    shown = [
+        column for column in frame.columns if column not in {"epochs", "error", "test_loss", "parameters_trainable"}
+    ]
+    table = Table(*shown, box=None, pad_edge=False)
+    for row in frame[shown].itertuples(index=False):
+        table.add_row(*(_cell_text(value) for value in row))
+    return table
+
+
+def _cell_text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}" if math.isfinite(value) else "–"
+    return "–" if value is None else str(value)
+
+
+def main() -> None:
+    """Run the command line: exit code 2 for a user's mistake, 1 for a failure, one line each."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app()
+    except KeyboardInterrupt:
+        _end("stopped; what is finished is kept, the same command goes on from there", 130, debug)
+    except UserError as error:
+        _end(f"error: {error}", 2, debug)
+    except RegulensError as error:
+        _end(f"failed: {error}", 1, debug)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        _end(f"failed: {type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+def _end(line: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    errors.print(line, soft_wrap=True, markup=False)
+    sys.exit(code)

@@ -1,0 +1,100 @@
+"""Bounded readers of image files: what comes back is whole and as announced, or an error says why not."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import math
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regulens.errors import DataError
+
+MAX_BYTES = 4 * 2**30
+"""No file is ever decompressed beyond this, whatever its header announces."""
+
+_OPENERS: dict[bytes, Callable[[Path], IO[bytes] | Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+_CORRUPT = (EOFError, OSError, zlib.error, lzma.LZMAError)
+_UBYTE = 0x08
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return the decompressed content of a plain, gzip, bzip2 or xz file of at most ``limit`` bytes.
+
+    The compression is told from the first bytes, not from the name.
+
+    Raises:
+        DataError: if the file cannot be read, is cut off or corrupt, or holds more than ``limit`` bytes.
+    """
+    try:
+        with _open(path) as stream:
+            content = bytes(stream.read(limit + 1))
+    except _CORRUPT as error:
+        raise DataError(f"{path}: cannot be decompressed ({error}); the file is damaged, fetch it again") from None
+    if len(content) > limit:
+        raise DataError(f"{path}: holds more than the {limit:,} bytes expected; this is not the file it should be")
+    return content
+
+
+def _open(path: Path) -> Any:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    for magic, opener in _OPENERS.items():
+        if head.startswith(magic):
+            return opener(path)
+    return path.open("rb")
+
+
+def read_idx(path: Path, shape: tuple[int, ...], sha256: str | None = None) -> NDArray[np.uint8]:
+    """Read an IDX file (LeCun's MNIST format) of unsigned bytes with exactly this shape.
+
+    Args:
+        path: plain or compressed file.
+        shape: the dimensions that the header must announce.
+        sha256: hexadecimal checksum of the decompressed bytes, verified if given.
+
+    Raises:
+        DataError: naming the file and what is wrong: magic, type, dimensions, length or checksum.
+    """
+    header_bytes = 4 + 4 * len(shape)
+    expected = header_bytes + math.prod(shape)
+    if expected > MAX_BYTES:
+        raise DataError(f"{path}: {expected:,} bytes are beyond the {MAX_BYTES:,} that are ever read")
+    content = read_bounded(path, expected)
+    _check_idx_header(path, content, shape)
+    if len(content) != expected:
+        raise DataError(f"{path}: is cut off: {len(content):,} of {expected:,} bytes; fetch it again")
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(f"{path}: checksum differs: its decompressed bytes are not the published ones; fetch it again")
+    return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
+
+
+def _check_idx_header(path: Path, content: bytes, shape: tuple[int, ...]) -> None:
+    header_bytes = 4 + 4 * len(shape)
+    if len(content) < header_bytes:
+        raise DataError(f"{path}: is cut off within its header: {len(content)} of {header_bytes} bytes")
+    zeros, kind, dimensions = struct.unpack(">HBB", content[:4])
+    if zeros != 0:
+        raise DataError(f"{path}: wrong magic number {content[:4].hex()}: not an IDX file")
+    if kind != _UBYTE:
+        raise DataError(f"{path}: holds elements of IDX type 0x{kind:02x}; only unsigned bytes (0x08) are read")
+    if dimensions != len(shape):
+        raise DataError(f"{path}: has {dimensions} dimensions, expected {len(shape)}")
+    announced = struct.unpack(f">{len(shape)}I", content[4:header_bytes])
+    if announced != shape:
+        raise DataError(f"{path}: announces shape {announced}, expected {shape}")

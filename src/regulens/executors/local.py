@@ -1,0 +1,135 @@
+"""Local processes: each started once, fed one item at a time over its own pipe, ended with its parent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from regulens.executors.base import Done, Event, Failed, Progress, Report, Started
+
+Function = Callable[[Any, Report], Any]
+
+_SPAWN = multiprocessing.get_context("spawn")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class LocalExecutor:
+    """An executor over ``workers`` spawned processes.
+
+    Args:
+        workers: how many work at once; by default one per core this process may use.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or available_cores()
+
+    def run(self, function: Function, items: Sequence[Any]) -> Iterator[Event]:
+        """Yield events as they come; closing the iterator, or an exception in its user, ends all processes."""
+        pending = deque(enumerate(items))
+        pool = [_Worker(function) for _ in range(min(self.workers, len(items)))]
+        try:
+            for worker in pool:
+                yield from worker.feed(pending)
+            while busy := {worker.pipe: worker for worker in pool if worker.index is not None}:
+                for pipe in wait(list(busy)):
+                    worker = busy[pipe]  # type: ignore[index]  # wait returns what it was given
+                    event = worker.receive()
+                    yield event
+                    if isinstance(event, Done | Failed):
+                        if pending and not worker.process.is_alive():
+                            pool[pool.index(worker)] = worker = _Worker(function)
+                        yield from worker.feed(pending)
+        finally:
+            for worker in pool:
+                worker.stop()
+
+
+class _Worker:
+    """The parent's end of one process."""
+
+    def __init__(self, function: Function) -> None:
+        self.pipe, theirs = _SPAWN.Pipe()
+        self.index: int | None = None
+        self.process: BaseProcess = _SPAWN.Process(target=_work, args=(function, theirs), daemon=True)
+        with _environment_of_workers():
+            self.process.start()
+        theirs.close()
+
+    def feed(self, pending: deque[tuple[int, Any]]) -> Iterator[Event]:
+        """Send the next item, if there is one."""
+        self.index = None
+        if pending:
+            self.index, item = pending.popleft()
+            yield Started(self.index)
+            with suppress(OSError):  # if the process has died, receive() reports it
+                self.pipe.send(item)
+
+    def receive(self) -> Event:
+        """Return the next event of the item at work; a dead process is a failure of that item."""
+        assert self.index is not None
+        try:
+            kind, payload = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            reason = f"its process ended with exit code {self.process.exitcode}"
+            if self.process.exitcode == -signal.SIGKILL:
+                reason += " (killed, perhaps for want of memory: try fewer --workers)"
+            return Failed(self.index, reason, reason)
+        if kind == "progress":
+            return Progress(self.index, payload)
+        return Done(self.index, payload) if kind == "done" else Failed(self.index, *payload)
+
+    def stop(self) -> None:
+        """End the process: an idle one by closing its pipe, one at work by force."""
+        self.pipe.close()
+        if self.index is not None:
+            self.process.terminate()
+        self.process.join(5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+@contextmanager
+def _environment_of_workers() -> Iterator[None]:
+    """What a process inherits at its start: one thread, and a blocked Ctrl-C, which is the parent's to handle."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))  # read once, when the libraries are loaded
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+    try:
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _work(function: Function, pipe: Connection) -> None:
+    """The process: take items until the parent closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems without signal masks
+    try:
+        while True:
+            item = pipe.recv()
+            try:
+                answer = ("done", function(item, lambda payload: pipe.send(("progress", payload))))
+            except Exception as error:
+                answer = ("failed", (f"{type(error).__name__}: {error}", traceback.format_exc()))
+            pipe.send(answer)
+    except (EOFError, OSError):
+        return  # the parent is gone or wants no more

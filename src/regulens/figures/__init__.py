@@ -1,0 +1,1 @@
+"""Pictures: ``*_info`` computes, ``draw_*`` draws; values in, Figure out."""

@@ -1,0 +1,66 @@
+"""How every figure looks, and how it is saved."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from regulens.files import write_atomically
+
+TRAIN = "#1f5fbf"
+VALIDATION = "#c8102e"
+PUBLISHED = "#111111"
+MUTED = "#8a8f98"
+GAP_COLOUR = "#b9d3ee"
+
+_STYLE: Any = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.grid": False,
+    "grid.color": "#e3e6ea",
+    "grid.linewidth": 0.7,
+    "xtick.color": "#444a54",
+    "ytick.color": "#444a54",
+    "legend.frameon": False,
+    "svg.hashsalt": "regulens",
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in the house's style; the caller's settings are restored."""
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of this size in inches, outside pyplot's registry."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def bare(axes: Axes) -> None:
+    """Take away ticks and frame, for pictures."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> Path:
+    """Write ``name.svg`` and ``name.png`` (160 dpi) and return the path of the SVG."""
+    with house_style():
+        for suffix, options in {"png": {"dpi": 160}, "svg": {"metadata": {"Date": None}}}.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix, **options)  # type: ignore[arg-type]
+            write_atomically(folder / f"{name}.{suffix}", buffer.getvalue())
+    return folder / f"{name}.svg"

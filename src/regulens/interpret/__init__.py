@@ -1,0 +1,1 @@
+"""What a network learned: a module and arrays in, arrays out."""

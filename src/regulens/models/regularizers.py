@@ -1,0 +1,181 @@
+"""The regularizers: one class each, and the table that the notation of study files is looked up in.
+
+A regularizer has four hooks with neutral defaults. The training loop calls the hooks and never names a
+regularizer; a new one is a class and a line in ``REGULARIZERS`` (and, to be written in files, in
+``notation.ARGUMENTS``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from regulens.notation import Term, parse_regularizer
+
+ParameterGroups = list[dict[str, Any]]
+"""Parameter groups as torch's optimisers take them."""
+
+
+class Regularizer:
+    """Does nothing: the neutral default of every hook."""
+
+    def layer(self, features: int, generator: torch.Generator) -> nn.Module | None:
+        """Return a layer to place after each pooling and after the dense layer, or ``None``.
+
+        Args:
+            features: size of the last axis of the (..., features) activations it is given.
+            generator: the run's own stream for any randomness of the layer.
+        """
+        return None
+
+    def batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the training batch to use: images (B, H, W, C) float, labels (B,) int64."""
+        return images, labels
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """Return a scalar to add to the loss, in training and in evaluation, or ``None``."""
+        return None
+
+    def parameter_groups(self, groups: ParameterGroups) -> ParameterGroups:
+        """Return the optimiser's parameter groups, changed where this regularizer needs it."""
+        return groups
+
+
+class L2(Regularizer):
+    """Adds ``strength * sum(kernel ** 2)`` over all convolution kernels to the loss (Keras' ``l2``).
+
+    Biases and dense layers are left alone, as in the lab.
+    """
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    @override
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        kernels = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
+        return self.strength * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
+
+
+class Dropout(Regularizer):
+    """Inverted dropout (Srivastava et al. 2014): activations are zeroed with probability ``rate``."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    @override
+    def layer(self, features: int, generator: torch.Generator) -> nn.Module:
+        return DropoutLayer(self.rate, generator)
+
+
+class DropoutLayer(nn.Module):
+    """Element-wise dropout that draws its masks from the run's own generator."""
+
+    title = "dropout"
+
+    def __init__(self, rate: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.rate = rate
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` (any shape), while training with some of it zeroed and the rest scaled up."""
+        if not self.training or self.rate == 0:
+            return x
+        kept = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generator)
+        return x * kept / (1 - self.rate)
+
+
+class BatchNorm(Regularizer):
+    """Batch normalisation (Ioffe and Szegedy 2015) with Keras' defaults and Keras' moving statistics."""
+
+    @override
+    def layer(self, features: int, generator: torch.Generator) -> nn.Module:
+        return BatchNormLayer(features)
+
+
+class BatchNormLayer(nn.Module):
+    """Normalises the last axis over all others, as Keras' ``BatchNormalization``.
+
+    It differs from torch's in three ways: the moving variance is the biased one; ``momentum`` is the share
+    kept of the old value; a batch of one image is normalised like any other.
+    """
+
+    title = "batch norm"
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, features: int, momentum: float = 0.99, epsilon: float = 1e-3) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., features) normalised; while training by the batch, whose statistics are then kept."""
+        if not self.training:
+            scale = self.weight * torch.rsqrt(self.running_var + self.epsilon)
+            return x * scale + (self.bias - self.running_mean * scale)
+        rows = x.reshape(-1, x.shape[-1])
+        # torch's fused operator, by rows: unlike F.batch_norm it takes a single row, and it returns the
+        # batch's own mean and biased 1 / sqrt(var + epsilon), from which Keras' moving statistics follow.
+        y, mean, inverse_std = torch.native_batch_norm(
+            rows, self.weight, self.bias, None, None, True, 0.0, self.epsilon
+        )
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, 1 - self.momentum)
+            self.running_var.lerp_(inverse_std.pow(-2) - self.epsilon, 1 - self.momentum)
+        return y.reshape(x.shape)
+
+
+REGULARIZERS: dict[str, Callable[..., Regularizer]] = {"l2": L2, "dropout": Dropout, "batchnorm": BatchNorm}
+"""The regularizer of each kind of term in the notation, made from the term's number."""
+
+
+class Combined(Regularizer):
+    """Several regularizers applied one after the other, in the order written."""
+
+    def __init__(self, parts: list[Regularizer]) -> None:
+        self.parts = parts
+
+    @override
+    def layer(self, features: int, generator: torch.Generator) -> nn.Module | None:
+        layers = [layer for part in self.parts if (layer := part.layer(features, generator)) is not None]
+        return nn.Sequential(*layers) if len(layers) > 1 else next(iter(layers), None)
+
+    @override
+    def batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        for part in self.parts:
+            images, labels = part.batch(images, labels, generator)
+        return images, labels
+
+    @override
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        penalties = [term for part in self.parts if (term := part.penalty(model)) is not None]
+        return torch.stack(penalties).sum() if penalties else None
+
+    @override
+    def parameter_groups(self, groups: ParameterGroups) -> ParameterGroups:
+        for part in self.parts:
+            groups = part.parameter_groups(groups)
+        return groups
+
+
+def build_regularizer(text: str) -> Regularizer:
+    """Return the regularizer written as ``text``, e.g. ``batchnorm + dropout(0.1)``.
+
+    Raises:
+        UserError: if the notation is not readable.
+    """
+    return Combined([_from_term(term) for term in parse_regularizer(text)])
+
+
+def _from_term(term: Term) -> Regularizer:
+    make = REGULARIZERS[term.kind]
+    return make() if term.value is None else make(term.value)

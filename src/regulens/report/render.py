@@ -1,0 +1,82 @@
+"""From a report's content to one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from regulens.files import write_atomically
+from regulens.report.content import ReportContent, report_content
+from regulens.report.pictures import Picture
+from regulens.stats.estimates import Summary
+from regulens.study.store import open_store
+from regulens.study.study_file import STUDY_FILE, read_study
+
+REPORT = "report.html"
+MISSING = "–"
+
+
+def write_report(folder: Path) -> Path | None:
+    """Build ``report.html`` and the figures of a study folder anew.
+
+    Returns:
+        The report's path, or ``None`` if no run is finished yet.
+
+    Raises:
+        UserError: if the folder holds no study.
+        DataError: if a file in it is damaged.
+    """
+    store = open_store(folder)
+    content = report_content(read_study(folder / STUDY_FILE), folder, store)
+    if content is None:
+        return None
+    write_atomically(folder / REPORT, render(content))
+    return folder / REPORT
+
+
+def render(content: ReportContent) -> str:
+    """Return the report as HTML, every picture inside it."""
+    environment = Environment(
+        loader=PackageLoader("regulens.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "mean_sd": mean_sd,
+        "span": span,
+        "biases": lambda values: ", ".join(f"{value:.3f}" for value in values),
+    }
+    environment.globals["figure"] = figure
+    return environment.get_template("report.html.jinja").render(content=content)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Write a number with so many decimals; a dash where there is none."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else MISSING
+
+
+def mean_sd(summary: Summary, digits: int = 4) -> str:
+    """Write ``mean ± sd``, or the mean alone where one run gives no sd."""
+    mean = number(summary.mean, digits)
+    return f"{mean} ± {number(summary.sd, digits)}" if math.isfinite(summary.sd) else mean
+
+
+def span(summary: Summary, digits: int = 4) -> str:
+    """Write ``smallest to largest``."""
+    return f"{number(summary.low, digits)} to {number(summary.high, digits)}"
+
+
+def figure(picture: Picture, classes: Sequence[str] = ()) -> Markup:
+    """Return a figure with its caption, the SVG embedded."""
+    data = base64.b64encode(picture.path.read_bytes()).decode()
+    return Markup(
+        '<figure class="{}"><img alt="{}" src="data:image/svg+xml;base64,{}"><figcaption>{}</figcaption></figure>'
+    ).format(" ".join(classes), picture.caption, data, picture.caption)

@@ -1,0 +1,83 @@
+"""What a training returns, and how it is written as JSON (NaN is null there)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from regulens.spec import RunSpec
+
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A float whose NaN is written as JSON null and read back as NaN."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, complete, JSON both ways."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EpochRecord(Record):
+    """One epoch: running means over its training batches (weighted by images), then the validation part.
+
+    Losses are in nats and include the regularizer's penalty, as Keras reports them; accuracies are
+    shares in [0, 1]; seconds are wall-clock, the validation included. Validation is NaN in a refit.
+    """
+
+    epoch: int
+    loss: Number
+    accuracy: Number
+    val_loss: Number
+    val_accuracy: Number
+    seconds: float
+
+
+class Environment(Record):
+    """What a result may depend on in its last bits: recorded with each run, outside its identity."""
+
+    regulens: str
+    python: str
+    torch: str
+    numpy: str
+    platform: str
+    cpu: str
+    device: str
+    kernels: str
+
+
+class RunResult(Record):
+    """One finished training. ``train_*`` and ``val_*`` are evaluated after it, as Keras' ``evaluate``."""
+
+    run_id: str
+    cell_id: str
+    dataset_digest: str
+    spec: RunSpec
+    parameters_total: int
+    parameters_trainable: int
+    train_images: int
+    val_class_counts: tuple[int, ...]
+    train_loss: Number
+    train_accuracy: Number
+    val_loss: Number
+    val_accuracy: Number
+    train_seconds: float
+    epochs: tuple[EpochRecord, ...]
+    environment: Environment
+
+    @property
+    def val_images(self) -> int:
+        """Number of images in the validation part; 0 in a refit, which has none."""
+        return sum(self.val_class_counts)
+
+
+class TestRecord(Record):
+    """One opening of the sealed test part for one refitted run."""
+
+    run_id: str
+    opened_at: str
+    reason: str
+    test_images: int
+    test_loss: Number
+    test_accuracy: Number

@@ -1,0 +1,165 @@
+"""Planned runs minus finished ones, handed to an executor; each is stored as soon as it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from regulens.data.dataset import Dataset, SharedDataset
+from regulens.executors.base import Done, Executor, Failed, Progress, Report, Started
+from regulens.results import Environment, EpochRecord, RunResult, TestRecord
+from regulens.spec import RunSpec, Stage, run_id
+from regulens.study.store import Failure, Selection, Store
+from regulens.training.checkpoint import save_run
+from regulens.training.environment import environment
+from regulens.training.loop import train
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    """A stage begins: ``pending`` are the runs to do, ``finished`` the number done before."""
+
+    stage: Stage
+    pending: tuple[RunSpec, ...]
+    finished: int
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """A worker has taken up this run."""
+
+    spec: RunSpec
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch of this run is over."""
+
+    spec: RunSpec
+    record: EpochRecord
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """This run is finished and stored."""
+
+    spec: RunSpec
+    result: RunResult
+
+
+@dataclass(frozen=True)
+class RunFailed:
+    """This run raised, or its process died; it is tried again by the next `run`."""
+
+    spec: RunSpec
+    error: str
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A cell was chosen on validation."""
+
+    selection: Selection
+
+
+@dataclass(frozen=True)
+class TestOpened:
+    """The sealed part was opened for one refitted run."""
+
+    spec: RunSpec
+    record: TestRecord
+
+
+@dataclass(frozen=True)
+class EnvironmentDiffers:
+    """The study goes on under other versions, or on another machine, than some of its finished runs."""
+
+    differences: str
+
+
+StudyEvent = EnvironmentDiffers | StageStarted | RunStarted | EpochEnded | RunEnded | RunFailed | Selected | TestOpened
+OnEvent = Callable[[StudyEvent], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs for one run; small, so that it travels between processes."""
+
+    spec: RunSpec
+    data: SharedDataset
+    folder: Path
+
+
+def run_folder(folder: Path, identity: str) -> Path:
+    """Return where a run's weights and predictions lie."""
+    return folder / "runs" / identity
+
+
+def run_pending(
+    specs: Sequence[RunSpec],
+    stage: Stage,
+    *,
+    folder: Path,
+    store: Store,
+    executor: Executor,
+    data: Mapping[str, SharedDataset],
+    on_event: OnEvent,
+) -> list[RunResult]:
+    """Run what is not finished yet and return the results of all ``specs``, in their order.
+
+    A failed run does not stop the others; it is recorded and missing from what is returned.
+    """
+    identities = {run_id(spec, data[spec.data.name].digest): spec for spec in specs}
+    results = {result.run_id: result for result in store.results() if result.run_id in identities}
+    jobs = [
+        Job(spec, data[spec.data.name], run_folder(folder, identity))
+        for identity, spec in identities.items()
+        if identity not in results
+    ]
+    differences = environment_differences([result.environment for result in results.values()] + [environment()])
+    if jobs and differences:
+        on_event(EnvironmentDiffers(differences))
+    on_event(StageStarted(stage, tuple(job.spec for job in jobs), len(results)))
+    for event in executor.run(execute, jobs):
+        spec = jobs[event.index].spec
+        match event:
+            case Started():
+                on_event(RunStarted(spec))
+            case Progress(_, record):
+                on_event(EpochEnded(spec, record))
+            case Done(_, result):
+                store.save_result(result)
+                results[result.run_id] = result
+                on_event(RunEnded(spec, result))
+            case Failed(_, error, details):
+                store.save_failure(Failure(run_id(spec, jobs[event.index].data.digest), spec, error, details))
+                on_event(RunFailed(spec, error))
+    return [results[identity] for identity in identities if identity in results]
+
+
+def environment_differences(environments: Sequence[Environment]) -> str:
+    """Say in what the environments differ, e.g. ``torch 2.12.0 and 2.13.0``; empty if in nothing."""
+    values = {
+        field: sorted({str(getattr(environment, field)) for environment in environments})
+        for field in Environment.model_fields
+    }
+    return "; ".join(f"{field} {' and '.join(found)}" for field, found in values.items() if len(found) > 1)
+
+
+def execute(job: Job, report: Report) -> RunResult:
+    """Do one run in a worker: train, write its files, return its numbers."""
+    trained = train(job.spec, _opened(job.data), on_epoch=report)
+    save_run(job.folder, trained)
+    return trained.result
+
+
+@lru_cache(maxsize=8)
+def _opened(data: SharedDataset) -> Dataset:
+    return data.open()
+
+
+def ignore(event: Any) -> None:
+    """An ``on_event`` that does nothing."""

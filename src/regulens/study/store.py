@@ -1,0 +1,169 @@
+"""The study's database: one SQLite file, one writer, every change in a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from regulens.errors import DataError, UserError
+from regulens.results import Record, RunResult, TestRecord
+from regulens.spec import RunSpec
+
+DATABASE = "study.db"
+STORE_VERSION = 1
+
+_TABLES = f"""
+BEGIN;
+CREATE TABLE runs (run_id TEXT PRIMARY KEY, result TEXT NOT NULL, finished_at TEXT NOT NULL);
+CREATE TABLE failures (run_id TEXT PRIMARY KEY, spec TEXT NOT NULL, error TEXT NOT NULL, details TEXT NOT NULL,
+                       failed_at TEXT NOT NULL);
+CREATE TABLE selections (number INTEGER PRIMARY KEY, selection TEXT NOT NULL);
+CREATE TABLE ledger (run_id TEXT PRIMARY KEY REFERENCES runs, record TEXT NOT NULL);
+PRAGMA user_version = {STORE_VERSION};
+COMMIT;
+"""
+
+
+class Selection(Record):
+    """One choice of a cell on the validation part, by a rule stated beforehand."""
+
+    selected_at: str
+    cell_id: str
+    label: str
+    seeds: int
+    rule: str
+    mean_val_accuracy: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that raised, or whose process died."""
+
+    run_id: str
+    spec: RunSpec
+    error: str
+    details: str
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Store:
+    """Reads and writes one study's database.
+
+    Args:
+        folder: the study folder; the database is made there if it is not yet.
+
+    Raises:
+        DataError: if the file there is not a database of this version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / DATABASE
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._connection() as connection:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                if version == 0:
+                    connection.executescript(_TABLES)
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{self.path}: cannot be opened ({error}); move it away or choose another --out") from None
+        if version not in {0, STORE_VERSION}:
+            raise DataError(
+                f"{self.path}: was written by another version of Regulens (store {version}, this one reads "
+                f"{STORE_VERSION}); use that version, or choose another --out"
+            )
+
+    def save_result(self, result: RunResult) -> None:
+        """Record a finished run; an earlier failure of it is forgotten."""
+        with self._connection() as connection:
+            row = (result.run_id, result.model_dump_json(), now())
+            connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", row)
+            connection.execute("DELETE FROM failures WHERE run_id = ?", (result.run_id,))
+
+    def save_failure(self, failure: Failure) -> None:
+        """Record a run that failed."""
+        row = (failure.run_id, failure.spec.model_dump_json(), failure.error, failure.details, now())
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", row)
+
+    def save_selection(self, selection: Selection) -> None:
+        """Add a selection behind the earlier ones, which are kept."""
+        with self._connection() as connection:
+            connection.execute("INSERT INTO selections (selection) VALUES (?)", (selection.model_dump_json(),))
+
+    def save_opening(self, record: TestRecord) -> None:
+        """Enter one opening of the test part into the ledger.
+
+        Raises:
+            sqlite3.IntegrityError: if the part was opened for this run before.
+        """
+        with self._connection() as connection:
+            connection.execute("INSERT INTO ledger VALUES (?, ?)", (record.run_id, record.model_dump_json()))
+
+    def results(self) -> list[RunResult]:
+        """Return all finished runs, in the order in which they finished."""
+        return [RunResult.model_validate_json(row[0]) for row in self._rows("SELECT result FROM runs ORDER BY rowid")]
+
+    def failures(self) -> list[Failure]:
+        """Return the runs whose last try failed."""
+        rows = self._rows("SELECT run_id, spec, error, details FROM failures ORDER BY rowid")
+        return [Failure(row[0], RunSpec.model_validate_json(row[1]), row[2], row[3]) for row in rows]
+
+    def selections(self) -> list[Selection]:
+        """Return every selection that was made, the latest last."""
+        rows = self._rows("SELECT selection FROM selections ORDER BY number")
+        return [Selection.model_validate_json(row[0]) for row in rows]
+
+    def ledger(self) -> list[TestRecord]:
+        """Return every opening of the sealed test part, in order."""
+        rows = self._rows("SELECT record FROM ledger ORDER BY rowid")
+        return [TestRecord.model_validate_json(row[0]) for row in rows]
+
+    def _rows(self, query: str) -> list[tuple[str, ...]]:
+        with self._connection() as connection:
+            return connection.execute(query).fetchall()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Open, commit on success, roll back on an exception, close."""
+        with closing(sqlite3.connect(self.path, timeout=30)) as connection, connection:
+            yield connection
+
+
+def open_store(folder: Path) -> Store:
+    """Open the database of an existing study folder.
+
+    Raises:
+        UserError: if the folder holds no study.
+    """
+    if not (folder / DATABASE).is_file():
+        raise UserError(f"{folder}: holds no study (no {DATABASE}); name the folder that `regulens run` printed")
+    return Store(folder)
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the study folder for this process; released by the system if the process dies.
+
+    Raises:
+        UserError: if another process is running this study.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder}: another process is running this study; wait for it, or choose --out") from None
+    try:
+        yield
+    finally:
+        lock.release()

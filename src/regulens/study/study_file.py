@@ -1,0 +1,140 @@
+"""Study files: TOML in, a checked StudySpec out, every mistake in one line; and back."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from regulens.errors import UserError, suggestion
+from regulens.files import write_atomically
+from regulens.spec import Published, PublishedSource, StudySpec
+from regulens.study.grid import cells, matching_cells, plain_message
+
+STUDY_FILE = "study.toml"
+
+
+def preset_names() -> list[str]:
+    """Return the names of the study files that ship with the package."""
+    folder = resources.files("regulens") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def preset_text(name: str) -> str:
+    """Return a preset's commented TOML.
+
+    Raises:
+        UserError: if there is none of that name.
+    """
+    if name not in preset_names():
+        raise UserError(f'unknown preset "{name}"{suggestion(name, preset_names())}')
+    return (resources.files("regulens") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def read_study(source: str | Path) -> StudySpec:
+    """Read a preset by name, or a study file by path.
+
+    Raises:
+        UserError: naming the file, the key, its value and the mend.
+    """
+    if str(source) in preset_names():
+        return parse_study(preset_text(str(source)), str(source))
+    path = Path(source)
+    if not path.is_file():
+        presets = ", ".join(preset_names())
+        raise UserError(f"{source}: no such study file, and no preset of that name (presets: {presets})")
+    try:
+        return parse_study(path.read_text(encoding="utf-8"), str(path))
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error})") from None
+
+
+def parse_study(text: str, place: str) -> StudySpec:
+    """Parse and check the TOML of a study; ``place`` names it in errors."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{place}: is not valid TOML: {error}") from None
+    _flatten_paths(content)
+    try:
+        study = StudySpec.model_validate(content)
+        _check(study)
+    except ValidationError as error:
+        raise UserError(f"{place}: {_one_line(error)}") from None
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    return study
+
+
+def write_study(folder: Path, study: StudySpec) -> None:
+    """Write ``study.toml`` with every field spelled out."""
+    write_atomically(folder / STUDY_FILE, tomli_w.dumps(study.model_dump(mode="json", exclude_none=True)))
+
+
+def _check(study: StudySpec) -> None:
+    """Check what only shows when the factors are spelled out."""
+    cells(study)
+    for number, where in enumerate(study.also_refit):
+        matching_cells(study, where, f"also_refit[{number}]")
+    for number, published in enumerate(study.published.cells if study.published else []):
+        place = f"published.cells[{number}]"
+        if len(matching_cells(study, published.where, place)) > 1:
+            raise UserError(f"{place}: matches several cells; name a level of every factor")
+
+
+def _flatten_paths(content: dict[str, Any]) -> None:
+    """Give every table whose keys are dotted field names such keys, however they are written in TOML."""
+    published = content.get("published")
+    cells_published = published.get("cells", []) if isinstance(published, dict) else []
+    holders = [(content, "factors"), *((cell, "where") for cell in cells_published if isinstance(cell, dict))]
+    for holder, key in holders:
+        if isinstance(holder.get(key), dict):
+            holder[key] = dict(_flattened(holder[key]))
+    if isinstance(content.get("also_refit"), list):
+        content["also_refit"] = [
+            dict(_flattened(where)) if isinstance(where, dict) else where for where in content["also_refit"]
+        ]
+
+
+def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Read ``model.depth = [1, 2]`` and ``"model.depth" = [1, 2]`` as the same."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _one_line(error: ValidationError) -> str:
+    problems = error.errors()
+    first = problems[0]
+    path = [part for part in first["loc"] if part not in {"bool", "int", "float", "str"}]
+    name = ".".join(map(str, path))
+    if first["type"] == "extra_forbidden":
+        line = f"unknown key {name} = {first['input']!r}{suggestion(str(path[-1]), _known_keys(path))}"
+    elif first["type"] == "missing":
+        line = f"{name} is missing; add it"
+    else:
+        union = len(path) < len(first["loc"])
+        message = "must be a number, a text or true/false" if union else plain_message(first["msg"])
+        line = f"{name} = {first['input']!r}: {message}" if name else message
+    places = {problem["loc"][:3] for problem in problems}
+    return line if len(places) == 1 else f"{line} (and {len(places) - 1} more)"
+
+
+def _known_keys(path: list[int | str]) -> list[str]:
+    """Return the fields of the table that an unknown key stands in."""
+    tables: dict[str, type[BaseModel]] = {"published": PublishedSource, "cells": Published}
+    owner: type[BaseModel] = StudySpec
+    for part in path[:-1]:
+        annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            owner = annotation
+        elif part in tables:
+            owner = tables[str(part)]
+    return list(owner.model_fields)

@@ -1,0 +1,73 @@
+"""The runs of a study as rows: what `regulens results` prints and the Python API gives as a DataFrame."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from regulens.results import RunResult
+from regulens.spec import RunSpec, StudySpec
+from regulens.stats.estimates import chance_bound
+from regulens.study.grid import cell_label, cell_levels
+from regulens.study.store import Store
+
+_NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+def result_rows(study: StudySpec, store: Store) -> list[dict[str, Any]]:
+    """Return one flat row per recorded run, finished or failed; numbers that do not exist are ``None``."""
+    tested = {record.run_id: record for record in store.ledger()}
+    rows = []
+    for result in store.results():
+        record = tested.get(result.run_id)
+        row = _identity(result.run_id, result.spec, study) | {
+            "parameters_total": result.parameters_total,
+            "parameters_trainable": result.parameters_trainable,
+            **{name: _finite(getattr(result, name)) for name in _NUMBERS},
+            "test_loss": _finite(record.test_loss) if record else None,
+            "test_accuracy": record.test_accuracy if record else None,
+            "train_seconds": result.train_seconds,
+            "status": "finished",
+            "collapsed": is_collapsed(result),
+            "error": None,
+            "epochs": [{name: _finite(value) for name, value in epoch.model_dump().items()} for epoch in result.epochs],
+        }
+        rows.append(row)
+    return rows + [_failed_row(failure.run_id, failure.spec, study, failure.error) for failure in store.failures()]
+
+
+def is_collapsed(result: RunResult) -> bool | None:
+    """Tell whether a run is no better on validation than guessing the largest class; ``None`` in a refit."""
+    if result.val_images == 0:
+        return None
+    return result.val_accuracy <= chance_bound(result.val_class_counts)
+
+
+def _identity(identity: str, spec: RunSpec, study: StudySpec) -> dict[str, Any]:
+    return {
+        "run_id": identity,
+        "stage": spec.stage,
+        "network": cell_label(spec, study),
+        "depth": spec.model.depth,
+        "filters": spec.model.filters,
+        "regularizer": spec.regularizer,
+        "seed": spec.seed,
+    } | {path: level for path, level in cell_levels(spec, study).items() if path in _further_factors(study)}
+
+
+def _further_factors(study: StudySpec) -> set[str]:
+    """Return the factors that have no column of their own."""
+    return set(study.factors) - {"model.depth", "model.filters", "regularizer"}
+
+
+def _failed_row(identity: str, spec: RunSpec, study: StudySpec, error: str) -> dict[str, Any]:
+    unknown = ("parameters_total", "parameters_trainable", *_NUMBERS, "test_loss", "test_accuracy", "train_seconds")
+    return (
+        _identity(identity, spec, study)
+        | dict.fromkeys(unknown)
+        | {"status": "failed", "collapsed": None, "error": error, "epochs": []}
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,50 @@
+"""Loss, accuracy and class probabilities of a network on some of a data set's images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from regulens.data.batches import batches
+from regulens.data.dataset import Dataset
+from regulens.models.cnn import CNN
+from regulens.models.regularizers import Regularizer
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a network scores: loss in nats (the penalty included), accuracy in [0, 1], (N, classes) float32."""
+
+    loss: float
+    accuracy: float
+    probabilities: NDArray[np.float32]
+
+
+def evaluate(
+    model: CNN, regularizer: Regularizer, dataset: Dataset, indices: NDArray[np.int64], scale: float
+) -> Evaluation:
+    """Evaluate in eval mode, the model left in the mode it was in; no images give NaN."""
+    if len(indices) == 0:
+        return Evaluation(math.nan, math.nan, np.empty((0, model.output.out_features), np.float32))
+    training = model.training
+    model.eval()
+    loss, correct, probabilities = 0.0, 0, []
+    try:
+        with torch.no_grad():
+            penalty = regularizer.penalty(model)
+            for images, labels in batches(dataset, indices, EVALUATION_BATCH, scale):
+                logits = model(images)
+                loss += F.cross_entropy(logits, labels, reduction="sum").item()
+                correct += int((logits.argmax(1) == labels).sum())
+                probabilities.append(logits.softmax(1).numpy())
+    finally:
+        model.train(training)
+    mean_loss = loss / len(indices) + (0.0 if penalty is None else penalty.item())
+    return Evaluation(mean_loss, correct / len(indices), np.concatenate(probabilities))

@@ -1,0 +1,131 @@
+"""The training of one network: one visible loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from regulens.data.batches import batches
+from regulens.data.dataset import Dataset
+from regulens.data.split import split
+from regulens.models.cnn import CNN, build_model, parameter_counts
+from regulens.models.regularizers import Regularizer, build_regularizer
+from regulens.results import EpochRecord, RunResult
+from regulens.spec import RunSpec, cell_id, random_state, run_id
+from regulens.training.environment import environment, pinned_torch
+from regulens.training.evaluate import evaluate
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A finished training: its numbers, the network, (N, classes) float32 probabilities on validation."""
+
+    result: RunResult
+    model: CNN
+    probabilities: NDArray[np.float32]
+
+
+def train(spec: RunSpec, dataset: Dataset, on_epoch: Callable[[EpochRecord], None] | None = None) -> Trained:
+    """Train one network and evaluate it; the same spec and data give the same bits on the same machine.
+
+    Args:
+        spec: the complete description of the run.
+        dataset: the images named by ``spec.data.name``.
+        on_epoch: called with each epoch's record as it ends.
+
+    Raises:
+        UserError: if the network does not fit the images, or a part of the split would be empty.
+    """
+    parts = split(len(dataset.labels), spec.data)
+    refit = spec.stage == "refit"
+    fitted_on, judged_on = (parts.refit, parts.validation[:0]) if refit else (parts.train, parts.validation)
+    scale = spec.data.scale
+    with pinned_torch():
+        regularizer = build_regularizer(spec.regularizer)
+        model = build_run_model(spec, dataset)
+        optimizer = build_optimizer(spec, model, regularizer)
+        shuffle = np.random.default_rng(random_state(spec, dataset.digest, "shuffle"))
+        augment = torch.Generator().manual_seed(random_state(spec, dataset.digest, "batch"))
+        epochs = []
+        started = time.perf_counter()
+        for epoch in range(1, spec.train.epochs + 1):
+            epoch_started = time.perf_counter()
+            loss_sum, correct = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
+            for batch in batches(dataset, shuffle.permutation(fitted_on), spec.train.batch_size, scale):
+                images, labels = regularizer.batch(*batch, augment)
+                loss, hits = train_step(model, optimizer, regularizer, images, labels)
+                loss_sum += loss * len(labels)
+                correct += hits
+            judged = evaluate(model, regularizer, dataset, judged_on, scale)
+            record = EpochRecord(
+                epoch=epoch,
+                loss=loss_sum.item() / len(fitted_on),
+                accuracy=correct.item() / len(fitted_on),
+                val_loss=judged.loss,
+                val_accuracy=judged.accuracy,
+                seconds=time.perf_counter() - epoch_started,
+            )
+            epochs.append(record)
+            if on_epoch is not None:
+                on_epoch(record)
+        seconds = time.perf_counter() - started
+        fitted = evaluate(model, regularizer, dataset, fitted_on, scale)
+    total, trainable = parameter_counts(model)
+    result = RunResult(
+        run_id=run_id(spec, dataset.digest),
+        cell_id=cell_id(spec, dataset.digest),
+        dataset_digest=dataset.digest,
+        spec=spec,
+        parameters_total=total,
+        parameters_trainable=trainable,
+        train_images=len(fitted_on),
+        val_class_counts=tuple(np.bincount(dataset.labels[judged_on], minlength=len(dataset.class_names)).tolist()),
+        train_loss=fitted.loss,
+        train_accuracy=fitted.accuracy,
+        val_loss=judged.loss,
+        val_accuracy=judged.accuracy,
+        train_seconds=seconds,
+        epochs=tuple(epochs),
+        environment=environment(),
+    )
+    return Trained(result, model.eval(), judged.probabilities)
+
+
+def train_step(
+    model: CNN, optimizer: torch.optim.Optimizer, regularizer: Regularizer, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take one step; return the loss before it (the penalty included) and the number of right predictions."""
+    logits = model(images)
+    loss = F.cross_entropy(logits, labels)
+    penalty = regularizer.penalty(model)
+    if penalty is not None:
+        loss = loss + penalty
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+
+def build_run_model(spec: RunSpec, dataset: Dataset) -> CNN:
+    """Return the untrained network of a run, in training mode, drawn from the run's own streams."""
+    return build_model(
+        spec.model,
+        dataset.image_shape,
+        len(dataset.class_names),
+        build_regularizer(spec.regularizer),
+        seed=random_state(spec, dataset.digest, "init"),
+        dropout_seed=random_state(spec, dataset.digest, "dropout"),
+    )
+
+
+def build_optimizer(spec: RunSpec, model: CNN, regularizer: Regularizer) -> torch.optim.Optimizer:
+    """Return plain SGD over the parameter groups that the regularizer asks for."""
+    groups = regularizer.parameter_groups([{"params": list(model.parameters())}])
+    return torch.optim.SGD(groups, lr=spec.train.learning_rate, momentum=spec.train.momentum, fused=True)
