@@ -203,7 +203,7 @@ def run_study(
         seeds: trainings per network; by default those of the study file.
         out: the study's folder; by default ``studies/NAME``.
         workers: processes at work at once; by default one per core.
-        executor: runs the trainings instead of local processes.
+        executor: runs the trainings instead of local processes; the caller closes it.
         on_event: called with each event of ``regulens.study.runner``.
 
     Raises:
@@ -217,12 +217,15 @@ def run_study(
     study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
     if out is not None:
         study = replace(study, folder=Path(out))
+    ours = LocalExecutor(workers)
     try:
-        spec = run_protocol(study.spec, study.folder, executor or LocalExecutor(workers), on_event)
+        spec = run_protocol(study.spec, study.folder, executor or ours, on_event)
     except RegulensError as error:
         if not isinstance(error, UserError):
             write_report(study.folder)
         raise
+    finally:
+        ours.close()
     write_report(study.folder)
     return Study(spec, study.folder)
 

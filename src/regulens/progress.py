@@ -26,13 +26,13 @@ from regulens.study.runner import (
     EnvironmentDiffers,
     EpochEnded,
     OnEvent,
+    Opened,
     RunEnded,
     RunFailed,
     RunStarted,
     Selected,
     StageStarted,
     StudyEvent,
-    TestOpened,
 )
 
 
@@ -159,7 +159,7 @@ def _event_text(event: StudyEvent, study: StudySpec) -> str:
                 f"selected on validation: {selection.label} (mean {selection.mean_val_accuracy:.4f} over "
                 f"{selection.seeds} seeds)"
             )
-        case TestOpened(spec, record):
+        case Opened(spec, record):
             return f"test part opened for {_run_label(spec, study)}: accuracy {record.test_accuracy:.4f}"
     return ""
 

@@ -72,7 +72,7 @@ class RunResult(Record):
         return sum(self.val_class_counts)
 
 
-class TestRecord(Record):
+class Opening(Record):
     """One opening of the sealed test part for one refitted run."""
 
     run_id: str

@@ -44,8 +44,15 @@ Report = Callable[[Any], None]
 
 
 class Executor(Protocol):
-    """Runs ``function(item, report)`` once per item and yields events; every item ends in Done or Failed."""
+    """Runs ``function(item, report)`` once per item and yields events; every item ends in Done or Failed.
+
+    It may serve several calls of ``run``; ``close`` frees what it holds.
+    """
 
     def run(self, function: Callable[[Any, Report], Any], items: Sequence[Any]) -> Iterator[Event]:
         """Yield events as they come; closing the iterator ends all work at once."""
+        ...
+
+    def close(self) -> None:
+        """End all processes and connections; a closed executor that is run again starts anew."""
         ...

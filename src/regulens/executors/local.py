@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Self
 
 from regulens.executors.base import Done, Event, Failed, Progress, Report, Started
 
@@ -29,7 +29,7 @@ def available_cores() -> int:
 
 
 class LocalExecutor:
-    """An executor over ``workers`` spawned processes.
+    """An executor over ``workers`` spawned processes, started when first needed and kept until closed.
 
     Args:
         workers: how many work at once; by default one per core this process may use.
@@ -37,47 +37,69 @@ class LocalExecutor:
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers or available_cores()
+        self._pool: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def run(self, function: Function, items: Sequence[Any]) -> Iterator[Event]:
-        """Yield events as they come; closing the iterator, or an exception in its user, ends all processes."""
+        """Yield events as they come; closing the iterator, or an exception in its user, ends the work at once."""
         pending = deque(enumerate(items))
-        pool = [_Worker(function) for _ in range(min(self.workers, len(items)))]
+        while len(self._pool) < min(self.workers, len(items)):
+            self._pool.append(_Worker())
         try:
-            for worker in pool:
-                yield from worker.feed(pending)
-            while busy := {worker.pipe: worker for worker in pool if worker.index is not None}:
+            for worker in self._pool:
+                yield from worker.feed(function, pending)
+            while busy := {worker.pipe: worker for worker in self._pool if worker.index is not None}:
                 for pipe in wait(list(busy)):
                     worker = busy[pipe]  # type: ignore[index]  # wait returns what it was given
                     event = worker.receive()
                     yield event
                     if isinstance(event, Done | Failed):
-                        if pending and not worker.process.is_alive():
-                            pool[pool.index(worker)] = worker = _Worker(function)
-                        yield from worker.feed(pending)
+                        yield from self._healthy(worker).feed(function, pending)
         finally:
-            for worker in pool:
-                worker.stop()
+            self._drop([worker for worker in self._pool if worker.index is not None])
+
+    def close(self) -> None:
+        """End all processes."""
+        self._drop(list(self._pool))
+
+    def _healthy(self, worker: _Worker) -> _Worker:
+        """Return the worker, or a new one in the place of a dead one."""
+        if worker.process.is_alive():
+            return worker
+        self._drop([worker])
+        self._pool.append(_Worker())
+        return self._pool[-1]
+
+    def _drop(self, workers: list[_Worker]) -> None:
+        for worker in workers:
+            self._pool.remove(worker)
+            worker.stop()
 
 
 class _Worker:
     """The parent's end of one process."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self) -> None:
         self.pipe, theirs = _SPAWN.Pipe()
         self.index: int | None = None
-        self.process: BaseProcess = _SPAWN.Process(target=_work, args=(function, theirs), daemon=True)
+        self.process: BaseProcess = _SPAWN.Process(target=_work, args=(theirs,), daemon=True)
         with _environment_of_workers():
             self.process.start()
         theirs.close()
 
-    def feed(self, pending: deque[tuple[int, Any]]) -> Iterator[Event]:
+    def feed(self, function: Function, pending: deque[tuple[int, Any]]) -> Iterator[Event]:
         """Send the next item, if there is one."""
         self.index = None
         if pending:
             self.index, item = pending.popleft()
             yield Started(self.index)
             with suppress(OSError):  # if the process has died, receive() reports it
-                self.pipe.send(item)
+                self.pipe.send((function, item))
 
     def receive(self) -> Event:
         """Return the next event of the item at work; a dead process is a failure of that item."""
@@ -95,10 +117,9 @@ class _Worker:
         return Done(self.index, payload) if kind == "done" else Failed(self.index, *payload)
 
     def stop(self) -> None:
-        """End the process: an idle one by closing its pipe, one at work by force."""
+        """End the process at once: it holds nothing that is not sent or written whole."""
         self.pipe.close()
-        if self.index is not None:
-            self.process.terminate()
+        self.process.terminate()
         self.process.join(5)
         if self.process.is_alive():
             self.process.kill()
@@ -120,12 +141,12 @@ def _environment_of_workers() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _work(function: Function, pipe: Connection) -> None:
+def _work(pipe: Connection) -> None:
     """The process: take items until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for systems without signal masks
     try:
         while True:
-            item = pipe.recv()
+            function, item = pipe.recv()
             try:
                 answer = ("done", function(item, lambda payload: pipe.send(("progress", payload))))
             except Exception as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from regulens.models.cnn import LayerRow, layer_table, parameter_counts
 from regulens.report import pictures
 from regulens.report.pictures import KernelPicture, Picture
-from regulens.results import RunResult, TestRecord
+from regulens.results import Opening, RunResult
 from regulens.spec import RunSpec, StudySpec, level_of
 from regulens.stats.estimates import Summary, chance_bound, summarize
 from regulens.study.grid import cell_label, cells, level_text, with_levels
@@ -55,7 +55,7 @@ class RefitReport:
     """One refitted network: its runs on train + validation and their openings of the test part."""
 
     label: str
-    runs: tuple[tuple[RunResult, TestRecord | None], ...]
+    runs: tuple[tuple[RunResult, Opening | None], ...]
     reasons: tuple[str, ...]
     test: Summary | None
     published: PublishedFigure | None
@@ -78,7 +78,7 @@ class ReportContent:
     earlier_selections: tuple[Selection, ...]
     selection_rule: str
     refits: tuple[RefitReport, ...]
-    ledger: tuple[tuple[TestRecord, str], ...]
+    ledger: tuple[tuple[Opening, str], ...]
     kernels: tuple[KernelPicture, ...]
     study_file: str
 
@@ -155,7 +155,7 @@ def _cell_report(
 
 
 def _refit_reports(
-    study: StudySpec, folder: Path, results: Sequence[RunResult], tested: dict[str, TestRecord]
+    study: StudySpec, folder: Path, results: Sequence[RunResult], tested: dict[str, Opening]
 ) -> list[RefitReport]:
     grouped: dict[str, list[RunResult]] = {}
     for run in results:
@@ -192,47 +192,47 @@ def _published(study: StudySpec, spec: RunSpec, name: str, ours: Sequence[float]
 def place_among(value: float, ours: Sequence[float]) -> str:
     """Say where a single figure falls among our runs: below all, above all, or above k of n."""
     below = sum(other < value for other in ours)
-    if below == 0 and value < min(ours):
-        return f"below all {len(ours)} of our runs"
-    if below == len(ours):
-        return f"above all {len(ours)} of our runs"
-    return f"within our range, above {below} of {len(ours)} runs"
+    runs = f"all {len(ours)} of our runs" if len(ours) > 1 else "our one run"
+    if value < min(ours):
+        return f"below {runs}"
+    if value > max(ours):
+        return f"above {runs}"
+    return f"within our range, above {below} of {len(ours)}"
 
 
 def _facts(study: StudySpec, trained: Sequence[RunResult], results: Sequence[RunResult]) -> list[tuple[str, str]]:
-    first, data, train = trained[0], study.data, study.train
-    factors = "; ".join(f"{path}: {', '.join(map(level_text, levels))}" for path, levels in study.factors.items())
+    first, data = trained[0], study.data
     used = first.train_images + first.val_images
-    share = 1 - data.validation - data.test
+    factors = "; ".join(f"{path}: {', '.join(map(level_text, levels))}" for path, levels in study.factors.items())
     environment = results[-1].environment
+
+    def field(path: str) -> str:
+        return _field_text(study, path)
+
     return [
-        (
-            "Data",
-            f"{_varied(study, 'data.name', data.name)}; pixels 0..255 x {_varied(study, 'data.scale', data.scale)}",
-        ),
+        ("Data", f"{field('data.name')}; pixels 0..255 times {field('data.scale')}"),
         (
             "Split",
             f"{first.train_images:,} train and {first.val_images:,} validation images, the rest sealed for the test "
-            f"({share:.0%} / {data.validation:.0%} / {data.test:.0%}); scikit-learn's train_test_split twice, "
-            f"random_state {_varied(study, 'data.split_seed', data.split_seed)}, not stratified; a refit has {used:,}",
+            f"({1 - data.validation - data.test:.0%} / {data.validation:.0%} / {data.test:.0%}); scikit-learn's "
+            f"train_test_split twice, random_state {field('data.split_seed')}, not stratified; a refit has {used:,}",
         ),
-        ("Networks", f"{len(cells(study))} cells ({factors or 'one'}), {study.seeds} seeds each"),
+        (
+            "Networks",
+            f"{_count(len(cells(study)), 'cell')} ({factors or 'no factors'}), {_count(study.seeds, 'seed')} each",
+        ),
         (
             "Architecture",
-            f"blocks of convolution ({_varied(study, 'model.kernel_size', study.model.kernel_size)} square, "
-            f"{_varied(study, 'model.filters', study.model.filters)} filters, padding "
-            f"{_varied(study, 'model.padding', study.model.padding)}), ReLU and max pooling "
-            f"{_varied(study, 'model.pool', study.model.pool)}; dense "
-            f"{_varied(study, 'model.dense', study.model.dense)} with ReLU; softmax. Kernels start Glorot uniform, "
-            f"biases at zero. Dropout and batch norm stand after each pooling and after the dense layer; L2 acts on "
-            f"convolution kernels, its term inside every reported loss",
+            f"blocks of convolution (kernel size {field('model.kernel_size')}, {field('model.filters')} filters, "
+            f"{field('model.padding')} padding), ReLU and max pooling of {field('model.pool')}; a dense layer of "
+            f"{field('model.dense')} with ReLU; softmax. Kernels start Glorot uniform, biases at zero. Dropout and "
+            f"batch norm stand after each pooling and after the dense layer; L2 acts on convolution kernels, its "
+            f"term inside every reported loss",
         ),
         (
             "Training",
-            f"SGD, learning rate {_varied(study, 'train.learning_rate', train.learning_rate)}, momentum "
-            f"{_varied(study, 'train.momentum', train.momentum)}, batches of "
-            f"{_varied(study, 'train.batch_size', train.batch_size)}, "
-            f"{_varied(study, 'train.epochs', train.epochs)} epochs, cross-entropy",
+            f"SGD on the cross-entropy, learning rate {field('train.learning_rate')}, momentum "
+            f"{field('train.momentum')}, batches of {field('train.batch_size')}, {field('train.epochs')} epochs",
         ),
         (
             "Made with",
@@ -244,38 +244,37 @@ def _facts(study: StudySpec, trained: Sequence[RunResult], results: Sequence[Run
     ]
 
 
-def _varied(study: StudySpec, path: str, value: str | float) -> str:
-    """Return the shared value of a field, or its levels if it is a factor."""
-    levels = study.factors.get(path)
-    return (
-        " or ".join(level_text(level_of(with_levels(study, {path: level}), path)) for level in levels)
-        if levels
-        else level_text(value)
-    )
+def _field_text(study: StudySpec, path: str) -> str:
+    """Write the value that all cells share in this field, or its levels if it is a factor."""
+    levels = [{path: level} for level in study.factors.get(path, [])] or [{}]
+    return " or ".join(level_text(level_of(with_levels(study, level), path)) for level in levels)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _sentences(reports: Sequence[CellReport], selection: Selection | None, refits: Sequence[RefitReport]) -> list[str]:
     """State what the tables show, and no more."""
     best = max(reports, key=lambda cell: cell.accuracy.median)
     worst = min(reports, key=lambda cell: cell.accuracy.median)
-    said = (
-        [
-            f"Of {len(reports)} networks, {best.label} has the highest median validation accuracy "
-            f"({best.accuracy.median:.4f} over {_seeds(best)}), {worst.label} the lowest ({worst.accuracy.median:.4f})."
-        ]
-        if len(reports) > 1
-        else []
-    )
+    said = []
+    if len(reports) > 1:
+        said.append(
+            f"Of {len(reports)} networks, “{best.label}” has the highest median validation accuracy "
+            f"({best.accuracy.median:.4f} over {_count(best.accuracy.n, 'seed')}), “{worst.label}” the lowest "
+            f"({worst.accuracy.median:.4f})."
+        )
     collapsed = [cell for cell in reports if cell.collapsed]
     if collapsed:
-        listed = "; ".join(f"{cell.label} ({cell.collapsed} of {cell.accuracy.n})" for cell in collapsed)
+        listed = "; ".join(f"“{cell.label}” ({cell.collapsed} of {cell.accuracy.n})" for cell in collapsed)
         said.append(f"Collapsed runs, no better than guessing the largest class: {listed}.")
     else:
         said.append("No run collapsed to guessing.")
     if selection is not None:
         said.append(
-            f"Selected on validation: {selection.label} (mean {selection.mean_val_accuracy:.4f} over "
-            f"{selection.seeds} seeds)."
+            f"Selected on validation: “{selection.label}” (mean {selection.mean_val_accuracy:.4f} over "
+            f"{_count(selection.seeds, 'seed')})."
         )
     for refit in refits:
         if refit.test is not None:
@@ -285,13 +284,9 @@ def _sentences(reports: Sequence[CellReport], selection: Selection | None, refit
                 if refit.test.n > 1
                 else f"{refit.test.mean:.4f} in its one refit"
             )
-            said.append(f"Test accuracy of {refit.label}, refitted on train + validation: {values}.")
+            said.append(f"Test accuracy of “{refit.label}”, refitted on train + validation: {values}.")
     said.append("These are descriptions of the runs made, not tests of significance.")
     return said
-
-
-def _seeds(cell: CellReport) -> str:
-    return f"{cell.accuracy.n} seed{'s' if cell.accuracy.n > 1 else ''}"
 
 
 def _notes(study: StudySpec, results: Sequence[RunResult], selections: Sequence[Selection]) -> list[str]:
@@ -307,8 +302,10 @@ def _notes(study: StudySpec, results: Sequence[RunResult], selections: Sequence[
     for before, after in pairwise(selections):
         if before.cell_id != after.cell_id:
             notes.append(
-                f"The selection changed when the study grew from {before.seeds} to {after.seeds} seeds: {before.label} "
-                f"before, {after.label} now. The test part was opened for the refits of both; the ledger lists all."
+                f"The selection changed when the study grew from {before.seeds} to {after.seeds} seeds: "
+                f"“{before.label}” before, “{after.label}” now. "
+                f"The ledger lists every opening of the test part, those for the earlier selection "
+                f"included."
             )
     return notes
 

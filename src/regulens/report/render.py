@@ -52,6 +52,7 @@ def render(content: ReportContent) -> str:
         "number": number,
         "mean_sd": mean_sd,
         "span": span,
+        "time": lambda stamp: stamp.replace("T", " ").partition("+")[0],
         "biases": lambda values: ", ".join(f"{value:.3f}" for value in values),
     }
     environment.globals["figure"] = figure

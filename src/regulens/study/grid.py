@@ -83,7 +83,7 @@ def level_text(level: Level) -> str:
         denominator = round(1 / level)
         if denominator > 1 and 1 / denominator == level and len(repr(level)) > 6:
             return f"1/{denominator}"
-    return str(level)
+    return f"{level:g}" if isinstance(level, float) and float(f"{level:g}") == level else str(level)
 
 
 def _level_label(path: str, level: Level) -> str:

@@ -16,10 +16,10 @@ from regulens.data.split import split
 from regulens.errors import RegulensError, UserError
 from regulens.executors.base import Executor
 from regulens.models.regularizers import build_regularizer
-from regulens.results import RunResult, TestRecord
+from regulens.results import Opening, RunResult
 from regulens.spec import RunSpec, StudySpec, cell_id, feature_sizes, run_id
 from regulens.study.grid import cell_label, cells, matching_cells
-from regulens.study.runner import OnEvent, Selected, TestOpened, run_folder, run_pending
+from regulens.study.runner import OnEvent, Opened, Selected, run_folder, run_pending
 from regulens.study.store import Selection, Store, now, sole_writer
 from regulens.study.study_file import STUDY_FILE, read_study, write_study
 from regulens.training.checkpoint import TEST_PREDICTIONS, load_model, save_probabilities
@@ -138,7 +138,7 @@ class Refit:
 
 def refits_of(study: StudySpec, chosen: RunSpec) -> list[Refit]:
     """Return the refits: the chosen cell and those that the study names, one per seed each."""
-    reasons = {chosen: f"selected on validation over {study.seeds} seeds"}
+    reasons = {chosen: f"selected on validation over {study.seeds} seed{'s' if study.seeds > 1 else ''}"}
     for number, where in enumerate(study.also_refit):
         for spec in matching_cells(study, where, f"also_refit[{number}]"):
             reasons.setdefault(spec, "named in the study file (also_refit)")
@@ -163,7 +163,7 @@ def open_test_parts(
         run = run_folder(folder, identity)
         with pinned_torch():
             scored = evaluate(load_model(run), build_regularizer(spec.regularizer), dataset, indices, spec.data.scale)
-        record = TestRecord(
+        record = Opening(
             run_id=identity,
             opened_at=now(),
             reason=refit.reason,
@@ -173,7 +173,7 @@ def open_test_parts(
         )
         save_probabilities(run / TEST_PREDICTIONS, scored.probabilities)
         store.save_opening(record)
-        on_event(TestOpened(spec, record))
+        on_event(Opened(spec, record))
 
 
 def selected_cell(store: Store) -> Selection | None:

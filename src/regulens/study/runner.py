@@ -10,7 +10,7 @@ from typing import Any
 
 from regulens.data.dataset import Dataset, SharedDataset
 from regulens.executors.base import Done, Executor, Failed, Progress, Report, Started
-from regulens.results import Environment, EpochRecord, RunResult, TestRecord
+from regulens.results import Environment, EpochRecord, Opening, RunResult
 from regulens.spec import RunSpec, Stage, run_id
 from regulens.study.store import Failure, Selection, Store
 from regulens.training.checkpoint import save_run
@@ -66,11 +66,11 @@ class Selected:
 
 
 @dataclass(frozen=True)
-class TestOpened:
+class Opened:
     """The sealed part was opened for one refitted run."""
 
     spec: RunSpec
-    record: TestRecord
+    record: Opening
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class EnvironmentDiffers:
     differences: str
 
 
-StudyEvent = EnvironmentDiffers | StageStarted | RunStarted | EpochEnded | RunEnded | RunFailed | Selected | TestOpened
+StudyEvent = EnvironmentDiffers | StageStarted | RunStarted | EpochEnded | RunEnded | RunFailed | Selected | Opened
 OnEvent = Callable[[StudyEvent], None]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from regulens.errors import DataError, UserError
-from regulens.results import Record, RunResult, TestRecord
+from regulens.results import Opening, Record, RunResult
 from regulens.spec import RunSpec
 
 DATABASE = "study.db"
@@ -100,7 +100,7 @@ class Store:
         with self._connection() as connection:
             connection.execute("INSERT INTO selections (selection) VALUES (?)", (selection.model_dump_json(),))
 
-    def save_opening(self, record: TestRecord) -> None:
+    def save_opening(self, record: Opening) -> None:
         """Enter one opening of the test part into the ledger.
 
         Raises:
@@ -123,10 +123,10 @@ class Store:
         rows = self._rows("SELECT selection FROM selections ORDER BY number")
         return [Selection.model_validate_json(row[0]) for row in rows]
 
-    def ledger(self) -> list[TestRecord]:
+    def ledger(self) -> list[Opening]:
         """Return every opening of the sealed test part, in order."""
         rows = self._rows("SELECT record FROM ledger ORDER BY rowid")
-        return [TestRecord.model_validate_json(row[0]) for row in rows]
+        return [Opening.model_validate_json(row[0]) for row in rows]
 
     def _rows(self, query: str) -> list[tuple[str, ...]]:
         with self._connection() as connection:

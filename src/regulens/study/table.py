@@ -8,17 +8,26 @@ from typing import Any
 from regulens.results import RunResult
 from regulens.spec import RunSpec, StudySpec
 from regulens.stats.estimates import chance_bound
-from regulens.study.grid import cell_label, cell_levels
+from regulens.study.grid import cell_label, cell_levels, cells
 from regulens.study.store import Store
 
 _NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 def result_rows(study: StudySpec, store: Store) -> list[dict[str, Any]]:
-    """Return one flat row per recorded run, finished or failed; numbers that do not exist are ``None``."""
+    """Return one flat row per recorded run, finished or failed; numbers that do not exist are ``None``.
+
+    The trainings come first, then the refits, each in the order of the study's cells and then by seed.
+    """
     tested = {record.run_id: record for record in store.ledger()}
     rows = []
-    for result in store.results():
+    order = cells(study)
+
+    def place(result: RunResult) -> tuple[bool, int, int]:
+        cell = result.spec.model_copy(update={"seed": 0, "stage": "train"})
+        return result.spec.stage == "refit", order.index(cell), result.spec.seed
+
+    for result in sorted(store.results(), key=place):
         record = tested.get(result.run_id)
         row = _identity(result.run_id, result.spec, study) | {
             "parameters_total": result.parameters_total,

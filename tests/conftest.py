@@ -1,0 +1,117 @@
+"""Small studies that train in seconds, shared by the tests."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from regulens.api import Study, load_study, run_study
+from regulens.data.catalog import load_dataset
+from regulens.data.dataset import Dataset
+from regulens.executors.local import LocalExecutor
+from regulens.spec import DataSpec, ModelSpec, RunSpec, TrainSpec
+from regulens.study.runner import OnEvent, ignore
+
+TINY_STUDY = """
+name = "tiny"
+seeds = 2
+
+[data]
+name = "digits"
+scale = "1/255"
+limit = 120
+
+[model]
+filters = 4
+dense = 8
+
+[train]
+epochs = 2
+batch_size = 32
+learning_rate = 0.1
+
+[factors]
+model.depth = [1, 2]
+regularizer = ["none", "batchnorm"]
+
+[[also_refit]]
+model.depth = 2
+regularizer = "batchnorm"
+
+[published]
+source = "a made-up table"
+
+[[published.cells]]
+where = { "model.depth" = 1, regularizer = "none" }
+val_accuracy = 0.5
+"""
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def tiny_spec() -> Callable[..., RunSpec]:
+    """Make the spec of a run that takes a fraction of a second."""
+
+    def make(
+        regularizer: str = "none", depth: int = 1, seed: int = 0, stage: str = "train", epochs: int = 1
+    ) -> RunSpec:
+        return RunSpec(
+            data=DataSpec(name="digits", scale=1 / 255, limit=150),
+            model=ModelSpec(depth=depth, filters=4, dense=8),
+            train=TrainSpec(epochs=epochs, batch_size=16, learning_rate=0.05),
+            regularizer=regularizer,
+            seed=seed,
+            stage=stage,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("files") / "tiny.toml"
+    path.write_text(TINY_STUDY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[LocalExecutor]:
+    """Two worker processes, shared by the tests that do not test the processes themselves."""
+    with LocalExecutor(2) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="session")
+def run_tiny(tiny_file: Path, processes: LocalExecutor) -> Callable[..., Study]:
+    """Run the tiny study, or more seeds of it, into a folder."""
+
+    def run(out: Path, seeds: int = 2, on_event: OnEvent = ignore) -> Study:
+        return run_study(load_study(tiny_file, out), seeds=seeds, executor=processes, on_event=on_event)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, run_tiny: Callable[..., Study]) -> Study:
+    """A finished tiny study; tests only read it."""
+    return run_tiny(tmp_path_factory.mktemp("studies") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection to another machine: no test may depend on one."""
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: object) -> None:
+        if self.family != socket.AF_UNIX:
+            raise OSError(f"tests use no network, asked for {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)

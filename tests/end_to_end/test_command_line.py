@@ -1,0 +1,256 @@
+"""The command line as a user meets it: small studies from start to end, and every mistake in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from regulens.api import Study
+from regulens.study.store import open_store
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+SECONDS = 300
+SEALED = {"run_id", "stage", "depth", "filters", "regularizer", "seed", "parameters_total", "parameters_trainable"}
+SEALED |= {
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "test_accuracy",
+    "train_seconds",
+    "status",
+    "epochs",
+}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from regulens.cli import main; main()", *arguments]
+
+
+@pytest.fixture
+def regulens(tmp_path: Path) -> Run:
+    """Run the command in an empty folder, with no data anywhere and no way to download."""
+
+    def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGULENS", "KERAS"))}
+        environment |= {"HOME": str(tmp_path), "REGULENS_CACHE": str(tmp_path / "cache"), "COLUMNS": "200"}
+        environment |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "NO_PROXY": ""}
+        return subprocess.run(
+            command(*map(str, arguments)),
+            cwd=tmp_path,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    return run
+
+
+def rows(run: Run, folder: Path | str) -> list[dict[str, object]]:
+    printed = run("results", folder, "--format", "json")
+    assert printed.returncode == 0, printed.stderr
+    return json.loads(printed.stdout)  # type: ignore[no-any-return]
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Assert exit code 2, nothing printed but one line of error, which holds these words."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def test_a_study_runs_from_its_file_to_its_report(regulens: Run, tiny_file: Path, tmp_path: Path) -> None:
+    done = regulens("run", tiny_file, "--seeds", "1")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "studies" / "tiny"
+    assert done.stdout.strip().splitlines()[-1] == f"report: {folder / 'report.html'}"
+    assert "conv 3x3x1x4" in done.stdout
+    assert "depth 2, batchnorm, seed 0: epoch 2/2: loss" in done.stdout
+    found = rows(regulens, folder)
+    assert all(row.keys() >= SEALED for row in found)
+    assert [row["stage"] for row in found].count("train") == 4
+    for row in found:
+        assert (row["test_accuracy"] is None) == (row["stage"] == "train")
+        assert (row["val_accuracy"] is None) == (row["stage"] == "refit")
+        assert [set(epoch) for epoch in row["epochs"]] == 2 * [  # type: ignore[attr-defined]
+            {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
+        ]
+        weights = folder / "runs" / str(row["run_id"])
+        assert (weights / "weights.safetensors").is_file()
+        assert (weights / "predictions.npz").is_file() == (row["stage"] == "train")
+    again = regulens("run", tiny_file, "--seeds", "1")
+    assert "0 runs to do, 4 finished before" in again.stdout
+    assert rows(regulens, folder) == found
+
+
+def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(regulens: Run, tiny_file: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.toml"
+    long.write_text(tiny_file.read_text().replace("epochs = 2", "epochs = 40").replace("limit = 120", "limit = 600"))
+    process = subprocess.Popen(
+        command("run", str(long), "--workers", "1"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("[1/"):
+            break
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and to its workers
+    _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert errors.strip().splitlines() == ["stopped; what is finished is kept, the same command goes on from there"]
+    folder = tmp_path / "studies" / "tiny"
+    kept = {run.run_id for run in open_store(folder).results()}
+    assert 1 <= len(kept) < 8
+    status = regulens("status", folder)
+    assert f"{len(kept)} of 8 runs finished" in status.stdout
+    resumed = regulens("run", long)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{8 - len(kept)} runs to do, {len(kept)} finished before" in resumed.stdout
+
+
+def test_init_prints_a_file_that_plans_as_the_preset(regulens: Run, tmp_path: Path) -> None:
+    printed = regulens("init", "lab")
+    (tmp_path / "my.toml").write_text(printed.stdout)
+    plan = regulens("plan", "my.toml", "--seeds", "3")
+    assert plan.returncode == 0, plan.stderr
+    for numbers in ("217,370", "217,754", "217,562", "35,370", "35,818", "35,594", "8 networks x 3 seeds = 24 runs"):
+        assert numbers in plan.stdout
+    assert "minutes with" in plan.stdout
+    assert not (tmp_path / "studies").exists()
+
+
+def test_results_are_printed_in_three_formats(regulens: Run, finished: Study) -> None:
+    table = regulens("results", finished.folder)
+    assert all(str(row["run_id"]) in table.stdout for row in finished.result_rows())
+    frame = pd.read_csv(StringIO(regulens("results", finished.folder, "--format", "csv").stdout))
+    assert frame["val_accuracy"].tolist() == pytest.approx(finished.results()["val_accuracy"].tolist(), nan_ok=True)
+    assert rows(regulens, finished.folder) == json.loads(json.dumps(finished.result_rows()))
+
+
+def test_kernels_of_the_refits_are_drawn_and_printed(regulens: Run, finished: Study) -> None:
+    done = regulens("kernels", finished.folder)
+    assert done.returncode == 0, done.stderr
+    assert "conv1: 3x3x1x4" in done.stdout
+    assert "conv2: 3x3x4x4" in done.stdout
+    assert done.stdout.count("biases: ") >= 2
+    for line in done.stdout.splitlines():
+        if line.endswith(" and .png"):
+            svg = Path(line.strip().removesuffix(" and .png"))
+            assert svg.is_file()
+            assert svg.with_suffix(".png").is_file()
+
+
+def test_kernels_of_one_run_and_layer(regulens: Run, finished: Study) -> None:
+    run = next(str(row["run_id"]) for row in finished.result_rows() if row["depth"] == 2 and row["stage"] == "train")
+    done = regulens("kernels", finished.folder, "--run", run, "--layer", "conv2", "--scale", "layer")
+    assert "conv1" not in done.stdout
+    assert "layer-scale.svg" in done.stdout
+    refused(regulens("kernels", finished.folder, "--run", run, "--layer", "conv7"), "conv7", "conv2")
+    refused(regulens("kernels", finished.folder, "--run", "zzz"), "zzz", "regulens results")
+
+
+def test_report_and_status_of_a_finished_study(regulens: Run, finished: Study) -> None:
+    assert "report.html" in regulens("report", finished.folder).stdout
+    status = regulens("status", finished.folder).stdout
+    assert "8 of 8 runs finished, 0 failed" in status
+    assert "selected: " in status
+    assert "test part opened" in status
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("epochs = 2", "epoch = 2", ("unknown key train.epoch = 2", "did you mean epochs")),
+        ('"batchnorm"]', '"batchnrom"]', ("batchnrom", "did you mean batchnorm")),
+        ('"batchnorm"]', '"dropout(1.2)"]', ("dropout(1.2)", "rate must be in [0, 1)")),
+        ("[1, 2]", "[1, 12]", ("model.depth = 12 is too deep", "28x28")),
+        ("epochs = 2", "epochs = 0", ("train.epochs = 0", "greater than or equal to 1")),
+        ('name = "digits"', 'name = "digit"', ('unknown data set "digit"', "did you mean digits")),
+        ("[model]", "[model", ("not valid TOML",)),
+        ("limit = 120", "limit = 120\nvalidation = 0.9", ("validation + test must stay below 1",)),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line(
+    old: str, new: str, words: Sequence[str], regulens: Run, tiny_file: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(tiny_file.read_text().replace(old, new, 1))
+    refused(regulens("plan", wrong), *words)
+    refused(regulens("run", wrong), *words)
+
+
+def test_mistakes_on_the_command_line_are_one_line(regulens: Run, tmp_path: Path) -> None:
+    refused(regulens("run", "labb"), "labb", "lab", "quickstart")
+    refused(regulens("init", "lap"), "lap", "did you mean lab")
+    refused(regulens("status", tmp_path), "holds no study")
+    refused(regulens("run", "quickstart", "--seeds", "0"), "seeds must be at least 1")
+    refused(regulens("run", "quickstart", "--workers", "0"), "workers must be at least 1")
+    refused(regulens("data", "check", "minst"), "unknown data set")
+
+
+def test_absent_data_offline_is_one_line_that_helps(regulens: Run, tmp_path: Path) -> None:
+    for done in (regulens("run", "lab"), regulens("data", "get", "fashion-mnist")):
+        refused(done, str(tmp_path / "cache" / "fashion-mnist"), "train-images-idx3-ubyte.gz", "quickstart")
+    refused(regulens("data", "check", "fashion-mnist"), "not on this machine", "regulens data get")
+
+
+def test_damaged_data_is_one_line(regulens: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "fashion-mnist"
+    folder.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (folder / f"{name}-ubyte").write_bytes(b"\0\0\x08\x03 too short")
+    for arguments in (("run", "lab"), ("data", "check", "fashion-mnist")):
+        refused(regulens(*arguments, REGULENS_DATA=str(tmp_path / "mine")), "train-images-idx3-ubyte", "cut off")
+
+
+def test_data_list_names_every_set(regulens: Run) -> None:
+    listed = regulens("data", "list").stdout
+    assert "fashion-mnist" in listed
+    assert "not here" in listed
+    assert "digits" in listed
+
+
+def test_debug_shows_the_traceback(regulens: Run) -> None:
+    done = regulens("--debug", "run", "labb")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys; sys.argv = ['regulens', '--help']\ntry:\n from regulens.cli import main; main()\n"
+    code += "finally:\n print('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.stdout.strip().splitlines()[-1] == "False False"
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import regulens, sys; regulens.RunSpec; print('torch' in sys.modules, 'run_study' in dir(regulens))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_a_script_without_a_main_guard_is_told_so(tiny_file: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import regulens\nregulens.run_study({str(tiny_file)!r}, out={str(tmp_path / 'study')!r}, seeds=1)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode != 0
+    assert 'call it below `if __name__ == "__main__":`' in done.stderr

@@ -1,0 +1,79 @@
+"""Saved runs open again, here and in plain torch; what is damaged is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from regulens.data.dataset import Dataset
+from regulens.errors import DataError
+from regulens.spec import RunSpec
+from regulens.training.checkpoint import WEIGHTS, load_model, load_probabilities, save_run
+from regulens.training.loop import train
+
+Make = Callable[..., RunSpec]
+
+
+@pytest.mark.parametrize("regularizer", ["none", "batchnorm + dropout(0.1)"])
+def test_a_saved_run_gives_the_same_predictions(
+    regularizer: str, tiny_spec: Make, digits: Dataset, tmp_path: Path
+) -> None:
+    trained = train(tiny_spec(regularizer, depth=2), digits)
+    save_run(tmp_path, trained)
+    images = torch.from_numpy(digits.images[:30]).float()
+    assert torch.equal(load_model(tmp_path)(images), trained.model(images))
+    assert np.array_equal(load_probabilities(tmp_path / "predictions.npz"), trained.probabilities)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.npz", WEIGHTS]
+
+
+def test_a_saved_run_opens_in_plain_torch(tiny_spec: Make, digits: Dataset, tmp_path: Path) -> None:
+    trained = train(tiny_spec(depth=1), digits)
+    save_run(tmp_path, trained)
+    saved = load_file(tmp_path / WEIGHTS)
+    conv, dense, output = nn.Conv2d(1, 4, 3), nn.Linear(13 * 13 * 4, 8), nn.Linear(8, 10)
+    conv.load_state_dict({"weight": saved["blocks.0.conv.weight"], "bias": saved["blocks.0.conv.bias"]})
+    dense.load_state_dict({"weight": saved["dense.weight"], "bias": saved["dense.bias"]})
+    output.load_state_dict({"weight": saved["output.weight"], "bias": saved["output.bias"]})
+    images = torch.from_numpy(digits.images[:30]).float()
+    maps = nn.functional.max_pool2d(conv(images.permute(0, 3, 1, 2)).relu(), 2)
+    logits = output(dense(maps.permute(0, 2, 3, 1).flatten(1)).relu())
+    torch.testing.assert_close(logits, trained.model(images))
+
+
+def test_a_refit_saves_no_validation_predictions(tiny_spec: Make, digits: Dataset, tmp_path: Path) -> None:
+    save_run(tmp_path, train(tiny_spec(stage="refit"), digits))
+    assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"\xff" * 64])
+def test_damaged_weights_are_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / WEIGHTS).write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        load_model(tmp_path)
+    assert str(tmp_path / WEIGHTS) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_truncated_weights_are_refused(tiny_spec: Make, digits: Dataset, tmp_path: Path) -> None:
+    save_run(tmp_path, train(tiny_spec(), digits))
+    whole = (tmp_path / WEIGHTS).read_bytes()
+    (tmp_path / WEIGHTS).write_bytes(whole[:-10])
+    with pytest.raises(DataError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_absent_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"weights\.safetensors"):
+        load_model(tmp_path)
+
+
+def test_weights_of_others_are_refused(tmp_path: Path) -> None:
+    save_file({"w": torch.zeros(2)}, tmp_path / WEIGHTS)
+    with pytest.raises(DataError, match="was not written by Regulens"):
+        load_model(tmp_path)

@@ -1,0 +1,83 @@
+"""What the figures show is what they were given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regulens.api import Study
+from regulens.data.dataset import Dataset
+from regulens.figures.comparison import CellPoints, comparison_info, draw_comparison
+from regulens.figures.curves import common_limits, curves_info, draw_curves
+from regulens.figures.gallery import draw_gallery, gallery_info
+from regulens.figures.kernels import draw_kernels, kernels_info
+from regulens.figures.style import TRAIN, VALIDATION, save_figure
+from regulens.interpret.kernels import ConvKernels
+from regulens.study.store import open_store
+
+
+def test_gallery_shows_images_of_each_class_beside_its_name(digits: Dataset) -> None:
+    info = gallery_info(digits, np.arange(len(digits.labels)), examples=3)
+    for label, strip in enumerate(info.strips):
+        first = digits.images[np.flatnonzero(digits.labels == label)[1]]
+        assert np.array_equal(strip[:, 28:56], first)
+    labels = [axes.get_ylabel() for axes in draw_gallery(info).axes]
+    assert labels == list(digits.class_names)
+
+
+def test_gallery_leaves_missing_examples_black(digits: Dataset) -> None:
+    one = np.flatnonzero(digits.labels == 0)[:1]
+    info = gallery_info(digits, one, examples=2)
+    assert info.strips[0][:, :28].any()
+    assert not info.strips[0][:, 28:].any()
+    assert not info.strips[1].any()
+
+
+def test_curves_draw_every_seed_thin_and_the_median_thick(finished: Study) -> None:
+    runs = [run for run in open_store(finished.folder).results() if run.spec.stage == "train"][:3]
+    info = curves_info("three runs", runs)
+    [axes] = draw_curves(info, common_limits([info])).axes
+    for colour, curves in ((TRAIN, info.train), (VALIDATION, info.validation)):
+        lines = [line for line in axes.get_lines() if line.get_color() == colour]
+        thick = max(lines, key=lambda line: line.get_linewidth())
+        thin = [line.get_ydata() for line in lines if line is not thick]
+        np.testing.assert_array_equal(np.array(thin), curves)
+        np.testing.assert_array_equal(thick.get_ydata(), np.median(curves, axis=0))
+
+
+def test_curves_of_refits_have_no_validation(finished: Study) -> None:
+    runs = [run for run in open_store(finished.folder).results() if run.spec.stage == "refit"]
+    info = curves_info("refits", runs)
+    [axes] = draw_curves(info, common_limits([info])).axes
+    assert {line.get_color() for line in axes.get_lines()} == {TRAIN}
+
+
+@pytest.mark.parametrize(("accuracies", "panels"), [([0.1, 0.8], 2), ([0.7, 0.8], 1), ([0.1, 0.1], 1)])
+def test_comparison_enlarges_trained_runs_only_where_some_collapsed(accuracies: list[float], panels: int) -> None:
+    figure = draw_comparison(comparison_info([CellPoints("a", np.array(accuracies), 0.75)], 0.12))
+    assert len(figure.axes) == panels
+    points = np.asarray(figure.axes[0].collections[0].get_offsets())
+    np.testing.assert_allclose(points[:, 0], accuracies)
+    assert len(set(points[:, 1])) == len(accuracies)
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 3, 3), (5, 7, 1, 1), (2, 3, 5, 4)])
+def test_kernels_are_one_image_titled_with_layer_and_shape(shape: tuple[int, ...]) -> None:
+    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    kernels = ConvKernels("conv2", weight, np.zeros(shape[0], np.float32))
+    figure = draw_kernels(kernels_info(kernels, "kernel", "a network"))
+    [axes] = figure.axes
+    assert len(axes.images) == 1
+    filters, channels, height, width = shape
+    assert figure.get_suptitle() == f"conv2, {height}x{width}x{channels}x{filters}"
+    assert axes.images[0].get_array().shape == (filters * (height + 1) + 1, channels * (width + 1) + 1)
+
+
+def test_figures_are_saved_as_svg_and_png_and_repeat_to_the_byte(tmp_path: Path) -> None:
+    info = comparison_info([CellPoints("a", np.array([0.5, 0.6]))], 0.1)
+    paths = [save_figure(draw_comparison(info), tmp_path / name, "comparison") for name in ("one", "two")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert paths[0].read_bytes().startswith(b"<?xml")
+    assert paths[0].with_suffix(".png").read_bytes().startswith(b"\x89PNG")

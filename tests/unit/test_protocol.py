@@ -1,0 +1,217 @@
+"""Train, select, refit, open the test part: in this order, once, and resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from regulens.api import Study, load_study, run_study
+from regulens.errors import RegulensError, UserError
+from regulens.executors.base import Done, Event, Failed
+from regulens.executors.local import LocalExecutor
+from regulens.results import RunResult
+from regulens.spec import RunSpec
+from regulens.study import protocol
+from regulens.study.protocol import select
+from regulens.study.runner import EpochEnded, Opened, RunEnded, RunStarted, Selected, StageStarted, StudyEvent
+from regulens.study.store import open_store
+from regulens.training.loop import train
+
+RunTiny = Callable[..., Study]
+
+
+def with_accuracy(result: RunResult, accuracy: float) -> RunResult:
+    return result.model_copy(update={"val_accuracy": accuracy})
+
+
+def test_selection_takes_the_highest_mean_over_seeds(finished: Study) -> None:
+    results = [run for run in open_store(finished.folder).results() if run.spec.stage == "train"]
+    cells = list(dict.fromkeys(run.cell_id for run in results))
+    means = dict(zip(cells, (0.5, 0.7, 0.6, 0.2), strict=True))
+    spread = [with_accuracy(run, means[run.cell_id] + (0.2 if run.spec.seed else -0.2)) for run in results]
+    choice = select(finished.spec, spread)
+    assert choice.selection.cell_id == cells[1]
+    assert choice.selection.mean_val_accuracy == pytest.approx(0.7)
+
+
+def test_of_equals_selection_takes_the_one_with_fewer_parameters(finished: Study) -> None:
+    results = [with_accuracy(run, 0.5) for run in open_store(finished.folder).results() if run.spec.stage == "train"]
+    fewest = min(run.parameters_total for run in results)
+    assert select(finished.spec, results).spec in [run.spec for run in results if run.parameters_total == fewest]
+
+
+def test_a_study_runs_its_stages_in_order(run_tiny: RunTiny, tmp_path: Path) -> None:
+    events: list[StudyEvent] = []
+    study = run_tiny(tmp_path / "study", seeds=1, on_event=events.append)
+    stages = [event.stage for event in events if isinstance(event, StageStarted)]
+    assert stages == ["train", "refit"]
+    kinds = [type(event) for event in events]
+    assert kinds.index(Selected) > max(
+        i for i, event in enumerate(events) if isinstance(event, RunEnded) and event.spec.stage == "train"
+    )
+    assert kinds.index(Opened) > max(i for i, event in enumerate(events) if isinstance(event, RunEnded))
+    assert kinds.count(RunStarted) == kinds.count(RunEnded)
+    assert kinds.count(EpochEnded) == 2 * kinds.count(RunEnded)
+    assert {path.name for path in study.folder.iterdir()} >= {
+        "study.toml",
+        "study.db",
+        "runs",
+        "figures",
+        "report.html",
+    }
+
+
+def test_finished_runs_are_not_repeated(run_tiny: RunTiny, tmp_path: Path) -> None:
+    first = run_tiny(tmp_path / "study", seeds=1)
+    weights = sorted((first.folder / "runs").glob("*/weights.safetensors"))
+    written = [path.stat().st_mtime_ns for path in weights]
+    ledger = open_store(first.folder).ledger()
+    events: list[StudyEvent] = []
+    run_tiny(tmp_path / "study", seeds=1, on_event=events.append)
+    assert not any(isinstance(event, RunStarted | Opened) for event in events)
+    assert [path.stat().st_mtime_ns for path in weights] == written
+    assert open_store(first.folder).ledger() == ledger
+
+
+def test_more_seeds_extend_the_study_and_fewer_leave_it(run_tiny: RunTiny, tmp_path: Path) -> None:
+    run_tiny(tmp_path / "study", seeds=1)
+    before = {run.run_id for run in open_store(tmp_path / "study").results()}
+    study = run_tiny(tmp_path / "study", seeds=2)
+    results = open_store(study.folder).results()
+    assert before < {run.run_id for run in results}
+    assert sum(run.spec.stage == "train" for run in results) == 8
+    assert run_tiny(tmp_path / "study", seeds=1).spec.seeds == 2
+
+
+def test_a_changed_selection_adds_refits_and_openings_and_the_report_says_so(
+    run_tiny: RunTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = protocol.select
+
+    def choose(depth: int) -> Callable[..., protocol.Choice]:
+        def chosen(study: protocol.StudySpec, trained: list[RunResult]) -> protocol.Choice:
+            favoured = [
+                with_accuracy(run, float(run.spec.model.depth == depth and run.spec.regularizer == "none"))
+                for run in trained
+            ]
+            return real(study, favoured)
+
+        return chosen
+
+    monkeypatch.setattr(protocol, "select", choose(1))
+    first = run_tiny(tmp_path / "study", seeds=1)
+    opened = open_store(first.folder).ledger()
+    assert "The selection changed" not in (first.folder / "report.html").read_text()
+    monkeypatch.setattr(protocol, "select", choose(2))
+    second = run_tiny(tmp_path / "study", seeds=2)
+    store = open_store(second.folder)
+    assert [selection.label for selection in store.selections()] == ["depth 1, none", "depth 2, none"]
+    assert store.ledger()[: len(opened)] == opened
+    refits = {run.run_id: run.spec for run in store.results()}
+    networks = [(refits[record.run_id].model.depth, refits[record.run_id].regularizer) for record in store.ledger()]
+    assert networks.count((1, "none")) == 1
+    assert networks.count((2, "none")) == networks.count((2, "batchnorm")) == 2
+    page = (second.folder / "report.html").read_text()
+    assert (
+        "The selection changed when the study grew from 1 to 2 seeds: “depth 1, none” before, “depth 2, none” now"
+        in page
+    )
+
+
+def test_results_do_not_depend_on_the_number_of_workers(finished: Study, tiny_file: Path, tmp_path: Path) -> None:
+    alone = run_study(load_study(tiny_file, tmp_path / "alone"), workers=1)
+    ours, theirs = ({run.run_id: run for run in open_store(study.folder).results()} for study in (alone, finished))
+    assert ours.keys() == theirs.keys()
+    for identity, run in ours.items():
+        assert run.train_loss == theirs[identity].train_loss
+        one, other = (
+            load_file(study.folder / "runs" / identity / "weights.safetensors") for study in (alone, finished)
+        )
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_python_api_trains_what_a_worker_trains(finished: Study, digits: object) -> None:
+    run = next(run for run in open_store(finished.folder).results() if run.spec.regularizer == "batchnorm")
+    trained = train(run.spec, digits)  # type: ignore[arg-type]
+    saved = load_file(finished.folder / "runs" / run.run_id / "weights.safetensors")
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in trained.model.state_dict().items())
+
+
+def test_sealed_test_numbers_belong_to_refits_only(finished: Study) -> None:
+    frame = finished.results()
+    assert frame.loc[frame["stage"] == "train", "test_accuracy"].isna().all()
+    assert frame.loc[frame["stage"] == "refit", "test_accuracy"].notna().all()
+
+
+def test_test_accuracy_is_that_of_the_sealed_images(finished: Study, digits: object) -> None:
+    from regulens.data.split import split
+    from regulens.training.checkpoint import load_model
+
+    store = open_store(finished.folder)
+    specs = {run.run_id: run.spec for run in store.results()}
+    for record in store.ledger():
+        spec = specs[record.run_id]
+        test = split(len(digits.labels), spec.data).test  # type: ignore[attr-defined]
+        images = torch.from_numpy(digits.images[test]).float() * spec.data.scale  # type: ignore[attr-defined]
+        guesses = load_model(finished.folder / "runs" / record.run_id)(images).argmax(1).numpy()
+        assert record.test_images == len(test)
+        assert record.test_accuracy == pytest.approx(np.mean(guesses == digits.labels[test]))  # type: ignore[attr-defined]
+
+
+class FailsOnce:
+    """An executor whose third item fails."""
+
+    def __init__(self, executor: LocalExecutor) -> None:
+        self.executor = executor
+
+    def run(self, function: Any, items: list[Any]) -> Iterator[Event]:
+        for event in self.executor.run(function, items):
+            third = event.index == 2 and isinstance(event, Done)
+            yield Failed(2, "MemoryError: no room", "traceback") if third else event
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_failed_run_stops_before_selection_and_is_tried_again(
+    tiny_file: Path, tmp_path: Path, processes: LocalExecutor
+) -> None:
+    study = load_study(tiny_file, tmp_path / "study")
+    with pytest.raises(RegulensError, match=r"1 run.s. failed, the first: none, depth 2, seed 0: MemoryError"):
+        run_study(study, seeds=1, executor=FailsOnce(processes))
+    store = open_store(study.folder)
+    assert len(store.results()) == 3
+    assert store.selections() == []
+    assert study.progress().failures
+    assert "not finished" in (study.folder / "report.html").read_text()
+    run_study(study, seeds=1, executor=processes)
+    assert store.failures() == []
+    assert len([run for run in store.results() if run.spec.stage == "train"]) == 4
+
+
+def test_another_study_in_the_same_folder_is_refused(run_tiny: RunTiny, tiny_file: Path, tmp_path: Path) -> None:
+    study = run_tiny(tmp_path / "study", seeds=1)
+    changed = tmp_path / "changed.toml"
+    changed.write_text(tiny_file.read_text().replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(UserError, match=r"other train\.epochs \(2, not 3\)"):
+        run_study(changed, out=study.folder)
+
+
+def test_too_deep_a_network_is_refused_before_anything_is_trained(tiny_file: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "deep.toml"
+    deep.write_text(tiny_file.read_text().replace("[1, 2]", "[1, 2, 9]"))
+    with pytest.raises(UserError, match=r"model\.depth = 9 is too deep for 28x28 images"):
+        run_study(deep, out=tmp_path / "study")
+    assert not (tmp_path / "study" / "runs").exists()
+
+
+def test_specs_of_runs_travel_complete(finished: Study) -> None:
+    planned = finished.runs()
+    stored = [run.spec for run in open_store(finished.folder).results() if run.spec.stage == "train"]
+    assert sorted(map(RunSpec.model_dump_json, planned)) == sorted(map(RunSpec.model_dump_json, stored))

@@ -1,0 +1,117 @@
+"""The report says what the store holds, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regulens.api import Study, load_study
+from regulens.report.content import place_among, report_content
+from regulens.report.render import mean_sd, number, write_report
+from regulens.stats.estimates import summarize
+from regulens.study.store import Store, open_store
+from regulens.study.study_file import write_study
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.images = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.images += tag == "img"
+        self.links += [value or "" for name, value in attrs if name in {"src", "href"}]
+
+
+def test_the_page_is_self_contained(finished: Study) -> None:
+    page = Links()
+    page.feed((finished.folder / "report.html").read_text())
+    assert page.images >= 8
+    assert all(link.startswith("data:image/svg+xml;base64,") for link in page.links)
+
+
+def test_the_table_holds_each_cells_median_and_range(finished: Study) -> None:
+    page = (finished.folder / "report.html").read_text()
+    frame = finished.results()
+    for network, runs in frame[frame["stage"] == "train"].groupby("network"):
+        values = runs["val_accuracy"]
+        row = re.search(rf"<tr[^>]*><td>{re.escape(str(network))}</td>.*?</tr>", page, re.DOTALL)
+        assert row is not None
+        for text in (f"{values.median():.4f}", f"{values.min():.4f} to {values.max():.4f}", f"± {values.std():.4f}"):
+            assert text in row.group()
+
+
+def test_sentences_follow_from_the_results(finished: Study) -> None:
+    content = report_content(finished.spec, finished.folder, open_store(finished.folder))
+    assert content is not None
+    frame = finished.results()
+    trained = frame[frame["stage"] == "train"]
+    medians = trained.groupby("network")["val_accuracy"].median()
+    assert f"({medians.max():.4f} over 2 seeds)" in content.sentences[0]
+    means = trained.groupby("network")["val_accuracy"].mean()
+    assert content.selection is not None
+    assert content.selection.mean_val_accuracy == pytest.approx(means.max())
+    collapsed = trained[trained["collapsed"].astype(bool)]
+    assert (len(collapsed) == 0) == ("No run collapsed" in content.sentences[1])
+    assert not any("significant" in sentence for sentence in content.sentences)
+
+
+def test_every_opening_of_the_test_part_is_listed(finished: Study) -> None:
+    page = (finished.folder / "report.html").read_text()
+    for record in open_store(finished.folder).ledger():
+        assert record.run_id in page
+        assert f"{record.test_accuracy:.4f}" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.1, "below all 3 of our runs"), (0.9, "above all 3 of our runs"), (0.5, "within our range, above 1 of 3")],
+)
+def test_a_published_figure_is_placed_among_our_runs(value: float, words: str) -> None:
+    assert place_among(value, [0.5, 0.4, 0.6]) == words
+
+
+def test_a_published_figure_beside_one_run() -> None:
+    assert place_among(0.9, [0.5]) == "above our one run"
+
+
+def test_numbers_that_are_not_finite_are_dashes() -> None:
+    assert number(float("nan")) == number(float("inf")) == "–"
+    assert mean_sd(summarize([0.25])) == "0.2500"
+    assert mean_sd(summarize([0.25, 0.75])) == f"0.5000 ± {np.std([0.25, 0.75], ddof=1):.4f}"
+
+
+def test_collapsed_runs_are_counted_and_named(finished: Study, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for result in open_store(finished.folder).results():
+        (tmp_path / "runs").mkdir(exist_ok=True)
+        if not (tmp_path / "runs" / result.run_id).exists():
+            (tmp_path / "runs" / result.run_id).symlink_to(finished.folder / "runs" / result.run_id)
+        guessing = result.spec.model.depth == 2 and result.spec.regularizer == "none" and result.spec.stage == "train"
+        store.save_result(
+            result.model_copy(update={"val_accuracy": 0.05, "val_loss": float("nan")}) if guessing else result
+        )
+    content = report_content(finished.spec, tmp_path, _with_file(finished, tmp_path, store))
+    assert content is not None
+    assert [cell.collapsed for cell in content.cells if cell.label == "depth 2, none"] == [2]
+    assert "“depth 2, none” (2 of 2)" in content.sentences[1]
+
+
+def test_nothing_finished_gives_no_report(finished: Study, tmp_path: Path) -> None:
+    _with_file(finished, tmp_path, Store(tmp_path))
+    assert write_report(tmp_path) is None
+
+
+def test_a_report_is_rebuilt_from_the_folder_alone(finished: Study) -> None:
+    before = (finished.folder / "report.html").read_text()
+    assert load_study(finished.folder).report().read_text() == before
+
+
+def _with_file(study: Study, folder: Path, store: Store) -> Store:
+    write_study(folder, study.spec)
+    return store
