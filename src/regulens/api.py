@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,8 +209,6 @@ def run_study(
         UserError: if the study or its folder is not as it should be.
         RegulensError: if a run failed; the finished ones are kept and the report tells of them.
     """
-    if multiprocessing.parent_process() is not None:
-        raise UserError('run_study starts processes: call it below `if __name__ == "__main__":` in your script')
     if workers is not None and workers < 1:
         raise UserError(f"workers must be at least 1, got {workers}")
     study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)

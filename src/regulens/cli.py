@@ -82,8 +82,12 @@ def run(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out =
 
     study = load_study(source, out)
     print_layer_tables(study.plan(estimate=False), console)
-    with study_display(study.spec, console) as on_event:
-        study = run_study(study, seeds=seeds, workers=workers, on_event=on_event)
+    try:
+        with study_display(study.spec, console) as on_event:
+            study = run_study(study, seeds=seeds, workers=workers, on_event=on_event)
+    except KeyboardInterrupt:
+        errors.print("stopped; what is finished is kept, the same command goes on from there")
+        raise typer.Exit(130) from None
     _print_summary(study)
     console.print(f"report: {(study.folder / 'report.html').resolve()}", soft_wrap=True)
 
@@ -260,8 +264,6 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
         app()
-    except KeyboardInterrupt:
-        _end("stopped; what is finished is kept, the same command goes on from there", 130, debug)
     except UserError as error:
         _end(f"error: {error}", 2, debug)
     except RegulensError as error:

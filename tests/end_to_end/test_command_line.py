@@ -98,7 +98,7 @@ def test_a_study_runs_from_its_file_to_its_report(regulens: Run, tiny_file: Path
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(regulens: Run, tiny_file: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.toml"
-    long.write_text(tiny_file.read_text().replace("epochs = 2", "epochs = 40").replace("limit = 120", "limit = 600"))
+    long.write_text(tiny_file.read_text().replace("epochs = 2", "epochs = 20").replace("limit = 120", "limit = 400"))
     process = subprocess.Popen(
         command("run", str(long), "--workers", "1"),
         cwd=tmp_path,
@@ -180,7 +180,7 @@ def test_report_and_status_of_a_finished_study(regulens: Run, finished: Study) -
         ("epochs = 2", "epoch = 2", ("unknown key train.epoch = 2", "did you mean epochs")),
         ('"batchnorm"]', '"batchnrom"]', ("batchnrom", "did you mean batchnorm")),
         ('"batchnorm"]', '"dropout(1.2)"]', ("dropout(1.2)", "rate must be in [0, 1)")),
-        ("[1, 2]", "[1, 12]", ("model.depth = 12 is too deep", "28x28")),
+        ("[1, 2]", "[1, 2, 12]", ("model.depth = 12 is too deep", "28x28")),
         ("epochs = 2", "epochs = 0", ("train.epochs = 0", "greater than or equal to 1")),
         ('name = "digits"', 'name = "digit"', ('unknown data set "digit"', "did you mean digits")),
         ("[model]", "[model", ("not valid TOML",)),
@@ -246,11 +246,10 @@ def test_importing_the_package_does_not_import_torch() -> None:
     assert done.stdout.split() == ["False", "True"]
 
 
-def test_a_script_without_a_main_guard_is_told_so(tiny_file: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
+def test_a_script_needs_no_main_guard(tiny_file: Path, tmp_path: Path) -> None:
+    script, out = tmp_path / "script.py", tmp_path / "study"
     script.write_text(
-        f"import regulens\nregulens.run_study({str(tiny_file)!r}, out={str(tmp_path / 'study')!r}, seeds=1)\n"
+        f"import regulens\nprint(len(regulens.run_study({str(tiny_file)!r}, out={str(out)!r}).results()))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode != 0
-    assert 'call it below `if __name__ == "__main__":`' in done.stderr
+    assert done.stdout.strip() in {"10", "12"}, done.stderr  # 8 trainings, 2 or 4 refits

@@ -152,6 +152,7 @@ def _download(info: DatasetInfo) -> Located:
     import pooch
 
     folder = cache_folder() / info.name
+    pooch.get_logger().setLevel("WARNING")  # our one line says it all
     try:
         paths = [
             pooch.retrieve(f"{info.base_url}/{file.name}.gz", f"md5:{file.md5}", f"{file.name}.gz", folder)

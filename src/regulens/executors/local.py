@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Self
 
 from regulens.executors.base import Done, Event, Failed, Progress, Report, Started
@@ -128,13 +130,20 @@ class _Worker:
 
 @contextmanager
 def _environment_of_workers() -> Iterator[None]:
-    """What a process inherits at its start: one thread, and a blocked Ctrl-C, which is the parent's to handle."""
+    """What a process inherits at its start: one thread, no script, a blocked Ctrl-C, which is the parent's to handle.
+
+    Without the script of ``__main__`` a worker does not run it again, so a user's script needs no
+    ``if __name__ == "__main__":``; the functions that executors are given live in modules.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))  # read once, when the libraries are loaded
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield
     finally:
+        sys.modules["__main__"] = script
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for name, value in before.items():

@@ -1,0 +1,42 @@
+"""What the documentation shows works, and nothing a user can set is missing from it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regulens.spec import StudySpec, field_paths
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readmes_python_example_runs(tmp_path: Path) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "studies" / "quickstart" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("path", [*field_paths(), *(set(StudySpec.model_fields) - {"data", "model", "train"})])
+def test_every_key_of_a_study_file_is_documented(path: str) -> None:
+    assert re.search(rf"`\[*{re.escape(path)}\]*`", (ROOT / "docs" / "studies.md").read_text())
+
+
+def test_every_column_of_the_results_is_documented(finished: object) -> None:
+    text = (ROOT / "docs" / "studies.md").read_text()
+    for column in finished.results().columns:  # type: ignore[attr-defined]
+        assert f"`{column}`" in text
+
+
+def test_every_room_is_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for room in (ROOT / "src" / "regulens").iterdir():
+        if room.name.startswith("_") or room.name == "py.typed":
+            continue
+        assert f"`{room.name}`" in text or f"`{room.name}/" in text, room.name
