@@ -31,6 +31,8 @@ app.add_typer(data_app, name="data")
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+_WIDE = 160
+_SHOWN_NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_accuracy", "train_seconds")
 
 
 class ResultsFormat(enum.StrEnum):
@@ -100,7 +102,7 @@ def plan(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out 
     study = load_study(source, out).with_seeds(seeds)
     count = workers or available_cores()
     cells = study.plan()
-    console.print(_plan_table(cells))
+    _print_wide(_plan_table(cells))
     minutes = plan_minutes(study, cells, count)
     console.print(
         f"{len(cells)} networks x {study.spec.seeds} seeds = {len(study.runs())} runs, then refits and tests; about "
@@ -154,7 +156,7 @@ def results(
     elif output is ResultsFormat.csv:
         sys.stdout.write(study.results().drop(columns="epochs", errors="ignore").to_csv(index=False))
     else:
-        console.print(_results_table(study))
+        _print_wide(_results_table(study))
 
 
 @app.command()
@@ -191,7 +193,7 @@ def data_list() -> None:
         table.add_row(
             info.name, f"{info.images:,}", shape, str(len(info.class_names)), where, f"{info.title}; {info.licence}"
         )
-    console.print(table)
+    _print_wide(table)
 
 
 @data_app.command("get")
@@ -239,18 +241,20 @@ def _print_summary(study: Study) -> None:
         numbers = (f"{value:.4f}" for value in (values.median(), values.min(), values.max()))
         table.add_row(str(label), str(len(runs)), *numbers, str(int(runs["collapsed"].sum())))
     console.print("validation accuracy over seeds", style="bold")
-    console.print(table)
+    _print_wide(table)
 
 
 def _results_table(study: Study) -> Table:
-    frame = study.results()
-    shown = [
-        column for column in frame.columns if column not in {"epochs", "error", "test_loss", "parameters_trainable"}
-    ]
+    shown = ("run_id", "stage", "network", "seed", *_SHOWN_NUMBERS, "status", "collapsed")
     table = Table(*shown, box=None, pad_edge=False)
-    for row in frame[shown].itertuples(index=False):
-        table.add_row(*(_cell_text(value) for value in row))
+    for row in study.result_rows():
+        table.add_row(*(_cell_text(row[name]) for name in shown))
     return table
+
+
+def _print_wide(table: Table) -> None:
+    """Print a table with every value whole, also where the terminal is narrower."""
+    Console(width=max(console.width, _WIDE), highlight=False).print(table)
 
 
 def _cell_text(value: object) -> str:
