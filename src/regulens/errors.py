@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class RegulensError(Exception):
-    """A failure that is not the user's mistake; the command line exits with 1."""
+    """A failure that is not the user's mistake; the command line exits with 1.
+
+    Its message is always one line, whatever text of the user's is quoted in it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
 
 
 class UserError(RegulensError):
@@ -19,8 +25,10 @@ class DataError(UserError):
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean X?"`` for the nearest known word, else the list of known words."""
+    """Return ``"; did you mean X?"`` for the nearest known word, else the list of known words, if any."""
     choices = list(known)
+    if not choices:
+        return ""
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]}?"

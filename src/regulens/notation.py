@@ -37,6 +37,9 @@ ARGUMENTS: dict[str, Argument | None] = {
     "batchnorm": None,
 }
 
+_PLUS = re.compile(r"\+(?![^()]*\))")
+"""Between terms, not that of an exponent such as ``l2(1e+2)``."""
+
 _TERM = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\(([^()]*)\))?\s*")
 
 
@@ -48,7 +51,7 @@ def parse_regularizer(text: str) -> tuple[Term, ...]:
     """
     if text.strip() == "none":
         return ()
-    terms = tuple(_parse_term(part, text) for part in text.split("+"))
+    terms = tuple(_parse_term(part, text) for part in _PLUS.split(text))
     kinds = [term.kind for term in terms]
     for kind in kinds:
         if kinds.count(kind) > 1:
@@ -83,7 +86,7 @@ def _parse_number(kind: str, number: str | None, argument: Argument, text: str) 
     if number is None:
         raise UserError(f'regularizer "{text}": {kind} needs its {argument.name}; write for example {example}')
     try:
-        value = float(number)
+        value = float(number) + 0.0  # there is no other network at -0
     except ValueError:
         raise UserError(
             f'regularizer "{text}": {argument.name} "{number}" is not a number; write for example {example}'

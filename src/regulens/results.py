@@ -9,8 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from regulens.spec import RunSpec
 
-Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
-"""A float whose NaN is written as JSON null and read back as NaN."""
+
+def _finite_or_nan(value: object) -> object:
+    return math.nan if value is None or value in {math.inf, -math.inf} else value
+
+
+Number = Annotated[float, BeforeValidator(_finite_or_nan)]
+"""A float, NaN where it would not be finite; written as JSON null and read back as NaN."""
 
 
 class Record(BaseModel):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from regulens.errors import UserError
 from regulens.notation import format_regularizer, parse_regularizer
@@ -33,9 +34,13 @@ def _number_from_fraction(value: object) -> object:
     """Read ``"1/255"`` as the number it means; leave all else to pydantic."""
     if isinstance(value, str):
         try:
-            return float(Fraction(value))
+            numerator, _, denominator = value.partition("/")
+            number = float(numerator) / float(denominator or 1)
         except (ValueError, ZeroDivisionError):
-            raise ValueError('must be a number or a fraction such as "1/255"') from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError('must be a finite number or a fraction such as "1/255"')
+        return number
     return value
 
 
@@ -78,23 +83,26 @@ class TrainSpec(Spec):
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of SGD")
 
 
+def _canonical(text: str) -> str:
+    try:
+        return format_regularizer(parse_regularizer(text))
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+RegularizerText = Annotated[str, AfterValidator(_canonical)]
+"""A regularizer in the notation of ``regulens.notation``, written the one canonical way."""
+
+
 class RunSpec(Spec):
     """One training, complete: the same spec on the same images gives the same result."""
 
     data: DataSpec = DataSpec()
     model: ModelSpec = ModelSpec()
     train: TrainSpec = TrainSpec()
-    regularizer: str = "none"
+    regularizer: RegularizerText = "none"
     stage: Stage = "train"
     seed: int = Field(0, ge=0, le=2**32 - 1)
-
-    @field_validator("regularizer")
-    @classmethod
-    def _canonical(cls, text: str) -> str:
-        try:
-            return format_regularizer(parse_regularizer(text))
-        except UserError as error:
-            raise ValueError(str(error)) from None
 
 
 class Published(Spec):
@@ -112,6 +120,12 @@ class PublishedSource(Spec):
     cells: list[Published]
 
 
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores: it names the study's folder")
+    return name
+
+
 class StudySpec(Spec):
     """A full factorial of runs over seeds, and what is done with them.
 
@@ -119,13 +133,13 @@ class StudySpec(Spec):
     maps a field's dotted name to its levels.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: Annotated[str, AfterValidator(_folder_name)]
     title: str = ""
     seeds: int = Field(5, ge=1, le=10_000)
     data: DataSpec = DataSpec()
     model: ModelSpec = ModelSpec()
     train: TrainSpec = TrainSpec()
-    regularizer: str = "none"
+    regularizer: RegularizerText = "none"
     factors: dict[str, list[Level]] = {}
     also_refit: list[dict[str, Level]] = []
     published: PublishedSource | None = None
@@ -154,12 +168,13 @@ def run_id(spec: RunSpec, dataset_digest: str) -> str:
     Fields at their defaults are left out of the hash, so that a later field with a default does not
     orphan the runs of today.
     """
-    return _identity(spec.model_dump(mode="json", exclude_defaults=True), dataset_digest)
+    return _identity("run", spec.model_dump(mode="json", exclude_defaults=True), dataset_digest)
 
 
 def cell_id(spec: RunSpec, dataset_digest: str) -> str:
     """Return the identity shared by the runs that differ only in their seed."""
-    return _identity(spec.model_dump(mode="json", exclude_defaults=True, exclude={"seed"}), dataset_digest)
+    fields = spec.model_dump(mode="json", exclude_defaults=True, exclude={"seed"})
+    return _identity("cell", fields, dataset_digest)
 
 
 def random_state(spec: RunSpec, dataset_digest: str, purpose: str) -> int:
@@ -184,10 +199,13 @@ def feature_sizes(model: ModelSpec, image_shape: tuple[int, int, int]) -> Iterat
     for block in range(model.depth):
         height, width = (_after_block(side, model) for side in size)
         if min(height, width) < 1:
+            mends = [f"depth <= {block}"] if block else []
+            mends += (
+                ["a smaller pool"] if model.padding == "same" else ['padding = "same"', "a smaller kernel_size or pool"]
+            )
             raise UserError(
                 f"model.depth = {model.depth} is too deep for {image_shape[0]}x{image_shape[1]} images: block "
-                f'{block + 1} is left with {size[0]}x{size[1]}; use depth <= {block}, padding = "same" '
-                f"or a smaller kernel_size or pool"
+                f"{block + 1} is left with {size[0]}x{size[1]}; use {' or '.join(mends)}"
             )
         size = (height, width)
         yield size
@@ -198,8 +216,8 @@ def _after_block(side: int, model: ModelSpec) -> int:
     return convolved // model.pool if convolved > 0 else 0
 
 
-def _identity(fields: dict[str, Any], dataset_digest: str) -> str:
-    content = {"schema": SCHEMA_VERSION, "dataset": dataset_digest, "spec": fields}
+def _identity(kind: str, fields: dict[str, Any], dataset_digest: str) -> str:
+    content = {"schema": SCHEMA_VERSION, "kind": kind, "dataset": dataset_digest, "spec": fields}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

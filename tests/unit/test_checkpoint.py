@@ -26,7 +26,7 @@ def test_a_saved_run_gives_the_same_predictions(
 ) -> None:
     trained = train(tiny_spec(regularizer, depth=2), digits)
     save_run(tmp_path, trained)
-    images = torch.from_numpy(digits.images[:30]).float()
+    images = torch.tensor(digits.images[:30]).float()
     assert torch.equal(load_model(tmp_path)(images), trained.model(images))
     assert np.array_equal(load_probabilities(tmp_path / "predictions.npz"), trained.probabilities)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.npz", WEIGHTS]
@@ -40,7 +40,7 @@ def test_a_saved_run_opens_in_plain_torch(tiny_spec: Make, digits: Dataset, tmp_
     conv.load_state_dict({"weight": saved["blocks.0.conv.weight"], "bias": saved["blocks.0.conv.bias"]})
     dense.load_state_dict({"weight": saved["dense.weight"], "bias": saved["dense.bias"]})
     output.load_state_dict({"weight": saved["output.weight"], "bias": saved["output.bias"]})
-    images = torch.from_numpy(digits.images[:30]).float()
+    images = torch.tensor(digits.images[:30]).float()
     maps = nn.functional.max_pool2d(conv(images.permute(0, 3, 1, 2)).relu(), 2)
     logits = output(dense(maps.permute(0, 2, 3, 1).flatten(1)).relu())
     torch.testing.assert_close(logits, trained.model(images))

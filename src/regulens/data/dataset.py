@@ -40,6 +40,10 @@ class Dataset:
             raise DataError(f"{self.name}: labels must be ({len(self.images)},) uint8, got {_kind(self.labels)}")
         if len(self.labels) == 0:
             raise DataError(f"{self.name}: holds no images")
+        for name in ("images", "labels"):
+            view = getattr(self, name).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
         if int(self.labels.max()) >= len(self.class_names):
             raise DataError(f"{self.name}: label {self.labels.max()} has no name among {len(self.class_names)} classes")
 

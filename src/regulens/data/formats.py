@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import hashlib
 import lzma
 import math
@@ -11,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +20,14 @@ from regulens.errors import DataError
 MAX_BYTES = 4 * 2**30
 """No file is ever decompressed beyond this, whatever its header announces."""
 
-_OPENERS: dict[bytes, Callable[[Path], IO[bytes] | Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
+_DECOMPRESSORS: dict[bytes, Callable[[], Any]] = {
+    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=16 + zlib.MAX_WBITS),  # 16: the gzip format
+    b"BZh": bz2.BZ2Decompressor,
+    b"\xfd7zXZ\x00": lzma.LZMADecompressor,
 }
-_CORRUPT = (EOFError, OSError, zlib.error, lzma.LZMAError)
 _UBYTE = 0x08
+_SLACK = 2**20
+"""A compressed file may be this much larger than what it holds."""
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -36,28 +36,37 @@ def read_bounded(path: Path, limit: int) -> bytes:
     The compression is told from the first bytes, not from the name.
 
     Raises:
-        DataError: if the file cannot be read, is cut off or corrupt, or holds more than ``limit`` bytes.
+        DataError: if the file cannot be read, is cut off or corrupt, goes on after the end of its compressed
+            stream, or holds more than ``limit`` bytes.
     """
     try:
-        with _open(path) as stream:
-            content = bytes(stream.read(limit + 1))
-    except _CORRUPT as error:
-        raise DataError(f"{path}: cannot be decompressed ({error}); the file is damaged, fetch it again") from None
-    if len(content) > limit:
+        with path.open("rb") as stream:
+            raw = stream.read(limit + _SLACK + 1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    content = _decompressed(path, raw, limit)
+    if len(content) > limit or len(raw) > limit + _SLACK:
         raise DataError(f"{path}: holds more than the {limit:,} bytes expected; this is not the file it should be")
     return content
 
 
-def _open(path: Path) -> Any:
+def _decompressed(path: Path, raw: bytes, limit: int) -> bytes:
+    """Return at most ``limit + 1`` bytes of what ``raw`` holds."""
+    for magic, make in _DECOMPRESSORS.items():
+        if raw.startswith(magic):
+            decompressor = make()
+            break
+    else:
+        return raw
     try:
-        with path.open("rb") as stream:
-            head = stream.read(8)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    for magic, opener in _OPENERS.items():
-        if head.startswith(magic):
-            return opener(path)
-    return path.open("rb")
+        content = bytes(decompressor.decompress(raw, limit + 1))
+    except (OSError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path}: cannot be decompressed ({error}); the file is damaged, fetch it again") from None
+    if len(content) <= limit and not decompressor.eof:
+        raise DataError(f"{path}: cannot be decompressed (its stream is cut off); fetch it again")
+    if len(content) <= limit and decompressor.unused_data:
+        raise DataError(f"{path}: goes on after the end of its compressed stream; fetch it again")
+    return content
 
 
 def read_idx(path: Path, shape: tuple[int, ...], sha256: str | None = None) -> NDArray[np.uint8]:
@@ -87,10 +96,10 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str | None = None) -> N
 def _check_idx_header(path: Path, content: bytes, shape: tuple[int, ...]) -> None:
     header_bytes = 4 + 4 * len(shape)
     if len(content) < header_bytes:
-        raise DataError(f"{path}: is cut off within its header: {len(content)} of {header_bytes} bytes")
+        raise DataError(f"{path}: is cut off within its header: {len(content)} of {header_bytes} bytes; fetch it again")
     zeros, kind, dimensions = struct.unpack(">HBB", content[:4])
     if zeros != 0:
-        raise DataError(f"{path}: wrong magic number {content[:4].hex()}: not an IDX file")
+        raise DataError(f"{path}: wrong magic number {content[:4].hex()}: not an IDX file; fetch it again")
     if kind != _UBYTE:
         raise DataError(f"{path}: holds elements of IDX type 0x{kind:02x}; only unsigned bytes (0x08) are read")
     if dimensions != len(shape):

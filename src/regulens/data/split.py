@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,14 +40,19 @@ def split(images: int, spec: DataSpec) -> Split:
     indices = np.arange(images)
     if spec.limit is not None and spec.limit < images:
         indices, _ = train_test_split(indices, train_size=spec.limit, random_state=spec.split_seed)
-    held_out = spec.validation + spec.test
+    held_out = _images(spec.validation + spec.test, len(indices))
+    for_validation = _images(spec.validation / (spec.validation + spec.test), held_out)
     try:
         train, rest = train_test_split(indices, test_size=held_out, random_state=spec.split_seed)
-        share = spec.validation / held_out
-        test, validation = train_test_split(rest, test_size=share, random_state=spec.split_seed)
+        test, validation = train_test_split(rest, test_size=for_validation, random_state=spec.split_seed)
     except ValueError:
         raise UserError(
             f"data.validation = {spec.validation}, data.test = {spec.test}: too small a share of "
             f"{len(indices)} images; each part needs at least one"
         ) from None
     return Split(train, validation, test)
+
+
+def _images(share: float, of: int) -> int:
+    """Round up, as scikit-learn does, but not on the last bit of 0.1 + 0.2."""
+    return math.ceil(round(share * of, 6))

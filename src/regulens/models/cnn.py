@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +87,12 @@ class CNN(nn.Module):
         layers["relu"] = nn.ReLU()
         layers |= _named(self.regularizer, "")
         layers["output"] = self.output
-        return nn.Sequential(layers).train(self.training)
+        sequence = nn.Sequential(layers)
+        shared = set(self.modules())
+        for module in sequence.modules():
+            if module not in shared:  # those that are shared keep the mode they are in
+                module.training = self.training
+        return sequence
 
 
 class Permute(nn.Module):
@@ -147,19 +154,27 @@ class LayerRow:
 def layer_table(model: CNN) -> list[LayerRow]:
     """Return the network's layers as Keras' ``summary`` lists them, activations and reorderings left out."""
     rows = []
-    x = torch.zeros(1, *model.image_shape)
-    training = model.training
-    try:
-        for name, layer in model.eval().expanded().named_children():
-            with torch.no_grad():
-                x = layer(x)
+    x = torch.zeros(1, *model.image_shape, dtype=model.output.weight.dtype)
+    with evaluating(model), torch.no_grad():
+        for name, layer in model.expanded().named_children():
+            x = layer(x)
             if isinstance(layer, nn.ReLU | Permute):
                 continue
             shape = x.permute(0, 2, 3, 1).shape if isinstance(layer, nn.Conv2d | nn.MaxPool2d) else x.shape
             rows.append(LayerRow(name, _kind(layer), tuple(shape[1:]), *parameter_counts(layer)))
-    finally:
-        model.train(training)
     return rows
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode; every part of it is put back into the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def parameter_counts(module: nn.Module) -> tuple[int, int]:

@@ -48,7 +48,8 @@ def with_levels(study: StudySpec, levels: Mapping[str, Level]) -> RunSpec:
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path} = {first['input']!r}: {plain_message(first['msg'])}") from None
+        value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+        raise UserError(f"{path}{value}: {plain_message(first['msg'])}") from None
 
 
 def matching_cells(study: StudySpec, where: Mapping[str, Level], place: str) -> list[RunSpec]:
@@ -60,7 +61,10 @@ def matching_cells(study: StudySpec, where: Mapping[str, Level], place: str) -> 
     for path in where:
         if path not in study.factors:
             raise UserError(f"{place}: {path} is not a factor of this study{suggestion(path, study.factors)}")
-    wanted = [with_levels(study, dict(zip(study.factors, c, strict=True))) for c in _matching(study, where)]
+    try:
+        wanted = [with_levels(study, dict(zip(study.factors, c, strict=True))) for c in _matching(study, where)]
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
     if not wanted:
         raise UserError(f"{place}: no cell has {dict(where)}; use levels listed under [factors]")
     return wanted
@@ -81,7 +85,7 @@ def level_text(level: Level) -> str:
     """Write a level as a reader would: 0.00392156862745098 is 1/255."""
     if isinstance(level, float) and 0 < level < 1 and float(f"{1 / level:.6g}").is_integer():
         denominator = round(1 / level)
-        if denominator > 1 and 1 / denominator == level and len(repr(level)) > 6:
+        if denominator > 1 and 1 / denominator == level and len(repr(level)) > 12:
             return f"1/{denominator}"
     return f"{level:g}" if isinstance(level, float) and float(f"{level:g}") == level else str(level)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from regulens.spec import Published, PublishedSource, StudySpec
 from regulens.study.grid import cells, matching_cells, plain_message
 
 STUDY_FILE = "study.toml"
+_LEVEL_TYPES = {"bool", "int", "float", "str"}
 
 
 def preset_names() -> list[str]:
@@ -60,8 +61,10 @@ def parse_study(text: str, place: str) -> StudySpec:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{place}: is not valid TOML: {error}") from None
-    _flatten_paths(content)
+    except RecursionError:
+        raise UserError(f"{place}: is not valid TOML: its brackets are nested too deeply") from None
     try:
+        _flatten_paths(content)
         study = StudySpec.model_validate(content)
         _check(study)
     except ValidationError as error:
@@ -94,40 +97,59 @@ def _flatten_paths(content: dict[str, Any]) -> None:
     holders = [(content, "factors"), *((cell, "where") for cell in cells_published if isinstance(cell, dict))]
     for holder, key in holders:
         if isinstance(holder.get(key), dict):
-            holder[key] = dict(_flattened(holder[key]))
+            holder[key] = _flattened(holder[key])
     if isinstance(content.get("also_refit"), list):
         content["also_refit"] = [
-            dict(_flattened(where)) if isinstance(where, dict) else where for where in content["also_refit"]
+            _flattened(where) if isinstance(where, dict) else where for where in content["also_refit"]
         ]
 
 
-def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Read ``model.depth = [1, 2]`` and ``"model.depth" = [1, 2]`` as the same."""
+def _flattened(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Read ``model.depth = [1, 2]`` and ``"model.depth" = [1, 2]`` as the same.
+
+    Raises:
+        UserError: if a field is named in both ways.
+    """
+    flat: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+        inner = {f"{key}.{rest}": level for rest, level in _flattened(value).items()} if isinstance(value, dict) else {}
+        for path, level in (inner or {key: value}).items():
+            if path in flat:
+                raise UserError(f"{path} is given twice; keep one of them")
+            flat[path] = level
+    return flat
 
 
 def _one_line(error: ValidationError) -> str:
-    problems = error.errors()
+    """Name the key, its value and the mend; a misspelt key before the required one that it leaves missing."""
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] == "missing")
     first = problems[0]
-    path = [part for part in first["loc"] if part not in {"bool", "int", "float", "str"}]
+    path, of_level = _path_in_file(first["loc"])
     name = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":
         line = f"unknown key {name} = {first['input']!r}{suggestion(str(path[-1]), _known_keys(path))}"
     elif first["type"] == "missing":
         line = f"{name} is missing; add it"
+    elif first["type"] == "model_type":
+        line = f"{name} = {first['input']!r}: must be a table; write its keys below [{name}]"
     else:
-        union = len(path) < len(first["loc"])
-        message = "must be a number, a text or true/false" if union else plain_message(first["msg"])
-        line = f"{name} = {first['input']!r}: {message}" if name else message
-    places = {problem["loc"][:3] for problem in problems}
-    return line if len(places) == 1 else f"{line} (and {len(places) - 1} more)"
+        message = "must be a finite number, a text or true/false" if of_level else plain_message(first["msg"])
+        line = (
+            f"{name} = {first['input']!r}: {message}"
+            if name and not isinstance(first["input"], dict)
+            else (f"{name}: {message}" if name else message)
+        )
+    others = {_path_in_file(problem["loc"])[0] for problem in problems} - {path}
+    return f"{line} (and {len(others)} more)" if others else line
 
 
-def _known_keys(path: list[int | str]) -> list[str]:
+def _path_in_file(location: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], bool]:
+    """Return the keys that lead to a mistake, and whether it is a level that is of none of the allowed types."""
+    of_level = location[:1] in {("factors",), ("also_refit",), ("published",)} and location[-1] in _LEVEL_TYPES
+    return (location[:-1] if of_level else location), of_level
+
+
+def _known_keys(path: tuple[int | str, ...]) -> list[str]:
     """Return the fields of the table that an unknown key stands in."""
     tables: dict[str, type[BaseModel]] = {"published": PublishedSource, "cells": Published}
     owner: type[BaseModel] = StudySpec

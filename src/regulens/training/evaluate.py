@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from regulens.data.batches import batches
 from regulens.data.dataset import Dataset
-from regulens.models.cnn import CNN
+from regulens.models.cnn import CNN, evaluating
 from regulens.models.regularizers import Regularizer
 
 EVALUATION_BATCH = 500
@@ -33,18 +33,13 @@ def evaluate(
     """Evaluate in eval mode, the model left in the mode it was in; no images give NaN."""
     if len(indices) == 0:
         return Evaluation(math.nan, math.nan, np.empty((0, model.output.out_features), np.float32))
-    training = model.training
-    model.eval()
     loss, correct, probabilities = 0.0, 0, []
-    try:
-        with torch.no_grad():
-            penalty = regularizer.penalty(model)
-            for images, labels in batches(dataset, indices, EVALUATION_BATCH, scale):
-                logits = model(images)
-                loss += F.cross_entropy(logits, labels, reduction="sum").item()
-                correct += int((logits.argmax(1) == labels).sum())
-                probabilities.append(logits.softmax(1).numpy())
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        penalty = regularizer.penalty(model)
+        for images, labels in batches(dataset, indices, EVALUATION_BATCH, scale):
+            logits = model(images)
+            loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            correct += int((logits.argmax(1) == labels).sum())
+            probabilities.append(logits.softmax(1).numpy())
     mean_loss = loss / len(indices) + (0.0 if penalty is None else penalty.item())
     return Evaluation(mean_loss, correct / len(indices), np.concatenate(probabilities))
