@@ -47,7 +47,7 @@ def draw_comparison(info: ComparisonInfo) -> Figure:
             2 if enlarge else 1,
             sharey=True,
             squeeze=False,
-            width_ratios=[1, 1.6][-1 - enlarge :] if enlarge else None,
+            width_ratios=[1, 1.6] if enlarge else [1],
         )[0]
         for axes in panels:
             _draw_rows(axes, info)
@@ -56,12 +56,12 @@ def draw_comparison(info: ComparisonInfo) -> Figure:
         if enlarge:
             panels[0].set_title("all runs")
             panels[0].set_xlim(0, 1)
-            panels[0].axvline(info.chance_bound, color=MUTED, ls=":", lw=1.2)
+            panels[0].axvline(info.chance_bound, color=MUTED, ls=":", lw=1.2, label="bound of guessing")
             panels[1].set_title("runs that trained, enlarged")
             panels[1].set_xlim(*_around(trained, info))
         else:
             panels[0].set_xlim(*_around(everything, info))
-        figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
