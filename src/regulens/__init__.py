@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from regulens.api import Dataset as Dataset
     from regulens.api import Study as Study
     from regulens.api import Trained as Trained
+    from regulens.api import UserError as UserError
     from regulens.api import build_model as build_model
     from regulens.api import build_regularizer as build_regularizer
     from regulens.api import load_dataset as load_dataset
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "regulens.api": (
+        "Dataset",
         "Study",
         "Trained",
+        "UserError",
         "build_model",
         "build_regularizer",
         "load_dataset",

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regulens.data.catalog import dataset_info, load_dataset
+from regulens.data.catalog import load_dataset
+from regulens.data.dataset import Dataset
 from regulens.errors import RegulensError, UserError
 from regulens.executors.base import Executor
 from regulens.executors.local import LocalExecutor, available_cores
 from regulens.interpret.kernels import Scaling
-from regulens.models.cnn import LayerRow, build_model, layer_table
+from regulens.models.cnn import CNN, build_model
 from regulens.models.regularizers import build_regularizer
 from regulens.report.pictures import KernelPicture, kernels_of_runs, shown_refits
-from regulens.report.render import write_report
-from regulens.spec import RunSpec, StudySpec, feature_sizes
-from regulens.study.grid import cell_label, cells
-from regulens.study.protocol import planned, run_protocol
-from regulens.study.runner import OnEvent, ignore
-from regulens.study.store import Selection, open_store
-from regulens.study.study_file import STUDY_FILE, read_study
-from regulens.study.table import result_rows
+from regulens.report.render import REPORT, write_report
+from regulens.results import RunResult
+from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
+from regulens.study.plan import PlannedCell, plan_study
+from regulens.study.protocol import planned, run_protocol, selections_in_force
+from regulens.study.runner import OnEvent, ignore, run_folder
+from regulens.study.store import DATABASE, Failure, Selection, open_store
+from regulens.study.study_file import STUDY_FILE, preset_names, read_study
+from regulens.study.table import result_columns, result_rows
+from regulens.training.checkpoint import PREDICTIONS, TEST_PREDICTIONS, Predictions, load_model, load_predictions
 from regulens.training.loop import Trained, train
-from regulens.training.timing import estimate_seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Dataset",
     "Study",
     "Trained",
-    "available_cores",
+    "UserError",
     "build_model",
     "build_regularizer",
     "load_dataset",
@@ -43,26 +45,14 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class PlannedCell:
-    """One network of a plan: parameters, layers, and what one run of it would take on one core."""
-
-    label: str
-    spec: RunSpec
-    parameters_total: int
-    parameters_trainable: int
-    layers: tuple[LayerRow, ...]
-    seconds_per_run: float | None
-
-
-@dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """How far a study is: runs finished, failed and planned, what is selected, how often the test was opened."""
 
     planned: int
     finished: int
-    failures: tuple[str, ...]
+    failures: tuple[Failure, ...]
     refits_finished: int
-    selection: Selection | None
+    selections: tuple[Selection, ...]
     test_openings: int
     report: Path | None
 
@@ -74,29 +64,39 @@ class Study:
     spec: StudySpec
     folder: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+
     def plan(self, estimate: bool = True) -> list[PlannedCell]:
-        """Return the networks that would be run; with ``estimate``, a few steps of each are timed.
+        """Return the networks and how many runs of each are to do; with ``estimate``, a few steps are timed.
 
         Raises:
             UserError: if a network is too deep for its images.
         """
-        return [_planned_cell(self.spec, cell, estimate) for cell in cells(self.spec)]
+        return plan_study(self.spec, self.pending(), estimate)
 
     def with_seeds(self, seeds: int | None) -> Study:
         """Return the study with so many seeds; ``None`` leaves it as it is.
 
         Raises:
-            UserError: if there are fewer than one.
+            UserError: if there are fewer than one, or absurdly many.
         """
         if seeds is None:
             return self
-        if seeds < 1:
-            raise UserError(f"seeds must be at least 1, got {seeds}")
+        if not 1 <= seeds <= MAX_SEEDS:
+            raise UserError(f"seeds must be at least 1 and at most {MAX_SEEDS}, got {seeds}")
         return replace(self, spec=self.spec.model_copy(update={"seeds": seeds}))
 
     def runs(self) -> list[RunSpec]:
         """Return every run of the first stage."""
         return planned(self.spec)
+
+    def pending(self) -> list[RunSpec]:
+        """Return the runs of the first stage that are not finished in the study's folder."""
+        if not (self.folder / DATABASE).is_file():
+            return self.runs()
+        finished = {result.spec for result in open_store(self.folder).results()}
+        return [spec for spec in self.runs() if spec not in finished]
 
     def results(self) -> pd.DataFrame:
         """Return one row per recorded run; the columns are those of ``regulens results``.
@@ -106,7 +106,7 @@ class Study:
         """
         import pandas as pd
 
-        return pd.DataFrame(self.result_rows())
+        return pd.DataFrame(self.result_rows(), columns=result_columns(self.spec))
 
     def result_rows(self) -> list[dict[str, Any]]:
         """Return the rows of ``results`` as plain dictionaries; what does not exist is ``None``.
@@ -116,7 +116,7 @@ class Study:
         """
         return result_rows(self.spec, open_store(self.folder))
 
-    def progress(self) -> Progress:
+    def progress(self) -> StudyProgress:
         """Return how far the study is.
 
         Raises:
@@ -124,17 +124,36 @@ class Study:
         """
         store = open_store(self.folder)
         stages = [result.spec.stage for result in store.results()]
-        report = self.folder / "report.html"
-        selections = store.selections()
-        return Progress(
+        report = self.folder / REPORT
+        return StudyProgress(
             planned=len(self.runs()),
             finished=stages.count("train"),
-            failures=tuple(f"{failure.run_id}: {failure.error}" for failure in store.failures()),
+            failures=tuple(store.failures()),
             refits_finished=stages.count("refit"),
-            selection=selections[-1] if selections else None,
+            selections=tuple(selections_in_force(store)),
             test_openings=len(store.ledger()),
             report=report if report.is_file() else None,
         )
+
+    def model(self, run: str) -> CNN:
+        """Return the trained network of a run, in eval mode; ``run`` is its run_id or the beginning of it.
+
+        Raises:
+            UserError: if there is no such run.
+            DataError: if its weights are damaged.
+        """
+        return load_model(run_folder(self.folder, self._result(run).run_id))
+
+    def predictions(self, run: str) -> Predictions:
+        """Return a run's class probabilities on validation, or of a refit on the test part, once that is opened.
+
+        Raises:
+            UserError: if there is no such run.
+            DataError: if there are no predictions of it, or they are damaged.
+        """
+        result = self._result(run)
+        name = TEST_PREDICTIONS if result.spec.stage == "refit" else PREDICTIONS
+        return load_predictions(run_folder(self.folder, result.run_id) / name)
 
     def kernels(
         self, run: str | None = None, layer: str | None = None, scaling: Scaling = "kernel"
@@ -144,17 +163,17 @@ class Study:
         Raises:
             UserError: if there is no such run or layer, or no refit yet.
         """
-        results = open_store(self.folder).results()
-        if run is None:
-            chosen = shown_refits(results)
-            if not chosen:
-                raise UserError(f"{self.folder}: no network is refitted yet; name a trained one with --run RUN_ID")
-        else:
-            chosen = [result for result in results if result.run_id.startswith(run)]
-            if len(chosen) != 1:
-                found = "several runs begin" if chosen else "no run begins"
-                raise UserError(f'{found} with "{run}"; see `regulens results {self.folder}` for the run_ids')
+        chosen = [self._result(run)] if run else shown_refits(open_store(self.folder).results())
+        if not chosen:
+            raise UserError(f"{self.folder}: no network is refitted yet; name a trained one with --run RUN_ID")
         return kernels_of_runs(self.spec, self.folder, chosen, layer, scaling)
+
+    def _result(self, run: str) -> RunResult:
+        found = [result for result in open_store(self.folder).results() if result.run_id.startswith(run)]
+        if len(found) != 1:
+            how_many = "several runs begin" if found else "no run begins"
+            raise UserError(f'{how_many} with "{run}"; see `regulens results {self.folder}` for the run_ids')
+        return found[0]
 
     def report(self) -> Path:
         """Rebuild the figures and ``report.html``, and return its path.
@@ -179,8 +198,10 @@ def load_study(source: str | Path, out: str | Path | None = None) -> Study:
         UserError: if there is none, or naming what is wrong in the file.
     """
     path = Path(source)
-    if path.is_dir():
+    if path.is_dir() and str(source) not in preset_names():
         open_store(path)
+        if out is not None:
+            raise UserError(f"{path} is a study's folder and goes on there; leave --out away, or name a study file")
         return Study(read_study(path / STUDY_FILE), path)
     spec = read_study(source)
     return Study(spec, Path(out) if out is not None else Path("studies") / spec.name)
@@ -209,8 +230,7 @@ def run_study(
         UserError: if the study or its folder is not as it should be.
         RegulensError: if a run failed; the finished ones are kept and the report tells of them.
     """
-    if workers is not None and workers < 1:
-        raise UserError(f"workers must be at least 1, got {workers}")
+    check_workers(workers)
     study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
     if out is not None:
         study = replace(study, folder=Path(out))
@@ -227,28 +247,14 @@ def run_study(
     return Study(spec, study.folder)
 
 
-def plan_minutes(study: Study, plan: Sequence[PlannedCell], workers: int) -> float:
-    """Return the estimated minutes of all trainings and of the refits of the slowest network."""
-    seconds = [cell.seconds_per_run or 0.0 for cell in plan]
-    refits = (1 + len(study.spec.also_refit)) * max(seconds)
-    return study.spec.seeds * (sum(seconds) + refits) / workers / 60
+def check_workers(workers: int | None) -> int:
+    """Return how many processes to use: as many as asked for, or one per core.
 
-
-def _planned_cell(study: StudySpec, spec: RunSpec, estimate: bool) -> PlannedCell:
-    info = dataset_info(spec.data.name)
-    list(feature_sizes(spec.model, info.image_shape))
-    classes = len(info.class_names)
-    model = build_model(spec.model, info.image_shape, classes, build_regularizer(spec.regularizer))
-    rows = layer_table(model)
-    used = min(info.images, spec.data.limit or info.images)
-    train_images = round(used * (1 - spec.data.validation - spec.data.test))
-    val_images = round(used * spec.data.validation)
-    seconds = estimate_seconds(spec, info.image_shape, classes, train_images, val_images) if estimate else None
-    return PlannedCell(
-        label=cell_label(spec, study),
-        spec=spec,
-        parameters_total=sum(row.parameters for row in rows),
-        parameters_trainable=sum(row.trainable for row in rows),
-        layers=tuple(rows),
-        seconds_per_run=seconds,
-    )
+    Raises:
+        UserError: if fewer than one is asked for.
+    """
+    if workers is None:
+        return available_cores()
+    if workers < 1:
+        raise UserError(f"workers must be at least 1, got {workers}")
+    return workers

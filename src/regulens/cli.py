@@ -5,10 +5,11 @@ from __future__ import annotations
 import enum
 import json
 import math
+import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,7 +19,8 @@ from regulens import __version__
 from regulens.errors import RegulensError, UserError
 
 if TYPE_CHECKING:
-    from regulens.api import PlannedCell, Study
+    from regulens.api import Study
+    from regulens.study.plan import PlannedCell
 
 app = typer.Typer(
     help="Which regularization helps here, is the difference real, and what did the network learn?",
@@ -54,9 +56,9 @@ Source = Annotated[
     str, typer.Argument(metavar="STUDY", help="A preset (lab, quickstart), a study file, or a study's folder.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, e.g. studies/lab.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder [default: studies/NAME].")]
-Seeds = Annotated[int | None, typer.Option(help="Trainings per network [default: as the study says].")]
-Workers = Annotated[int | None, typer.Option(help="Processes at work at once [default: one per core].")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder (default: studies/NAME).")]
+Seeds = Annotated[int | None, typer.Option(help="Trainings per network (default: as the study says).")]
+Workers = Annotated[int | None, typer.Option(help="Processes at work at once (default: one per core).")]
 
 
 def _version(asked: bool) -> None:
@@ -80,13 +82,13 @@ def run(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out =
     Run it again to go on where it was, or with more seeds to extend it.
     """
     from regulens.api import load_study, run_study
-    from regulens.progress import print_layer_tables, study_display
+    from regulens.progress import study_display
 
-    study = load_study(source, out)
-    print_layer_tables(study.plan(estimate=False), console)
+    study = load_study(source, out).with_seeds(seeds)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the workers are ended, the lock is freed
     try:
-        with study_display(study.spec, console) as on_event:
-            study = run_study(study, seeds=seeds, workers=workers, on_event=on_event)
+        with study_display(console) as on_event:
+            study = run_study(study, workers=workers, on_event=on_event)
     except KeyboardInterrupt:
         errors.print("stopped; what is finished is kept, the same command goes on from there")
         raise typer.Exit(130) from None
@@ -97,39 +99,61 @@ def run(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out =
 @app.command()
 def plan(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None) -> None:
     """List what would run, with parameters and an estimate of time; nothing is trained."""
-    from regulens.api import available_cores, load_study, plan_minutes
+    from regulens.api import check_workers, load_study
+    from regulens.study.plan import estimate_minutes
 
     study = load_study(source, out).with_seeds(seeds)
-    count = workers or available_cores()
+    count = check_workers(workers)
     cells = study.plan()
     _print_wide(_plan_table(cells))
-    minutes = plan_minutes(study, cells, count)
+    pending, planned = sum(cell.pending for cell in cells), len(study.runs())
+    finished = f" ({planned - pending} of them finished in {study.folder})" if pending < planned else ""
     console.print(
-        f"{len(cells)} networks x {study.spec.seeds} seeds = {len(study.runs())} runs, then refits and tests; about "
-        f"{minutes:.1f} minutes with {count} workers here (from a few timed steps on random pixels)",
+        f"{len(cells)} networks x {study.spec.seeds} seeds = {planned} runs{finished}, then refits and tests; about "
+        f"{estimate_minutes(study.spec, cells, count):.1f} minutes with {count} workers here (from a few timed steps "
+        f"on random pixels)",
         soft_wrap=True,
     )
 
 
 @app.command()
-def init(preset: Annotated[str, typer.Argument(metavar="PRESET", help="lab or quickstart.")]) -> None:
+def init(
+    preset: Annotated[str, typer.Argument(metavar="PRESET", help="lab or quickstart.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it there; it must not exist.")
+    ] = None,
+) -> None:
     """Print a commented study file to start from: `regulens init lab > my.toml`."""
     from regulens.study.study_file import preset_text
 
-    sys.stdout.write(preset_text(preset))
+    text = preset_text(preset)
+    if out is None:
+        sys.stdout.write(text)
+    elif out.exists():
+        raise UserError(f"{out}: exists already; choose another name")
+    else:
+        out.write_text(text, encoding="utf-8")
 
 
 @app.command()
-def status(folder: Folder) -> None:
+def status(
+    folder: Folder,
+    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show where each failed run failed.")] = False,
+) -> None:
     """Say how far a study is."""
     from regulens.api import load_study
 
     progress = load_study(folder).progress()
     console.print(f"{progress.finished} of {progress.planned} runs finished, {len(progress.failures)} failed")
     for failure in progress.failures:
-        console.print(f"  failed: {failure}", soft_wrap=True, markup=False)
-    chosen = progress.selection
-    console.print(f"selected: {chosen.label} over {chosen.seeds} seeds" if chosen else "selected: nothing yet")
+        console.print(f"  failed: {failure.run_id}: {failure.error}", soft_wrap=True, markup=False)
+        if show_traceback:
+            console.print(failure.details, soft_wrap=True, markup=False)
+    for chosen in progress.selections:
+        among = f" on {chosen.among}" if chosen.among else ""
+        console.print(f"selected{among}: {chosen.label} over {chosen.seeds} seeds", markup=False)
+    if not progress.selections:
+        console.print("selected: nothing yet")
     console.print(f"refits finished: {progress.refits_finished}; test part opened {progress.test_openings} times")
     console.print(f"report: {progress.report or 'not written yet'}", soft_wrap=True)
 
@@ -163,9 +187,9 @@ def results(
 def kernels(
     folder: Folder,
     run_id: Annotated[
-        str | None, typer.Option("--run", metavar="RUN_ID", help="One run [default: the refits].")
+        str | None, typer.Option("--run", metavar="RUN_ID", help="One run (default: the refits).")
     ] = None,
-    layer: Annotated[str | None, typer.Option(help="One convolution, e.g. conv2 [default: all].")] = None,
+    layer: Annotated[str | None, typer.Option(help="One convolution, e.g. conv2 (default: all).")] = None,
     scale: Annotated[
         KernelScale, typer.Option(help="Spread black to white per kernel or per layer.")
     ] = KernelScale.kernel,
@@ -224,11 +248,13 @@ def _where(place: str, paths: tuple[Path, ...]) -> str:
 
 def _plan_table(cells: list[PlannedCell]) -> Table:
     table = Table("network", box=None, pad_edge=False)
-    for name in ("parameters", "trainable", "seconds per run"):
+    for name in ("parameters", "trainable", "runs to do", "seconds per run"):
         table.add_column(name, justify="right")
     for cell in cells:
         seconds = f"{cell.seconds_per_run:.1f}" if cell.seconds_per_run is not None else ""
-        table.add_row(cell.label, f"{cell.parameters_total:,}", f"{cell.parameters_trainable:,}", seconds)
+        table.add_row(
+            cell.label, f"{cell.parameters_total:,}", f"{cell.parameters_trainable:,}", str(cell.pending), seconds
+        )
     return table
 
 
@@ -266,20 +292,25 @@ def _cell_text(value: object) -> str:
 def main() -> None:
     """Run the command line: exit code 2 for a user's mistake, 1 for a failure, one line each."""
     debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app()
+        sys.exit(app(arguments, standalone_mode=False))
     except UserError as error:
         _end(f"error: {error}", 2, debug)
     except RegulensError as error:
         _end(f"failed: {error}", 1, debug)
+    except typer.Abort:
+        _end("stopped", 130, debug)
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
+        if hasattr(error, "format_message"):  # the parser's own: an unknown option, a missing argument
+            _end(f"error: {error.format_message()} (see regulens --help)", 2, debug)
         _end(f"failed: {type(error).__name__}: {error} (--debug shows where)", 1, debug)
 
 
-def _end(line: str, code: int, debug: bool) -> None:
+def _end(line: str, code: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
-    errors.print(line, soft_wrap=True, markup=False)
+    errors.print(" ".join(line.split()), soft_wrap=True, markup=False)
     sys.exit(code)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,16 +17,16 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
-from regulens.api import PlannedCell
 from regulens.models.cnn import LayerRow
 from regulens.results import EpochRecord
 from regulens.spec import RunSpec, StudySpec
-from regulens.study.grid import cell_label
+from regulens.study.grid import run_label
+from regulens.study.plan import plan_study
 from regulens.study.runner import (
-    EnvironmentDiffers,
     EpochEnded,
+    Note,
     OnEvent,
     Opened,
     RunEnded,
@@ -33,12 +35,13 @@ from regulens.study.runner import (
     Selected,
     StageStarted,
     StudyEvent,
+    StudyStarted,
 )
 
 
-def print_layer_tables(cells: Sequence[PlannedCell], console: Console) -> None:
+def print_layer_tables(study: StudySpec, console: Console) -> None:
     """Print the layer table of each network below its name."""
-    for cell in cells:
+    for cell in plan_study(study, [], estimate=False):
         trainable = f"{cell.parameters_total:,} parameters, {cell.parameters_trainable:,} trainable"
         console.print(f"{cell.label}: {trainable}", style="bold", soft_wrap=True)
         table = Table("layer", "kind", box=None, pad_edge=False)
@@ -54,43 +57,56 @@ def _layer_cells(row: LayerRow) -> tuple[str, str, str, str]:
 
 
 @contextmanager
-def study_display(study: StudySpec, console: Console) -> Iterator[OnEvent]:
+def study_display(console: Console) -> Iterator[OnEvent]:
     """Yield what shows a study's events on this console."""
     if not console.is_terminal:
-        yield _PlainLines(study, console).show
+        yield _PlainLines(console).show
         return
-    columns = (
+    total = Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
+        TextColumn("epochs,"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("gone,"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
+        TextColumn("left"),
     )
-    with Progress(*columns, console=console) as progress:
-        yield _LiveBars(study, progress).show
+    networks = Progress(
+        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[numbers]}", table_column=Column(no_wrap=True)),
+        expand=True,
+    )
+    with Live(Group(total, networks), console=console, refresh_per_second=5):
+        yield _LiveBars(console, total, networks).show
 
 
 class _PlainLines:
     """One line per event, for logs and pipes."""
 
-    def __init__(self, study: StudySpec, console: Console) -> None:
-        self.study, self.console = study, console
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.study: StudySpec | None = None
         self.runs = self.done = 0
 
     def show(self, event: StudyEvent) -> None:
+        """Print the event's line, if it has one."""
+        if isinstance(event, StudyStarted):
+            self.study = event.study
+            print_layer_tables(event.study, self.console)
+            return
         line = self._line(event)
         if line:
-            self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self.console.print(line, soft_wrap=True, markup=False)
 
     def _line(self, event: StudyEvent) -> str:
         match event:
             case StageStarted(_, pending, _):
                 self.runs, self.done = len(pending), 0
             case EpochEnded(spec, record):
-                return f"{_run_label(spec, self.study)}: epoch {record.epoch}/{spec.train.epochs}: {_numbers(record)}"
+                label = run_label(spec, _started(self.study))
+                return f"{label}: epoch {record.epoch}/{spec.train.epochs}: {_numbers(record)}"
             case RunEnded() | RunFailed():
                 self.done += 1
                 return f"[{self.done}/{self.runs}] {_event_text(event, self.study)}"
@@ -98,79 +114,89 @@ class _PlainLines:
 
 
 class _LiveBars:
-    """A bar over all epochs of the stage, and one for each network at work."""
+    """A bar over all epochs of the stage, and a line for each network at work."""
 
-    def __init__(self, study: StudySpec, progress: Progress) -> None:
-        self.study, self.progress = study, progress
-        self.total: TaskID | None = None
-        self.bars: dict[RunSpec, TaskID] = {}
+    def __init__(self, console: Console, total: Progress, networks: Progress) -> None:
+        self.console, self.total, self.networks = console, total, networks
+        self.study: StudySpec | None = None
+        self.bar: TaskID | None = None
+        self.lines: dict[RunSpec, TaskID] = {}
+        self.epochs_left: dict[RunSpec, int] = {}
 
     def show(self, event: StudyEvent) -> None:
+        """Move the bars, and print above them what is to stay."""
         match event:
+            case StudyStarted(study):
+                self.study = study
+                print_layer_tables(study, self.console)
             case StageStarted(stage, pending, _):
                 self._start_stage(stage, pending)
             case RunStarted(spec):
-                label = _run_label(spec, self.study)
-                self.bars[spec] = self.progress.add_task(label, total=spec.train.epochs, unit="epochs", numbers="")
+                label = run_label(spec, _started(self.study))
+                self.lines[spec] = self.networks.add_task(label, total=spec.train.epochs, numbers="")
+                self.epochs_left[spec] = spec.train.epochs
             case EpochEnded(spec, record):
-                self.progress.update(self.bars[spec], advance=1, numbers=_numbers(record))
+                self.networks.update(self.lines[spec], advance=1, numbers=_short_numbers(record))
+                self.epochs_left[spec] -= 1
                 self._advance(1)
-            case RunEnded(spec, _):
-                self.progress.remove_task(self.bars.pop(spec))
-            case RunFailed(spec, _):
-                task = self.bars.pop(spec)
-                self._advance(spec.train.epochs - self.progress.tasks[self.progress.task_ids.index(task)].completed)
-                self.progress.remove_task(task)
+            case RunEnded(spec, _) | RunFailed(spec, _):
+                self.networks.remove_task(self.lines.pop(spec))
+                self._advance(self.epochs_left.pop(spec))
         text = _event_text(event, self.study)
         if text:
-            self.progress.console.print(text, highlight=False, markup=False)
+            self.console.print(text, markup=False)
 
     def _start_stage(self, stage: str, pending: Sequence[RunSpec]) -> None:
-        if self.total is not None:
-            self.progress.remove_task(self.total)
+        if self.bar is not None:
+            self.total.remove_task(self.bar)
         epochs = sum(spec.train.epochs for spec in pending)
         name = "training" if stage == "train" else "refitting"
-        self.total = self.progress.add_task(f"{name} {len(pending)} runs", total=epochs, unit="epochs", numbers="")
+        self.bar = self.total.add_task(f"{name} {len(pending)} runs", total=epochs)
 
-    def _advance(self, epochs: float) -> None:
-        if self.total is not None:
-            self.progress.update(self.total, advance=epochs)
+    def _advance(self, epochs: int) -> None:
+        if self.bar is not None:
+            self.total.update(self.bar, advance=epochs)
 
 
-def _event_text(event: StudyEvent, study: StudySpec) -> str:
+def _started(study: StudySpec | None) -> StudySpec:
+    if study is None:
+        raise RuntimeError("a study's events begin with StudyStarted")
+    return study
+
+
+def _event_text(event: StudyEvent, study: StudySpec | None) -> str:
     """Say what happened in one line; nothing for what only moves a bar."""
     match event:
-        case EnvironmentDiffers(differences):
-            return f"note: the study goes on under other conditions than some finished runs: {differences}"
+        case Note(text):
+            return f"note: {text}"
         case StageStarted(stage, pending, finished):
             verb = "training" if stage == "train" else "refitting on train + validation"
             return f"{verb}: {len(pending)} runs to do, {finished} finished before"
-        case RunEnded(spec, result) if spec.stage == "train":
-            return (
-                f"{_run_label(spec, study)}: train {result.train_accuracy:.4f}, validation "
-                f"{result.val_accuracy:.4f}, {result.train_seconds:.1f} s"
-            )
         case RunEnded(spec, result):
-            return f"{_run_label(spec, study)}: train {result.train_accuracy:.4f}, {result.train_seconds:.1f} s"
+            val = f", validation {result.val_accuracy:.4f}" if spec.stage == "train" else ""
+            label = run_label(spec, _started(study))
+            return f"{label}: train {result.train_accuracy:.4f}{val}, {result.train_seconds:.1f} s"
         case RunFailed(spec, error):
-            return f"{_run_label(spec, study)}: FAILED: {error}"
+            return f"{run_label(spec, _started(study))}: FAILED: {error}"
         case Selected(selection):
-            return (
-                f"selected on validation: {selection.label} (mean {selection.mean_val_accuracy:.4f} over "
-                f"{selection.seeds} seeds)"
-            )
+            among = f" on {selection.among}" if selection.among else ""
+            mean = f"mean {selection.mean_val_accuracy:.4f} over {selection.seeds} seeds"
+            return f"selected on validation{among}: {selection.label} ({mean})"
         case Opened(spec, record):
-            return f"test part opened for {_run_label(spec, study)}: accuracy {record.test_accuracy:.4f}"
+            label = run_label(spec, _started(study))
+            return f"test part opened for {label}: accuracy {record.test_accuracy:.4f}"
     return ""
-
-
-def _run_label(spec: RunSpec, study: StudySpec) -> str:
-    refit = ", refit" if spec.stage == "refit" else ""
-    return f"{cell_label(spec, study)}, seed {spec.seed}{refit}"
 
 
 def _numbers(record: EpochRecord) -> str:
     text = f"loss {record.loss:.4f} acc {record.accuracy:.4f}"
-    if record.val_accuracy == record.val_accuracy:  # a refit has no validation part: NaN
+    if not math.isnan(record.val_accuracy):  # a refit has no validation part
         text += f" val_loss {record.val_loss:.4f} val_acc {record.val_accuracy:.4f}"
     return text
+
+
+def _short_numbers(record: EpochRecord) -> str:
+    """Write an epoch in some forty characters: train/validation."""
+    if math.isnan(record.val_accuracy):
+        return f"loss {record.loss:.3f} acc {record.accuracy:.3f}"
+    return f"loss {record.loss:.3f}/{record.val_loss:.3f} acc {record.accuracy:.3f}/{record.val_accuracy:.3f}"

@@ -17,6 +17,8 @@ from regulens.notation import format_regularizer, parse_regularizer
 SCHEMA_VERSION = 1
 """Hashed into every identity: raised only when the meaning of an existing field changes."""
 
+MAX_SEEDS = 10_000
+
 Level = bool | int | float | str
 """One level of a factor, as TOML writes it."""
 
@@ -104,6 +106,16 @@ class RunSpec(Spec):
     stage: Stage = "train"
     seed: int = Field(0, ge=0, le=2**32 - 1)
 
+    @property
+    def cell(self) -> RunSpec:
+        """The cell that this run belongs to, trained or refitted: itself at stage ``train`` and seed 0."""
+        return self.model_copy(update={"stage": "train", "seed": 0})
+
+    @property
+    def parts(self) -> DataSpec:
+        """What its images and their split depend on: runs of equal ``parts`` are judged on the same images."""
+        return self.data.model_copy(update={"scale": DataSpec.model_fields["scale"].default})
+
 
 class Published(Spec):
     """Figures that others printed for one cell, shown beside ours: ``where`` names the cell's levels."""
@@ -135,7 +147,7 @@ class StudySpec(Spec):
 
     name: Annotated[str, AfterValidator(_folder_name)]
     title: str = ""
-    seeds: int = Field(5, ge=1, le=10_000)
+    seeds: int = Field(5, ge=1, le=MAX_SEEDS)
     data: DataSpec = DataSpec()
     model: ModelSpec = ModelSpec()
     train: TrainSpec = TrainSpec()
@@ -200,15 +212,21 @@ def feature_sizes(model: ModelSpec, image_shape: tuple[int, int, int]) -> Iterat
         height, width = (_after_block(side, model) for side in size)
         if min(height, width) < 1:
             mends = [f"depth <= {block}"] if block else []
-            mends += (
-                ["a smaller pool"] if model.padding == "same" else ['padding = "same"', "a smaller kernel_size or pool"]
-            )
+            mends += ['padding = "same"'] if _fits(model.model_copy(update={"padding": "same"}), image_shape) else []
+            mends += ["a smaller pool"] if model.padding == "same" else ["a smaller kernel_size or pool"]
             raise UserError(
                 f"model.depth = {model.depth} is too deep for {image_shape[0]}x{image_shape[1]} images: block "
                 f"{block + 1} is left with {size[0]}x{size[1]}; use {' or '.join(mends)}"
             )
         size = (height, width)
         yield size
+
+
+def _fits(model: ModelSpec, image_shape: tuple[int, int, int]) -> bool:
+    size = min(image_shape[:2])
+    for _ in range(model.depth):
+        size = _after_block(size, model)
+    return size >= 1
 
 
 def _after_block(side: int, model: ModelSpec) -> int:

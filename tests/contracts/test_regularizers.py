@@ -34,6 +34,7 @@ from regulens.training.loop import build_optimizer, build_run_model, train, trai
 
 IMAGE_SHAPE = (14, 14, 2)
 CLASSES = 4
+NOISE = DataSpec(name="noise")
 SPEC = RunSpec(model=ModelSpec(depth=2, filters=5, dense=12), train=TrainSpec(learning_rate=0.1))
 
 
@@ -499,7 +500,7 @@ class TestCustom:
         monkeypatch.setitem(REGULARIZERS, "blank", Blank)
         assert [str(term) for term in parse_regularizer("blank(0.5)")] == ["blank(0.5)"]
         model = ModelSpec(depth=1, filters=5, dense=12)
-        spec = RunSpec(model=model, train=TrainSpec(epochs=2, batch_size=10), data=DataSpec(), regularizer="blank(0.5)")
+        spec = RunSpec(model=model, train=TrainSpec(epochs=2, batch_size=10), data=NOISE, regularizer="blank(0.5)")
         dataset = tiny_dataset()
         steps = 2 * -(-len(split(60, spec.data).train) // 10)
         initial, trained = build_run_model(spec, dataset), train(spec, dataset).model
@@ -518,7 +519,12 @@ class TestCustom:
 
         monkeypatch.setitem(ARGUMENTS, "watching", None)
         monkeypatch.setitem(REGULARIZERS, "watching", Watching)
-        spec = RunSpec(model=SPEC.model, train=TrainSpec(epochs=2, batch_size=16), regularizer="watching")
+        spec = RunSpec(
+            data=DataSpec(name="noise"),
+            model=SPEC.model,
+            train=TrainSpec(epochs=2, batch_size=16),
+            regularizer="watching",
+        )
         for seed in (0, 0, 1):
             train(spec.model_copy(update={"seed": seed}), tiny_dataset())
         first, again, other = seen[:6], seen[6:12], seen[12:]

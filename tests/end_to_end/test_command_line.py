@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from regulens.api import Study
+from regulens.results import EpochRecord
+from regulens.study.runner import EpochEnded, Note, RunEnded, RunStarted, StageStarted, StudyStarted
 from regulens.study.store import open_store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -125,6 +129,45 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(regulens: Run, tiny_f
     assert f"{8 - len(kept)} runs to do, {len(kept)} finished before" in resumed.stdout
 
 
+def test_the_live_display_shows_bar_time_and_numbers_on_80_columns(finished: Study) -> None:
+    from regulens.progress import study_display
+
+    run = open_store(finished.folder).results()[-1].model_copy(update={"val_accuracy": 0.5})
+    spec = next(spec for spec in finished.runs() if (spec.model.depth, spec.regularizer) == (2, "batchnorm"))
+    console = Console(file=StringIO(), force_terminal=True, width=80, height=60)
+    record = EpochRecord(epoch=1, loss=12.3456, accuracy=0.7, val_loss=1.25, val_accuracy=0.75, seconds=1.0)
+    with study_display(console) as on_event:
+        for event in (StudyStarted(finished.spec), StageStarted("train", (spec, spec), 0), RunStarted(spec)):
+            on_event(event)
+        on_event(EpochEnded(spec, record))
+        on_event(Note("something to know"))  # what is printed above redraws the display
+        on_event(RunEnded(spec, run))
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())  # type: ignore[attr-defined]
+    assert re.search(r"training 2 runs [━╸╺]+ 1/4 epochs, 0:00:0[0-9] gone, [-0-9:]+ left", shown)
+    assert re.search(r"depth 2, batchnorm, seed 0 +1/2 +loss 12\.346/1\.250 acc 0\.700/0\.750", shown)
+    assert "conv 3x3x1x4" in shown
+    assert "note: something to know" in shown
+
+
+def test_plan_of_a_run_study_counts_what_is_finished(regulens: Run, finished: Study) -> None:
+    done = regulens("plan", finished.folder, "--seeds", "3")
+    assert f"3 seeds = 12 runs (8 of them finished in {finished.folder})" in done.stdout
+
+
+def test_init_writes_a_file_once(regulens: Run, tmp_path: Path) -> None:
+    assert regulens("init", "quickstart", "--out", "mine.toml").returncode == 0
+    assert (tmp_path / "mine.toml").read_text() == regulens("init", "quickstart").stdout
+    refused(regulens("init", "quickstart", "--out", "mine.toml"), "exists already")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_as_windows_shells_write_them_are_read(
+    encoding: str, regulens: Run, tiny_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "my.toml").write_bytes(tiny_file.read_text().encode(encoding))
+    assert "4 networks x 2 seeds" in regulens("plan", "my.toml").stdout
+
+
 def test_init_prints_a_file_that_plans_as_the_preset(regulens: Run, tmp_path: Path) -> None:
     printed = regulens("init", "lab")
     (tmp_path / "my.toml").write_text(printed.stdout)
@@ -202,7 +245,11 @@ def test_mistakes_on_the_command_line_are_one_line(regulens: Run, tmp_path: Path
     refused(regulens("status", tmp_path), "holds no study")
     refused(regulens("run", "quickstart", "--seeds", "0"), "seeds must be at least 1")
     refused(regulens("run", "quickstart", "--workers", "0"), "workers must be at least 1")
+    refused(regulens("plan", "quickstart", "--workers", "-3"), "workers must be at least 1, got -3")
     refused(regulens("data", "check", "minst"), "unknown data set")
+    refused(regulens("results"), "Missing argument", "DIR")
+    refused(regulens("run", "lab", "--sedes", "3"), "--sedes")
+    refused(regulens("run", tmp_path / "absent"), "no such study file")
 
 
 def test_absent_data_offline_is_one_line_that_helps(regulens: Run, tmp_path: Path) -> None:
@@ -228,9 +275,10 @@ def test_data_list_names_every_set(regulens: Run) -> None:
 
 
 def test_debug_shows_the_traceback(regulens: Run) -> None:
-    done = regulens("--debug", "run", "labb")
-    assert done.returncode == 2
-    assert "Traceback" in done.stderr
+    for arguments in (("--debug", "run", "labb"), ("run", "labb", "--debug")):
+        done = regulens(*arguments)
+        assert done.returncode == 2
+        assert "Traceback" in done.stderr
 
 
 def test_help_does_not_import_torch() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import regulens
+from regulens.api import Study
 from regulens.spec import StudySpec, field_paths
 
 ROOT = Path(__file__).parents[2]
@@ -40,3 +42,20 @@ def test_every_room_is_in_the_architecture() -> None:
         if room.name.startswith("_") or room.name == "py.typed":
             continue
         assert f"`{room.name}`" in text or f"`{room.name}/" in text, room.name
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("name", [name for name in dir(Study) if not name.startswith("_")])
+def test_every_method_of_a_study_is_documented(name: str) -> None:
+    assert re.search(rf"`{name}[`(]", (ROOT / "docs" / "python.md").read_text())
+
+
+@pytest.mark.parametrize("name", regulens.__all__)
+def test_every_public_name_is_documented(name: str) -> None:
+    assert name in (ROOT / "docs" / "python.md").read_text()

@@ -14,7 +14,7 @@ from torch import nn
 from regulens.data.dataset import Dataset
 from regulens.errors import DataError
 from regulens.spec import RunSpec
-from regulens.training.checkpoint import WEIGHTS, load_model, load_probabilities, save_run
+from regulens.training.checkpoint import WEIGHTS, load_model, load_predictions, save_run
 from regulens.training.loop import train
 
 Make = Callable[..., RunSpec]
@@ -25,16 +25,20 @@ def test_a_saved_run_gives_the_same_predictions(
     regularizer: str, tiny_spec: Make, digits: Dataset, tmp_path: Path
 ) -> None:
     trained = train(tiny_spec(regularizer, depth=2), digits)
-    save_run(tmp_path, trained)
+    save_run(tmp_path, trained, digits)
     images = torch.tensor(digits.images[:30]).float()
     assert torch.equal(load_model(tmp_path)(images), trained.model(images))
-    assert np.array_equal(load_probabilities(tmp_path / "predictions.npz"), trained.probabilities)
+    predictions = load_predictions(tmp_path / "predictions.npz")
+    assert np.array_equal(predictions.probabilities, trained.probabilities)
+    assert np.array_equal(predictions.labels, digits.labels[predictions.indices])
+    accuracy = (predictions.probabilities.argmax(1) == predictions.labels).mean()
+    assert accuracy == pytest.approx(trained.result.val_accuracy)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.npz", WEIGHTS]
 
 
 def test_a_saved_run_opens_in_plain_torch(tiny_spec: Make, digits: Dataset, tmp_path: Path) -> None:
     trained = train(tiny_spec(depth=1), digits)
-    save_run(tmp_path, trained)
+    save_run(tmp_path, trained, digits)
     saved = load_file(tmp_path / WEIGHTS)
     conv, dense, output = nn.Conv2d(1, 4, 3), nn.Linear(13 * 13 * 4, 8), nn.Linear(8, 10)
     conv.load_state_dict({"weight": saved["blocks.0.conv.weight"], "bias": saved["blocks.0.conv.bias"]})
@@ -47,7 +51,7 @@ def test_a_saved_run_opens_in_plain_torch(tiny_spec: Make, digits: Dataset, tmp_
 
 
 def test_a_refit_saves_no_validation_predictions(tiny_spec: Make, digits: Dataset, tmp_path: Path) -> None:
-    save_run(tmp_path, train(tiny_spec(stage="refit"), digits))
+    save_run(tmp_path, train(tiny_spec(stage="refit"), digits), digits)
     assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
 
 
@@ -61,7 +65,7 @@ def test_damaged_weights_are_refused_in_one_line(content: bytes, tmp_path: Path)
 
 
 def test_truncated_weights_are_refused(tiny_spec: Make, digits: Dataset, tmp_path: Path) -> None:
-    save_run(tmp_path, train(tiny_spec(), digits))
+    save_run(tmp_path, train(tiny_spec(), digits), digits)
     whole = (tmp_path / WEIGHTS).read_bytes()
     (tmp_path / WEIGHTS).write_bytes(whole[:-10])
     with pytest.raises(DataError, match="cannot be read"):
@@ -77,3 +81,9 @@ def test_weights_of_others_are_refused(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(2)}, tmp_path / WEIGHTS)
     with pytest.raises(DataError, match="was not written by Regulens"):
         load_model(tmp_path)
+
+
+def test_damaged_predictions_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "predictions.npz").write_bytes(b"PK damaged")
+    with pytest.raises(DataError, match=r"predictions\.npz"):
+        load_predictions(tmp_path / "predictions.npz")

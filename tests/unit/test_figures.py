@@ -54,13 +54,25 @@ def test_curves_of_refits_have_no_validation(finished: Study) -> None:
     assert {line.get_color() for line in axes.get_lines()} == {TRAIN}
 
 
-@pytest.mark.parametrize(("accuracies", "panels"), [([0.1, 0.8], 2), ([0.7, 0.8], 1), ([0.1, 0.1], 1)])
-def test_comparison_enlarges_trained_runs_only_where_some_collapsed(accuracies: list[float], panels: int) -> None:
-    figure = draw_comparison(comparison_info([CellPoints("a", np.array(accuracies), 0.75)], 0.12))
-    assert len(figure.axes) == panels
-    points = np.asarray(figure.axes[0].collections[0].get_offsets())
-    np.testing.assert_allclose(points[:, 0], accuracies)
-    assert len(set(points[:, 1])) == len(accuracies)
+@pytest.mark.parametrize(
+    ("accuracies", "titles"),
+    [
+        ([0.1, 0.8], ["all runs", "enlarged: runs that trained"]),
+        ([0.7, 0.8], [""]),
+        ([0.1, 0.1], ["all runs"]),
+    ],
+)
+def test_comparison_enlarges_trained_runs_where_some_collapsed(accuracies: list[float], titles: list[str]) -> None:
+    figure = draw_comparison(comparison_info([CellPoints("a", np.array(accuracies), 0.12, 0.75)]))
+    assert [axes.get_title() for axes in figure.axes] == titles
+    for axes in figure.axes:
+        points = np.asarray(axes.collections[0].get_offsets())
+        np.testing.assert_allclose(points[:, 0], accuracies)
+        assert len(set(points[:, 1])) == len(accuracies)
+        low, high = axes.get_xlim()
+        assert all(low <= value <= high for value in [0.75, *(x for x in accuracies if x > 0.12)])
+    bounds = [line for line in figure.axes[0].get_lines() if line.get_label() == "bound of guessing"]
+    assert len(bounds) == (0.1 in accuracies)
 
 
 @pytest.mark.parametrize("shape", [(16, 1, 3, 3), (5, 7, 1, 1), (2, 3, 5, 4)])
@@ -76,8 +88,18 @@ def test_kernels_are_one_image_titled_with_layer_and_shape(shape: tuple[int, ...
 
 
 def test_figures_are_saved_as_svg_and_png_and_repeat_to_the_byte(tmp_path: Path) -> None:
-    info = comparison_info([CellPoints("a", np.array([0.5, 0.6]))], 0.1)
+    info = comparison_info([CellPoints("a", np.array([0.5, 0.6]), 0.1)])
     paths = [save_figure(draw_comparison(info), tmp_path / name, "comparison") for name in ("one", "two")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert paths[0].read_bytes().startswith(b"<?xml")
     assert paths[0].with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_single_value_kernels_are_scaled_by_layer_and_broken_ones_left_open() -> None:
+    weight = np.array([0.0, 1.0, np.nan], np.float32).reshape(3, 1, 1, 1)
+    info = kernels_info(ConvKernels("conv1", weight[:2], np.zeros(2, np.float32)), "kernel", "a network")
+    np.testing.assert_array_equal(info.tiles[::2, 0], [0, 1])
+    assert "black to white: 0.00 to 1.00" in info.subtitle
+    broken = kernels_info(ConvKernels("conv1", np.tile(weight, (1, 1, 2, 2)), np.zeros(3, np.float32)), "kernel", "")
+    assert np.isnan(broken.tiles[6:]).all()
+    assert not np.isnan(broken.tiles[3:5]).any()

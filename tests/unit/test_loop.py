@@ -134,3 +134,10 @@ def test_evaluation_leaves_the_model_in_its_mode(tiny_spec: Make, digits: Datase
     evaluate(model, build_regularizer("batchnorm"), digits, np.arange(20), 1.0)
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_images_of_another_data_set_are_refused(tiny_spec: Make, digits: Dataset) -> None:
+    spec = tiny_spec()
+    other = spec.model_copy(update={"data": spec.data.model_copy(update={"name": "fashion-mnist"})})
+    with pytest.raises(UserError, match='the images given are of "digits"'):
+        train(other, digits)

@@ -19,7 +19,7 @@ from regulens.results import RunResult
 from regulens.spec import RunSpec
 from regulens.study import protocol
 from regulens.study.protocol import select
-from regulens.study.runner import EpochEnded, Opened, RunEnded, RunStarted, Selected, StageStarted, StudyEvent
+from regulens.study.runner import EpochEnded, Note, Opened, RunEnded, RunStarted, Selected, StageStarted, StudyEvent
 from regulens.study.store import open_store
 from regulens.training.loop import train
 
@@ -35,7 +35,7 @@ def test_selection_takes_the_highest_mean_over_seeds(finished: Study) -> None:
     cells = list(dict.fromkeys(run.cell_id for run in results))
     means = dict(zip(cells, (0.5, 0.7, 0.6, 0.2), strict=True))
     spread = [with_accuracy(run, means[run.cell_id] + (0.2 if run.spec.seed else -0.2)) for run in results]
-    choice = select(finished.spec, spread)
+    [choice] = select(finished.spec, spread)
     assert choice.selection.cell_id == cells[1]
     assert choice.selection.mean_val_accuracy == pytest.approx(0.7)
 
@@ -43,7 +43,7 @@ def test_selection_takes_the_highest_mean_over_seeds(finished: Study) -> None:
 def test_of_equals_selection_takes_the_one_with_fewer_parameters(finished: Study) -> None:
     results = [with_accuracy(run, 0.5) for run in open_store(finished.folder).results() if run.spec.stage == "train"]
     fewest = min(run.parameters_total for run in results)
-    assert select(finished.spec, results).spec in [run.spec for run in results if run.parameters_total == fewest]
+    assert select(finished.spec, results)[0].spec in [run.spec for run in results if run.parameters_total == fewest]
 
 
 def test_a_study_runs_its_stages_in_order(run_tiny: RunTiny, tmp_path: Path) -> None:
@@ -94,8 +94,8 @@ def test_a_changed_selection_adds_refits_and_openings_and_the_report_says_so(
 ) -> None:
     real = protocol.select
 
-    def choose(depth: int) -> Callable[..., protocol.Choice]:
-        def chosen(study: protocol.StudySpec, trained: list[RunResult]) -> protocol.Choice:
+    def choose(depth: int) -> Callable[..., list[protocol.Choice]]:
+        def chosen(study: protocol.StudySpec, trained: list[RunResult]) -> list[protocol.Choice]:
             favoured = [
                 with_accuracy(run, float(run.spec.model.depth == depth and run.spec.regularizer == "none"))
                 for run in trained
@@ -165,15 +165,16 @@ def test_test_accuracy_is_that_of_the_sealed_images(finished: Study, digits: obj
 
 
 class FailsOnce:
-    """An executor whose third item fails."""
+    """An executor whose first run that is asked for fails: the third of a stage, or every refit."""
 
-    def __init__(self, executor: LocalExecutor) -> None:
-        self.executor = executor
+    def __init__(self, executor: LocalExecutor, stage: str = "train") -> None:
+        self.executor, self.stage = executor, stage
 
     def run(self, function: Any, items: list[Any]) -> Iterator[Event]:
         for event in self.executor.run(function, items):
-            third = event.index == 2 and isinstance(event, Done)
-            yield Failed(2, "MemoryError: no room", "traceback") if third else event
+            spec = items[event.index].spec
+            fails = spec.stage == self.stage and (event.index == 2 or self.stage == "refit") and isinstance(event, Done)
+            yield Failed(event.index, "MemoryError: no room", "traceback") if fails else event
 
     def close(self) -> None:
         pass
@@ -183,7 +184,7 @@ def test_a_failed_run_stops_before_selection_and_is_tried_again(
     tiny_file: Path, tmp_path: Path, processes: LocalExecutor
 ) -> None:
     study = load_study(tiny_file, tmp_path / "study")
-    with pytest.raises(RegulensError, match=r"1 run.s. failed, the first: none, depth 2, seed 0: MemoryError"):
+    with pytest.raises(RegulensError, match="1 of 4 runs failed, the first: depth 2, none, seed 0: MemoryError"):
         run_study(study, seeds=1, executor=FailsOnce(processes))
     store = open_store(study.folder)
     assert len(store.results()) == 3
@@ -193,6 +194,78 @@ def test_a_failed_run_stops_before_selection_and_is_tried_again(
     run_study(study, seeds=1, executor=processes)
     assert store.failures() == []
     assert len([run for run in store.results() if run.spec.stage == "train"]) == 4
+
+
+def test_a_failed_refit_is_tried_again(tiny_file: Path, tmp_path: Path, processes: LocalExecutor) -> None:
+    study = load_study(tiny_file, tmp_path / "study")
+    with pytest.raises(RegulensError, match=r"runs failed, the first: .*, seed 0, refit: MemoryError"):
+        run_study(study, seeds=1, executor=FailsOnce(processes, "refit"))
+    assert open_store(study.folder).ledger() == []
+    run_study(study, seeds=1, executor=processes)
+    assert open_store(study.folder).failures() == []
+    assert len(open_store(study.folder).ledger()) >= 1
+
+
+def test_a_run_whose_weights_are_lost_is_run_again_to_the_same_bits(run_tiny: RunTiny, tmp_path: Path) -> None:
+    study = run_tiny(tmp_path / "study", seeds=1)
+    before = {row["run_id"]: row["val_loss"] for row in study.result_rows()}
+    ledger = open_store(study.folder).ledger()
+    for lost in (study.folder / "runs").glob("*/weights.safetensors"):
+        lost.unlink()
+    run_tiny(tmp_path / "study", seeds=1)
+    assert {row["run_id"]: row["val_loss"] for row in study.result_rows()} == before
+    assert open_store(study.folder).ledger() == ledger
+
+
+def test_an_opening_that_was_cut_short_is_completed_not_repeated(
+    run_tiny: RunTiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(protocol, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_tiny(tmp_path / "study", seeds=1)
+    [begun] = open_store(tmp_path / "study").ledger()
+    assert np.isnan(begun.test_accuracy)
+    study = run_tiny(tmp_path / "study", seeds=1)
+    completed = open_store(study.folder).ledger()[0]
+    assert (completed.run_id, completed.opened_at) == (begun.run_id, begun.opened_at)
+    assert completed.test_accuracy >= 0
+
+
+def test_fewer_seeds_than_planned_but_not_fewer_than_run(run_tiny: RunTiny, tiny_file: Path, tmp_path: Path) -> None:
+    events: list[StudyEvent] = []
+    held = load_study(tiny_file).with_seeds(9).spec
+    (tmp_path / "study").mkdir()
+    protocol.write_study(tmp_path / "study", held)
+    assert run_tiny(tmp_path / "study", seeds=1).spec.seeds == 1
+    assert run_tiny(tmp_path / "study", seeds=2).spec.seeds == 2
+    assert run_tiny(tmp_path / "study", seeds=1, on_event=events.append).spec.seeds == 2
+    assert Note("the folder holds runs of 2 seeds: the study goes on with 2") in events
+
+
+def test_a_cell_is_selected_for_each_set_of_images(tiny_file: Path, tmp_path: Path, processes: LocalExecutor) -> None:
+    splits = tmp_path / "splits.toml"
+    text = tiny_file.read_text().partition("[[also_refit]]")[0]
+    splits.write_text(text.replace("model.depth = [1, 2]", "data.split_seed = [1, 2]"))
+    study = run_study(splits, seeds=1, out=tmp_path / "study", executor=processes)
+    selections = open_store(study.folder).selections()
+    assert [selection.among for selection in selections] == ["split seed 1", "split seed 2"]
+    assert {selection.label.partition(", ")[0] for selection in selections} == {"split seed 1", "split seed 2"}
+    page = (study.folder / "report.html").read_text()
+    assert "test accuracies are to be read within one" in page
+    assert page.count('class="chosen"') == 2
+
+
+def test_more_cells_may_be_refitted_later(run_tiny: RunTiny, tiny_file: Path, tmp_path: Path) -> None:
+    study = run_tiny(tmp_path / "study", seeds=1)
+    ledger = open_store(study.folder).ledger()
+    more = tmp_path / "more.toml"
+    wish = "[[also_refit]]\nmodel.depth = 1\n\n[published]"
+    more.write_text(tiny_file.read_text().replace("[published]", wish))
+    run_study(more, seeds=1, out=study.folder, workers=1)
+    later = open_store(study.folder).ledger()
+    assert later[: len(ledger)] == ledger
+    assert len(later) in {3, 4}
 
 
 def test_another_study_in_the_same_folder_is_refused(run_tiny: RunTiny, tiny_file: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from regulens.api import Study, load_study
 from regulens.report.content import place_among, report_content
-from regulens.report.render import mean_sd, number, write_report
+from regulens.report.render import mean_sd, number, render, write_report
 from regulens.stats.estimates import summarize
 from regulens.study.store import Store, open_store
 from regulens.study.study_file import write_study
@@ -52,10 +52,11 @@ def test_sentences_follow_from_the_results(finished: Study) -> None:
     frame = finished.results()
     trained = frame[frame["stage"] == "train"]
     medians = trained.groupby("network")["val_accuracy"].median()
-    assert f"({medians.max():.4f} over 2 seeds)" in content.sentences[0]
+    for extreme in (medians.max(), medians.min()):
+        assert f"({extreme:.4f})" in content.sentences[0]
+        assert all(f"“{network}”" in content.sentences[0] for network in medians[medians == extreme].index)
     means = trained.groupby("network")["val_accuracy"].mean()
-    assert content.selection is not None
-    assert content.selection.mean_val_accuracy == pytest.approx(means.max())
+    assert [selection.mean_val_accuracy for selection in content.selections] == [pytest.approx(means.max())]
     collapsed = trained[trained["collapsed"].astype(bool)]
     assert (len(collapsed) == 0) == ("No run collapsed" in content.sentences[1])
     assert not any("significant" in sentence for sentence in content.sentences)
@@ -99,7 +100,19 @@ def test_collapsed_runs_are_counted_and_named(finished: Study, tmp_path: Path) -
     content = report_content(finished.spec, tmp_path, _with_file(finished, tmp_path, store))
     assert content is not None
     assert [cell.collapsed for cell in content.cells if cell.label == "depth 2, none"] == [2]
-    assert "“depth 2, none” (2 of 2)" in content.sentences[1]
+    assert "“depth 2, none” 2 of 2" in content.sentences[1]
+    page = render(content)
+    assert "– (2 not finite)" in page
+
+
+def test_equal_medians_have_no_highest(finished: Study, tmp_path: Path) -> None:
+    store = _with_file(finished, tmp_path, Store(tmp_path))
+    for result in open_store(finished.folder).results():
+        if result.spec.stage == "train":
+            store.save_result(result.model_copy(update={"val_accuracy": 0.75}))
+    content = report_content(finished.spec, tmp_path, store)
+    assert content is not None
+    assert content.sentences[0] == "All 4 networks have the same median validation accuracy (0.7500)."
 
 
 def test_nothing_finished_gives_no_report(finished: Study, tmp_path: Path) -> None:
@@ -115,3 +128,11 @@ def test_a_report_is_rebuilt_from_the_folder_alone(finished: Study) -> None:
 def _with_file(study: Study, folder: Path, store: Store) -> Store:
     write_study(folder, study.spec)
     return store
+
+
+def test_models_and_predictions_of_a_study_are_those_of_its_runs(finished: Study) -> None:
+    for row in finished.result_rows():
+        predictions = finished.predictions(str(row["run_id"]))
+        right = (predictions.probabilities.argmax(1) == predictions.labels).mean()
+        assert right == pytest.approx(row["val_accuracy"] if row["stage"] == "train" else row["test_accuracy"])
+        assert not finished.model(str(row["run_id"])[:12]).training

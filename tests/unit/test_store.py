@@ -44,18 +44,28 @@ def test_a_finished_run_ends_its_failure(finished: Study, tmp_path: Path) -> Non
 
 def test_the_test_part_is_opened_once_per_run(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.save_opening(opening("a"))
+    store.begin_opening(opening("a"))
     with pytest.raises(sqlite3.IntegrityError):
-        store.save_opening(opening("a"))
-    store.save_opening(opening("b"))
+        store.begin_opening(opening("a"))
+    store.begin_opening(opening("b"))
+    store.finish_opening(opening("a").model_copy(update={"test_accuracy": 0.75}))
     assert [record.run_id for record in store.ledger()] == ["a", "b"]
+    assert store.ledger()[0].test_accuracy == 0.75
 
 
 def test_selections_are_kept_in_order(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for seeds in (2, 5):
         store.save_selection(
-            Selection(selected_at=now(), cell_id="c", label="depth 1", seeds=seeds, rule="best", mean_val_accuracy=0.9)
+            Selection(
+                selected_at=now(),
+                among="",
+                cell_id="c",
+                label="depth 1",
+                seeds=seeds,
+                rule="best",
+                mean_val_accuracy=0.9,
+            )
         )
     assert [selection.seeds for selection in store.selections()] == [2, 5]
 
@@ -73,7 +83,7 @@ def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / DATABASE).write_text("not a database, but long enough to be taken for one " * 40)
-    with pytest.raises(DataError, match="cannot be opened"):
+    with pytest.raises(DataError, match="cannot be used"):
         Store(tmp_path)
 
 
@@ -97,3 +107,18 @@ def test_a_failed_run_is_a_row_without_numbers(finished: Study, tmp_path: Path) 
     store.save_failure(Failure("0123", spec, "ValueError: no", "traceback"))
     [row] = result_rows(finished.spec, store)
     assert (row["status"], row["error"], row["val_accuracy"], row["epochs"]) == ("failed", "ValueError: no", None, [])
+
+
+def test_a_row_of_another_schema_is_one_line(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with sqlite3.connect(tmp_path / DATABASE) as connection:
+        connection.execute("INSERT INTO runs VALUES ('a', '{}', '')")
+    with pytest.raises(DataError, match="cannot read") as raised:
+        store.results()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose another --out"), sole_writer(tmp_path / "file" / "study"):
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,8 @@ def _download(info: DatasetInfo) -> Located:
     import pooch
 
     folder = cache_folder() / info.name
-    pooch.get_logger().setLevel("WARNING")  # our one line says it all
+    if not sys.stderr.isatty():  # there our one line says it all; a person at a terminal wants to see it at work
+        pooch.get_logger().setLevel("WARNING")
     try:
         paths = [
             pooch.retrieve(f"{info.base_url}/{file.name}.gz", f"md5:{file.md5}", f"{file.name}.gz", folder)

@@ -23,8 +23,10 @@ MAX_BYTES = 4 * 2**30
 _DECOMPRESSORS: dict[bytes, Callable[[], Any]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(wbits=16 + zlib.MAX_WBITS),  # 16: the gzip format
     b"BZh": bz2.BZ2Decompressor,
-    b"\xfd7zXZ\x00": lzma.LZMADecompressor,
+    b"\xfd7zXZ\x00": lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY),
 }
+_XZ_MEMORY = 128 * 2**20
+"""More than `xz -9` asks for; a header that asks for more is refused."""
 _UBYTE = 0x08
 _SLACK = 2**20
 """A compressed file may be this much larger than what it holds."""
@@ -61,9 +63,11 @@ def _decompressed(path: Path, raw: bytes, limit: int) -> bytes:
     try:
         content = bytes(decompressor.decompress(raw, limit + 1))
     except (OSError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{path}: cannot be decompressed ({error}); the file is damaged, fetch it again") from None
+        raise DataError(
+            f"{path}: cannot be decompressed ({error}); the file is damaged, remove it and fetch it again"
+        ) from None
     if len(content) <= limit and not decompressor.eof:
-        raise DataError(f"{path}: cannot be decompressed (its stream is cut off); fetch it again")
+        raise DataError(f"{path}: cannot be decompressed (its stream is cut off); remove it and fetch it again")
     if len(content) <= limit and decompressor.unused_data:
         raise DataError(f"{path}: goes on after the end of its compressed stream; fetch it again")
     return content
@@ -87,16 +91,21 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str | None = None) -> N
     content = read_bounded(path, expected)
     _check_idx_header(path, content, shape)
     if len(content) != expected:
-        raise DataError(f"{path}: is cut off: {len(content):,} of {expected:,} bytes; fetch it again")
+        raise DataError(f"{path}: is cut off: {len(content):,} of {expected:,} bytes; remove it and fetch it again")
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise DataError(f"{path}: checksum differs: its decompressed bytes are not the published ones; fetch it again")
+        raise DataError(
+            f"{path}: checksum differs: its decompressed bytes are not the published ones; remove it and fetch it again"
+        )
     return np.frombuffer(content, np.uint8, offset=header_bytes).reshape(shape)
 
 
 def _check_idx_header(path: Path, content: bytes, shape: tuple[int, ...]) -> None:
     header_bytes = 4 + 4 * len(shape)
     if len(content) < header_bytes:
-        raise DataError(f"{path}: is cut off within its header: {len(content)} of {header_bytes} bytes; fetch it again")
+        raise DataError(
+            f"{path}: is cut off within its header: {len(content)} of {header_bytes} bytes; "
+            f"remove it and fetch it again"
+        )
     zeros, kind, dimensions = struct.unpack(">HBB", content[:4])
     if zeros != 0:
         raise DataError(f"{path}: wrong magic number {content[:4].hex()}: not an IDX file; fetch it again")

@@ -15,6 +15,8 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any, Self
 
+import joblib
+
 from regulens.executors.base import Done, Event, Failed, Progress, Report, Started
 
 Function = Callable[[Any, Report], Any]
@@ -24,10 +26,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 def available_cores() -> int:
-    """Return the number of cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return the number of cores this process may use: affinity and container limits are respected."""
+    return int(joblib.cpu_count())
 
 
 class LocalExecutor:
@@ -111,7 +111,7 @@ class _Worker:
         except (EOFError, OSError):
             self.process.join()
             reason = f"its process ended with exit code {self.process.exitcode}"
-            if self.process.exitcode == -signal.SIGKILL:
+            if self.process.exitcode == -getattr(signal, "SIGKILL", 9):
                 reason += " (killed, perhaps for want of memory: try fewer --workers)"
             return Failed(self.index, reason, reason)
         if kind == "progress":
@@ -159,7 +159,7 @@ def _work(pipe: Connection) -> None:
             try:
                 answer = ("done", function(item, lambda payload: pipe.send(("progress", payload))))
             except Exception as error:
-                answer = ("failed", (f"{type(error).__name__}: {error}", traceback.format_exc()))
+                answer = ("failed", (" ".join(f"{type(error).__name__}: {error}".split()), traceback.format_exc()))
             pipe.send(answer)
     except (EOFError, OSError):
         return  # the parent is gone or wants no more

@@ -51,7 +51,7 @@ def draw_curves(info: CurvesInfo, limits: tuple[float, float]) -> Figure:
             axes.plot(epochs, curves.T, color=colour, lw=0.7, alpha=0.45)
             label = f"{name}, median of {seeds}" if seeds > 1 else name
             axes.plot(epochs, np.median(curves, axis=0), color=colour, lw=2.4, marker=marker, ms=4, label=label)
-        axes.set(title=info.title, xlabel="epoch", ylabel="accuracy", ylim=limits)
+        axes.set(title=info.title, xlabel="epoch", ylabel="accuracy", xlim=(0.5, count + 0.5), ylim=limits)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower right")
     return figure

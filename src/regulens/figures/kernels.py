@@ -26,8 +26,10 @@ class KernelsInfo:
 
 
 def kernels_info(kernels: ConvKernels, scaling: Scaling, network: str) -> KernelsInfo:
-    """Tile one layer's kernels; ``network`` says whose they are."""
+    """Tile one layer's kernels; ``network`` says whose they are. 1x1 kernels are always scaled by layer."""
     filters, channels, height, width = kernels.weight.shape
+    if height * width == 1:
+        scaling = "layer"  # a single value has no contrast of its own
     span = f"{kernels.weight.min():.2f} to {kernels.weight.max():.2f}"
     black = (
         "each kernel from its least (black) to its greatest (white)"

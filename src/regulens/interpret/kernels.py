@@ -51,7 +51,8 @@ def tile_kernels(weight: NDArray[np.float32], scaling: Scaling) -> NDArray[np.fl
     Args:
         weight: (filters, channels, height, width).
         scaling: ``kernel`` spreads each kernel over black to white, ``layer`` the layer as a whole, so that
-            strengths can be compared within it. A constant kernel (or layer) is mid-gray.
+            strengths can be compared within it. A constant kernel (or layer) is mid-gray, one that holds a value
+            that is not finite is NaN.
 
     Returns:
         (filters * (height + 1) - 1, channels * (width + 1) - 1) float32 in [0, 1].
@@ -59,8 +60,10 @@ def tile_kernels(weight: NDArray[np.float32], scaling: Scaling) -> NDArray[np.fl
     filters, channels, height, width = weight.shape
     axes = (2, 3) if scaling == "kernel" else (0, 1, 2, 3)
     low = weight.min(axis=axes, keepdims=True)
-    spread = weight.max(axis=axes, keepdims=True) - low
-    scaled = np.where(spread > 0, (weight - low) / np.where(spread > 0, spread, 1), 0.5)
+    with np.errstate(invalid="ignore"):
+        spread = weight.max(axis=axes, keepdims=True) - low
+        scaled = np.where(spread == 0, 0.5, (weight - low) / np.where(spread == 0, 1, spread))
+    scaled[~np.isfinite(spread + np.zeros_like(weight))] = np.nan
     framed = np.full((filters, channels, height + GAP, width + GAP), np.nan, np.float32)
     framed[:, :, :height, :width] = scaled
     tiled = framed.transpose(0, 2, 1, 3).reshape(filters * (height + GAP), channels * (width + GAP))

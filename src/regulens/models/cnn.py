@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regulens.models.regularizers import Regularizer
+from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.spec import ModelSpec, feature_sizes
+
+# torch says so of each even kernel; its result is Keras' (tests/parity), and a display is no place for it.
+warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")
 
 
 class ConvBlock(nn.Module):
@@ -111,7 +115,7 @@ def build_model(
     spec: ModelSpec,
     image_shape: tuple[int, int, int],
     classes: int,
-    regularizer: Regularizer,
+    regularizer: Regularizer | str = "none",
     seed: int = 0,
     *,
     dropout_seed: int | None = None,
@@ -122,13 +126,15 @@ def build_model(
         spec: its shape.
         image_shape: (H, W, C) of the images.
         classes: number of logits.
-        regularizer: from ``build_regularizer``.
+        regularizer: in the notation of study files, or one made with ``build_regularizer``.
         seed: of the initial weights.
         dropout_seed: of the masks; by default ``seed``.
 
     Raises:
-        UserError: if the network is too deep for the images.
+        UserError: if the network is too deep for the images, or the notation is not readable.
     """
+    if isinstance(regularizer, str):
+        regularizer = build_regularizer(regularizer)
     masks = torch.Generator().manual_seed(seed if dropout_seed is None else dropout_seed)
     with torch.random.fork_rng(devices=[]):  # torch's own initialisation is overwritten: it shall leave no trace
         model = CNN(spec, image_shape, classes, regularizer, masks)

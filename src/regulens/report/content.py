@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from regulens.models.cnn import LayerRow, layer_table, parameter_counts
+import numpy as np
+
+from regulens.figures.comparison import CellPoints
+from regulens.models.cnn import LayerRow
 from regulens.report import pictures
 from regulens.report.pictures import KernelPicture, Picture
 from regulens.results import Opening, RunResult
 from regulens.spec import RunSpec, StudySpec, level_of
 from regulens.stats.estimates import Summary, chance_bound, summarize
-from regulens.study.grid import cell_label, cells, level_text, with_levels
-from regulens.study.protocol import SELECTION_RULE, is_of_cell, selected_cell
-from regulens.study.runner import environment_differences, run_folder
+from regulens.study.grid import cell_label, cells, level_text, run_label, with_levels
+from regulens.study.plan import layers_of
+from regulens.study.protocol import selections_in_force
+from regulens.study.runner import environment_differences
 from regulens.study.store import Selection, Store
+from regulens.study.study_file import STUDY_FILE
 from regulens.study.table import is_collapsed
-from regulens.training.checkpoint import load_model
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,14 @@ class PublishedFigure:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """The median of the losses that are finite (NaN if none is), and how many are not."""
+
+    median: float
+    not_finite: int
+
+
+@dataclass(frozen=True)
 class CellReport:
     """One network: its runs and what they came to."""
 
@@ -39,11 +52,13 @@ class CellReport:
     runs: tuple[RunResult, ...]
     accuracy: Summary
     gap: Summary
-    train_loss: Summary
+    train_loss: Loss
     train_accuracy: Summary
-    val_loss: Summary
+    val_loss: Loss
     seconds: Summary
+    chance_bound: float
     collapsed: int
+    selected: bool
     published: PublishedFigure | None
     parameters: tuple[int, int]
     layers: tuple[LayerRow, ...]
@@ -72,11 +87,10 @@ class ReportContent:
     notes: tuple[str, ...]
     galleries: tuple[Picture, ...]
     cells: tuple[CellReport, ...]
-    chance_bound: float
+    chance_bounds: str
     comparison: Picture
-    selection: Selection | None
+    selections: tuple[Selection, ...]
     earlier_selections: tuple[Selection, ...]
-    selection_rule: str
     refits: tuple[RefitReport, ...]
     ledger: tuple[tuple[Opening, str], ...]
     kernels: tuple[KernelPicture, ...]
@@ -86,72 +100,71 @@ class ReportContent:
 def report_content(study: StudySpec, folder: Path, store: Store) -> ReportContent | None:
     """Gather the report and write its figures; ``None`` as long as no run of the first stage is finished."""
     results = store.results()
-    reports = tuple(_cell_reports(study, folder, results))
+    selections = selections_in_force(store)
+    reports = tuple(_cell_reports(study, folder, results, {selection.cell_id for selection in selections}))
     if not reports:
         return None
     tested = {record.run_id: record for record in store.ledger()}
     by_id = {result.run_id: result for result in results}
-    selections = store.selections()
-    selection = selected_cell(store)
-    trained = [run for cell in reports for run in cell.runs]
-    bound = max(chance_bound(run.val_class_counts) for run in trained)
     refits = tuple(_refit_reports(study, folder, results, tested))
-    points = [
-        (cell.label, [run.val_accuracy for run in cell.runs], cell.published.value if cell.published else None)
-        for cell in reports
-    ]
     return ReportContent(
         study=study,
-        facts=tuple(_facts(study, trained, results)),
-        sentences=tuple(_sentences(reports, selection, refits)),
-        notes=tuple(_notes(study, results, selections)),
+        facts=tuple(_facts(study, reports, results)),
+        sentences=tuple(_sentences(reports, selections, refits)),
+        notes=tuple(_notes(study, results, store.selections())),
         galleries=tuple(pictures.galleries(study, folder)),
         cells=reports,
-        chance_bound=bound,
-        comparison=pictures.comparison(points, bound, folder),
-        selection=selection,
-        earlier_selections=tuple(selections[:-1]),
-        selection_rule=SELECTION_RULE,
+        chance_bounds=" or ".join(dict.fromkeys(f"{cell.chance_bound:.4f}" for cell in reports)),
+        comparison=pictures.comparison([_points(cell) for cell in reports], folder),
+        selections=tuple(selections),
+        earlier_selections=tuple(each for each in store.selections() if each not in selections),
         refits=refits,
-        ledger=tuple((record, _run_label(by_id[record.run_id], study)) for record in tested.values()),
+        ledger=tuple((record, run_label(by_id[record.run_id].spec, study)) for record in tested.values()),
         kernels=tuple(pictures.kernels_of_runs(study, folder, pictures.shown_refits(results))),
-        study_file=(folder / "study.toml").read_text(encoding="utf-8"),
+        study_file=(folder / STUDY_FILE).read_text(encoding="utf-8"),
     )
 
 
-def _cell_reports(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> list[CellReport]:
-    grouped = []
-    for spec in cells(study):
-        runs = [run for run in results if run.spec.stage == "train" and is_of_cell(run, spec)]
-        if runs:
-            grouped.append((spec, sorted(runs, key=lambda run: run.spec.seed)))
-    curves = pictures.curves([(cell_label(spec, study), runs) for spec, runs in grouped], folder, "curves")
-    return [
-        _cell_report(study, folder, spec, runs, picture) for (spec, runs), picture in zip(grouped, curves, strict=True)
-    ]
+def _cell_reports(
+    study: StudySpec, folder: Path, results: Sequence[RunResult], selected: set[str]
+) -> Iterator[CellReport]:
+    runs_by_cell: dict[RunSpec, list[RunResult]] = {spec: [] for spec in cells(study)}
+    for run in sorted(results, key=lambda run: run.spec.seed):
+        if run.spec.stage == "train":
+            runs_by_cell[run.spec.cell].append(run)
+    groups = [(spec, runs) for spec, runs in runs_by_cell.items() if runs]
+    curves = pictures.curves([(cell_label(spec, study), runs) for spec, runs in groups], folder, "curves")
+    for (spec, runs), picture in zip(groups, curves, strict=True):
+        accuracies = [run.val_accuracy for run in runs]
+        trained = [run.val_accuracy for run in runs if not is_collapsed(run)]
+        yield CellReport(
+            label=cell_label(spec, study),
+            spec=spec,
+            runs=tuple(runs),
+            accuracy=summarize(accuracies),
+            gap=summarize([run.train_accuracy - run.val_accuracy for run in runs]),
+            train_loss=_loss([run.train_loss for run in runs]),
+            train_accuracy=summarize([run.train_accuracy for run in runs]),
+            val_loss=_loss([run.val_loss for run in runs]),
+            seconds=summarize([run.train_seconds for run in runs]),
+            chance_bound=chance_bound(runs[0].val_class_counts),
+            collapsed=len(accuracies) - len(trained),
+            selected=runs[0].cell_id in selected,
+            published=_published(study, spec, "val_accuracy", accuracies, trained),
+            parameters=(runs[0].parameters_total, runs[0].parameters_trainable),
+            layers=layers_of(spec),
+            curves=picture,
+        )
 
 
-def _cell_report(
-    study: StudySpec, folder: Path, spec: RunSpec, runs: Sequence[RunResult], curves: Picture
-) -> CellReport:
-    model = load_model(run_folder(folder, runs[0].run_id))
-    accuracies = [run.val_accuracy for run in runs]
-    return CellReport(
-        label=cell_label(spec, study),
-        spec=spec,
-        runs=tuple(runs),
-        accuracy=summarize(accuracies),
-        gap=summarize([run.train_accuracy - run.val_accuracy for run in runs]),
-        train_loss=summarize([run.train_loss for run in runs]),
-        train_accuracy=summarize([run.train_accuracy for run in runs]),
-        val_loss=summarize([run.val_loss for run in runs]),
-        seconds=summarize([run.train_seconds for run in runs]),
-        collapsed=sum(bool(is_collapsed(run)) for run in runs),
-        published=_published(study, spec, "val_accuracy", accuracies),
-        parameters=parameter_counts(model),
-        layers=tuple(layer_table(model)),
-        curves=curves,
-    )
+def _loss(values: Sequence[float]) -> Loss:
+    finite = [value for value in values if math.isfinite(value)]
+    return Loss(summarize(finite).median if finite else math.nan, len(values) - len(finite))
+
+
+def _points(cell: CellReport) -> CellPoints:
+    accuracies = np.array([run.val_accuracy for run in cell.runs])
+    return CellPoints(cell.label, accuracies, cell.chance_bound, cell.published.value if cell.published else None)
 
 
 def _refit_reports(
@@ -166,26 +179,30 @@ def _refit_reports(
     reports = []
     for runs, picture in zip(groups, curves, strict=True):
         records = [tested.get(run.run_id) for run in runs]
-        accuracies = [record.test_accuracy for record in records if record is not None]
+        accuracies = [record.test_accuracy for record in records if record and math.isfinite(record.test_accuracy)]
         reports.append(
             RefitReport(
                 label=cell_label(runs[0].spec, study),
                 runs=tuple(zip(runs, records, strict=True)),
                 reasons=tuple(dict.fromkeys(record.reason for record in records if record is not None)),
                 test=summarize(accuracies) if accuracies else None,
-                published=_published(study, runs[0].spec, "test_accuracy", accuracies),
+                published=_published(study, runs[0].spec.cell, "test_accuracy", accuracies, accuracies),
                 curves=picture,
             )
         )
     return reports
 
 
-def _published(study: StudySpec, spec: RunSpec, name: str, ours: Sequence[float]) -> PublishedFigure | None:
+def _published(
+    study: StudySpec, cell: RunSpec, name: str, ours: Sequence[float], trained: Sequence[float]
+) -> PublishedFigure | None:
     for published in study.published.cells if study.published else []:
         value: float | None = getattr(published, name)
-        same = with_levels(study, published.where) == spec.model_copy(update={"stage": "train", "seed": 0})
-        if same and value is not None and ours:
-            return PublishedFigure(value, place_among(value, ours))
+        if value is not None and ours and with_levels(study, published.where) == cell:
+            place = place_among(value, ours)
+            if len(trained) < len(ours):
+                place += f"; of those that trained: {place_among(value, trained)}" if trained else "; none trained"
+            return PublishedFigure(value, place)
     return None
 
 
@@ -200,30 +217,25 @@ def place_among(value: float, ours: Sequence[float]) -> str:
     return f"within our range, above {below} of {len(ours)}"
 
 
-def _facts(study: StudySpec, trained: Sequence[RunResult], results: Sequence[RunResult]) -> list[tuple[str, str]]:
-    first, data = trained[0], study.data
-    used = first.train_images + first.val_images
+def _facts(study: StudySpec, reports: Sequence[CellReport], results: Sequence[RunResult]) -> list[tuple[str, str]]:
     factors = "; ".join(f"{path}: {', '.join(map(level_text, levels))}" for path, levels in study.factors.items())
     environment = results[-1].environment
+    first_runs = list({cell.spec.parts: cell.runs[0] for cell in reversed(reports)}.values())[::-1]
 
     def field(path: str) -> str:
         return _field_text(study, path)
 
     return [
         ("Data", f"{field('data.name')}; pixels 0..255 times {field('data.scale')}"),
-        (
-            "Split",
-            f"{first.train_images:,} train and {first.val_images:,} validation images, the rest sealed for the test "
-            f"({1 - data.validation - data.test:.0%} / {data.validation:.0%} / {data.test:.0%}); scikit-learn's "
-            f"train_test_split twice, random_state {field('data.split_seed')}, not stratified; a refit has {used:,}",
-        ),
+        ("Split", "; ".join(_split_text(run, len(first_runs) > 1) for run in first_runs)),
         (
             "Networks",
             f"{_count(len(cells(study)), 'cell')} ({factors or 'no factors'}), {_count(study.seeds, 'seed')} each",
         ),
         (
             "Architecture",
-            f"blocks of convolution (kernel size {field('model.kernel_size')}, {field('model.filters')} filters, "
+            f"regularizer {field('regularizer')}; {field('model.depth')} blocks of convolution (kernel size "
+            f"{field('model.kernel_size')}, {field('model.filters')} filters, "
             f"{field('model.padding')} padding), ReLU and max pooling of {field('model.pool')}; a dense layer of "
             f"{field('model.dense')} with ReLU; softmax. Kernels start Glorot uniform, biases at zero. Dropout and "
             f"batch norm stand after each pooling and after the dense layer; L2 acts on convolution kernels, its "
@@ -240,8 +252,18 @@ def _facts(study: StudySpec, trained: Sequence[RunResult], results: Sequence[Run
             f"numpy {environment.numpy}",
         ),
         ("Machine", f"{environment.cpu}, {environment.platform}, device {environment.device}, one thread per run"),
-        ("Data set digest", first.dataset_digest),
+        ("Data digest", ", ".join(dict.fromkeys(run.dataset_digest for run in first_runs))),
     ]
+
+
+def _split_text(run: RunResult, several: bool) -> str:
+    data = run.spec.data
+    shares = f"{1 - data.validation - data.test:.0%} / {data.validation:.0%} / {data.test:.0%}"
+    return (
+        f"{data.name + ', ' if several else ''}{run.train_images:,} train and {run.val_images:,} validation images, "
+        f"the rest sealed for the test ({shares}); scikit-learn's train_test_split twice, random_state "
+        f"{data.split_seed}, not stratified; a refit has {run.train_images + run.val_images:,}"
+    )
 
 
 def _field_text(study: StudySpec, path: str) -> str:
@@ -254,26 +276,21 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _sentences(reports: Sequence[CellReport], selection: Selection | None, refits: Sequence[RefitReport]) -> list[str]:
+def _sentences(
+    reports: Sequence[CellReport], selections: Sequence[Selection], refits: Sequence[RefitReport]
+) -> list[str]:
     """State what the tables show, and no more."""
-    best = max(reports, key=lambda cell: cell.accuracy.median)
-    worst = min(reports, key=lambda cell: cell.accuracy.median)
-    said = []
-    if len(reports) > 1:
-        said.append(
-            f"Of {len(reports)} networks, “{best.label}” has the highest median validation accuracy "
-            f"({best.accuracy.median:.4f} over {_count(best.accuracy.n, 'seed')}), “{worst.label}” the lowest "
-            f"({worst.accuracy.median:.4f})."
-        )
+    said = [_extremes(reports)] if len(reports) > 1 else []
     collapsed = [cell for cell in reports if cell.collapsed]
     if collapsed:
-        listed = "; ".join(f"“{cell.label}” ({cell.collapsed} of {cell.accuracy.n})" for cell in collapsed)
-        said.append(f"Collapsed runs, no better than guessing the largest class: {listed}.")
+        listed = "; ".join(f"“{cell.label}” {cell.collapsed} of {cell.accuracy.n}" for cell in collapsed)
+        said.append(f"Runs that collapsed (accuracy not above the 99.9 % bound of guessing): {listed}.")
     else:
-        said.append("No run collapsed to guessing.")
-    if selection is not None:
+        said.append("No run collapsed: all are above the 99.9 % bound of guessing.")
+    for selection in selections:
+        among = f" on {selection.among}" if selection.among else ""
         said.append(
-            f"Selected on validation: “{selection.label}” (mean {selection.mean_val_accuracy:.4f} over "
+            f"Selected on validation{among}: “{selection.label}” (mean {selection.mean_val_accuracy:.4f} over "
             f"{_count(selection.seeds, 'seed')})."
         )
     for refit in refits:
@@ -289,6 +306,21 @@ def _sentences(reports: Sequence[CellReport], selection: Selection | None, refit
     return said
 
 
+def _extremes(reports: Sequence[CellReport]) -> str:
+    medians = [cell.accuracy.median for cell in reports]
+    high, low = max(medians), min(medians)
+    if high == low:
+        return f"All {len(reports)} networks have the same median validation accuracy ({high:.4f})."
+    best, worst = (
+        " and ".join(f"“{cell.label}”" for cell in reports if cell.accuracy.median == extreme)
+        for extreme in (high, low)
+    )
+    return (
+        f"Of {len(reports)} networks, the highest median validation accuracy is that of {best} ({high:.4f}), the "
+        f"lowest that of {worst} ({low:.4f})."
+    )
+
+
 def _notes(study: StudySpec, results: Sequence[RunResult], selections: Sequence[Selection]) -> list[str]:
     """Say what a reader must know before trusting the rest."""
     notes = []
@@ -299,16 +331,17 @@ def _notes(study: StudySpec, results: Sequence[RunResult], selections: Sequence[
     if differences:
         count = len(Counter(run.environment for run in results))
         notes.append(f"The runs come from {count} environments, which differ in: {differences}.")
-    for before, after in pairwise(selections):
-        if before.cell_id != after.cell_id:
-            notes.append(
-                f"The selection changed when the study grew from {before.seeds} to {after.seeds} seeds: "
-                f"“{before.label}” before, “{after.label}” now. "
-                f"The ledger lists every opening of the test part, those for the earlier selection "
-                f"included."
-            )
+    for among in dict.fromkeys(selection.among for selection in selections):
+        for before, after in pairwise([selection for selection in selections if selection.among == among]):
+            if before.cell_id != after.cell_id:
+                notes.append(
+                    f"The selection changed when the study grew from {before.seeds} to {after.seeds} seeds: "
+                    f"“{before.label}” before, “{after.label}” now. The ledger lists every opening of the test part, "
+                    f"those for the earlier selection included."
+                )
+    if "data.split_seed" in study.factors:
+        notes.append(
+            "The cells differ in their split: an image that is sealed for one may be trained on by another, so a cell "
+            "is selected for each split, and test accuracies are to be read within one."
+        )
     return notes
-
-
-def _run_label(run: RunResult, study: StudySpec) -> str:
-    return f"{cell_label(run.spec, study)}, seed {run.spec.seed}"

@@ -18,8 +18,8 @@ from regulens.figures.kernels import draw_kernels, kernels_info
 from regulens.figures.style import save_figure
 from regulens.interpret.kernels import ConvKernels, Scaling, conv_kernels
 from regulens.results import RunResult
-from regulens.spec import StudySpec
-from regulens.study.grid import cell_label, cells
+from regulens.spec import DataSpec, StudySpec
+from regulens.study.grid import cells, run_label
 from regulens.study.runner import run_folder
 from regulens.training.checkpoint import load_model
 
@@ -47,11 +47,13 @@ class KernelPicture:
 def galleries(study: StudySpec, folder: Path) -> list[Picture]:
     """Draw the classes of each data set of the study; one that has left the machine keeps its old picture."""
     drawn = []
-    for name in dict.fromkeys(spec.data.name for spec in cells(study)):
+    data_by_name: dict[str, DataSpec] = {}
+    for spec in cells(study):
+        data_by_name.setdefault(spec.data.name, spec.data)
+    for name, data in data_by_name.items():
         path = folder / FIGURES / f"classes-{slug(name)}.svg"
         if locate(dataset_info(name)) is not None:
             dataset = load_dataset(name)
-            data = study.data.model_copy(update={"name": name})
             info = gallery_info(dataset, np.sort(split(len(dataset.labels), data).train))
             save_figure(draw_gallery(info), path.parent, path.stem)
         if path.is_file():
@@ -70,13 +72,9 @@ def curves(groups: Sequence[tuple[str, Sequence[RunResult]]], folder: Path, kind
     return drawn
 
 
-def comparison(
-    points: Sequence[tuple[str, Sequence[float], float | None]], chance_bound: float, folder: Path
-) -> Picture:
-    """Draw all networks side by side from (label, accuracies by seed, published figure)."""
-    cell_points = [CellPoints(label, np.array(accuracies), published) for label, accuracies, published in points]
-    figure = draw_comparison(comparison_info(cell_points, chance_bound))
-    path = save_figure(figure, folder / FIGURES, "comparison")
+def comparison(points: Sequence[CellPoints], folder: Path) -> Picture:
+    """Draw all networks side by side."""
+    path = save_figure(draw_comparison(comparison_info(points)), folder / FIGURES, "comparison")
     return Picture(path, "Validation accuracy of every network; each point is one seed.")
 
 
@@ -104,8 +102,7 @@ def kernels_of_runs(
     """
     drawn = []
     for run in runs:
-        stage = "refit" if run.spec.stage == "refit" else "trained"
-        network = f"{cell_label(run.spec, study)}, seed {run.spec.seed}, {stage}"
+        network = run_label(run.spec, study)
         for kernels in conv_kernels(load_model(run_folder(folder, run.run_id)), layer):
             name = f"kernels-{slug(network)}-{kernels.layer}" + ("-layer-scale" if scaling == "layer" else "")
             path = save_figure(draw_kernels(kernels_info(kernels, scaling, network)), folder / FIGURES, name)

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from regulens.files import write_atomically
-from regulens.report.content import ReportContent, report_content
+from regulens.report.content import Loss, ReportContent, report_content
 from regulens.report.pictures import Picture
 from regulens.stats.estimates import Summary
 from regulens.study.store import open_store
@@ -50,6 +50,7 @@ def render(content: ReportContent) -> str:
     )
     environment.filters |= {
         "number": number,
+        "loss": loss,
         "mean_sd": mean_sd,
         "span": span,
         "time": lambda stamp: stamp.replace("T", " ").partition("+")[0],
@@ -62,6 +63,12 @@ def render(content: ReportContent) -> str:
 def number(value: float, digits: int = 4) -> str:
     """Write a number with so many decimals; a dash where there is none."""
     return f"{value:.{digits}f}" if math.isfinite(value) else MISSING
+
+
+def loss(value: Loss) -> str:
+    """Write a median loss, and how many losses are left out of it because they are not finite."""
+    left_out = f" ({value.not_finite} not finite)" if value.not_finite else ""
+    return number(value.median) + left_out
 
 
 def mean_sd(summary: Summary, digits: int = 4) -> str:

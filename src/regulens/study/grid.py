@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from pydantic import ValidationError
 
 from regulens.errors import UserError, suggestion
-from regulens.spec import Level, RunSpec, StudySpec, field_paths, level_of
+from regulens.spec import DataSpec, Level, RunSpec, StudySpec, field_paths, level_of
+
+PARTS_FIELDS = {f"data.{field}" for field in DataSpec.model_fields} - {"data.scale"}
+"""The fields that decide which images a run is trained and judged on."""
 
 
 def cells(study: StudySpec) -> list[RunSpec]:
@@ -22,9 +26,11 @@ def cells(study: StudySpec) -> list[RunSpec]:
         _check_factor(path, levels)
     combinations = itertools.product(*study.factors.values())
     specs = [with_levels(study, dict(zip(study.factors, levels, strict=True))) for levels in combinations]
-    for index, spec in enumerate(specs):
-        if spec in specs[:index]:
+    seen: set[RunSpec] = set()
+    for spec in specs:
+        if spec in seen:
             raise UserError(f"two cells are the same network ({cell_label(spec, study)}); remove the repeated level")
+        seen.add(spec)
     return specs
 
 
@@ -81,17 +87,28 @@ def cell_label(spec: RunSpec, study: StudySpec) -> str:
     return ", ".join(parts) or f"depth {spec.model.depth}, {spec.regularizer}"
 
 
+def run_label(spec: RunSpec, study: StudySpec) -> str:
+    """Return the run's name: ``depth 2, batchnorm, seed 0, refit``."""
+    return f"{cell_label(spec, study)}, seed {spec.seed}" + (", refit" if spec.stage == "refit" else "")
+
+
+def parts_label(spec: RunSpec, study: StudySpec) -> str:
+    """Return what tells the images of this run from those of the study's others; empty if there are no others."""
+    levels = {path: level for path, level in cell_levels(spec, study).items() if path in PARTS_FIELDS}
+    return ", ".join(_level_label(path, level) for path, level in levels.items())
+
+
 def level_text(level: Level) -> str:
     """Write a level as a reader would: 0.00392156862745098 is 1/255."""
-    if isinstance(level, float) and 0 < level < 1 and float(f"{1 / level:.6g}").is_integer():
-        denominator = round(1 / level)
-        if denominator > 1 and 1 / denominator == level and len(repr(level)) > 12:
-            return f"1/{denominator}"
+    if isinstance(level, float) and 0 < level < 1 and len(repr(level)) > len("0.0123456789"):
+        fraction = Fraction(level).limit_denominator(1000)
+        if fraction.numerator == 1 and float(fraction) == level:
+            return str(fraction)
     return f"{level:g}" if isinstance(level, float) and float(f"{level:g}") == level else str(level)
 
 
 def _level_label(path: str, level: Level) -> str:
-    if path == "regularizer":
+    if path in {"regularizer", "data.name"}:
         return str(level)
     return f"{path.rpartition('.')[2].replace('_', ' ')} {level_text(level)}"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,32 +13,33 @@ from pathlib import Path
 import numpy as np
 
 from regulens.data.catalog import load_dataset
-from regulens.data.dataset import Dataset, share
+from regulens.data.dataset import Dataset, SharedDataset, share
 from regulens.data.split import split
-from regulens.errors import RegulensError, UserError
+from regulens.errors import UserError
 from regulens.executors.base import Executor
 from regulens.models.regularizers import build_regularizer
 from regulens.results import Opening, RunResult
-from regulens.spec import RunSpec, StudySpec, cell_id, feature_sizes, run_id
-from regulens.study.grid import cell_label, cells, matching_cells
-from regulens.study.runner import OnEvent, Opened, Selected, run_folder, run_pending
-from regulens.study.store import Selection, Store, now, sole_writer
+from regulens.spec import DataSpec, RunSpec, StudySpec, feature_sizes, run_id
+from regulens.study.grid import cell_label, cells, matching_cells, parts_label
+from regulens.study.runner import Note, OnEvent, Opened, Selected, StudyStarted, run_folder, run_pending
+from regulens.study.store import DATABASE, Selection, Store, now, sole_writer
 from regulens.study.study_file import STUDY_FILE, read_study, write_study
-from regulens.training.checkpoint import TEST_PREDICTIONS, load_model, save_probabilities
+from regulens.training.checkpoint import TEST_PREDICTIONS, load_model, save_predictions
 from regulens.training.environment import pinned_torch
 from regulens.training.evaluate import evaluate
 
 SELECTION_RULE = (
     "the cell with the highest mean validation accuracy after the last epoch, over all its seeds, collapsed runs "
-    "included; of equals, the one with fewer parameters"
+    "included; of equals, the one with fewer parameters, then the first in the study file"
 )
+_FREE_TO_CHANGE = {"seeds", "title", "published", "also_refit"}
 
 
 def run_protocol(study: StudySpec, folder: Path, executor: Executor, on_event: OnEvent) -> StudySpec:
     """Bring the study in ``folder`` to its end; what is finished there already is not repeated.
 
     Returns:
-        The study as run: never with fewer seeds than the folder holds already.
+        The study as run: with no fewer seeds than were run in the folder before.
 
     Raises:
         UserError: if the folder holds another study, or a network does not fit its images.
@@ -44,23 +47,21 @@ def run_protocol(study: StudySpec, folder: Path, executor: Executor, on_event: O
         RegulensError: if a run failed; all others are stored, and the next call tries it again.
     """
     with sole_writer(folder):
-        study = reconcile(study, folder)
+        study = reconcile(study, folder, on_event)
         datasets = {name: load_dataset(name) for name in sorted({spec.data.name for spec in cells(study)})}
         check_fit(study, datasets)
         write_study(folder, study)
         store = Store(folder)
-        with tempfile.TemporaryDirectory(prefix="regulens-") as shared_folder:
-            data = {name: share(dataset, Path(shared_folder)) for name, dataset in datasets.items()}
+        on_event(StudyStarted(study))
+        with _shared(datasets, folder) as data:
             run_stage = partial(
-                run_pending, folder=folder, store=store, executor=executor, data=data, on_event=on_event
+                run_pending, study=study, folder=folder, store=store, executor=executor, data=data, on_event=on_event
             )
-            trained = run_stage(planned(study), "train")
-            _stop_at_failures(store)
-            choice = select(study, trained)
-            _record(choice.selection, store, on_event)
-            refits = refits_of(study, choice.spec)
+            choices = select(study, run_stage(planned(study), "train"))
+            for choice in choices:
+                _record(choice.selection, store, on_event)
+            refits = refits_of(study, [choice.spec for choice in choices])
             run_stage([refit.spec for refit in refits], "refit")
-            _stop_at_failures(store)
         open_test_parts(refits, folder, store, datasets, on_event)
     return study
 
@@ -71,24 +72,28 @@ def planned(study: StudySpec) -> list[RunSpec]:
     return [spec.model_copy(update={"seed": seed}) for seed in range(study.seeds) for spec in grid]
 
 
-def reconcile(study: StudySpec, folder: Path) -> StudySpec:
-    """Return the study to run in a folder that may hold it already, with the larger number of seeds.
+def reconcile(study: StudySpec, folder: Path, on_event: OnEvent) -> StudySpec:
+    """Return the study to run in a folder that may hold runs of it already: never with fewer seeds than those.
 
     Raises:
-        UserError: if the folder holds a study that differs in more than its seeds and texts.
+        UserError: if the folder holds a study that differs in what is trained.
     """
     if not (folder / STUDY_FILE).is_file():
         return study
     held = read_study(folder / STUDY_FILE)
-    free = ("seeds", "title", "published")
-    ours, theirs = (spec.model_dump(exclude=set(free)) for spec in (study, held))
+    ours, theirs = (spec.model_dump(exclude=_FREE_TO_CHANGE) for spec in (study, held))
     for key in ours:
         if ours[key] != theirs[key]:
             raise UserError(
                 f"{folder}: holds a study with other {_first_difference(key, theirs[key], ours[key])}; "
                 f"choose another --out or name"
             )
-    return study.model_copy(update={"seeds": max(study.seeds, held.seeds)})
+    recorded = 0
+    if (folder / DATABASE).is_file():
+        recorded = max((result.spec.seed + 1 for result in Store(folder).results()), default=0)
+    if recorded > study.seeds:
+        on_event(Note(f"the folder holds runs of {recorded} seeds: the study goes on with {recorded}"))
+    return study.model_copy(update={"seeds": max(study.seeds, recorded)})
 
 
 def check_fit(study: StudySpec, datasets: dict[str, Dataset]) -> None:
@@ -101,31 +106,42 @@ def check_fit(study: StudySpec, datasets: dict[str, Dataset]) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """The selected cell: its spec (seed 0) and the record of how it was chosen."""
+    """A selected cell: its spec (seed 0) and the record of how it was chosen."""
 
     spec: RunSpec
     selection: Selection
 
 
-def select(study: StudySpec, trained: Sequence[RunResult]) -> Choice:
-    """Choose a cell by ``SELECTION_RULE``."""
-    by_cell: dict[str, list[RunResult]] = {}
-    for result in trained:
-        by_cell.setdefault(result.cell_id, []).append(result)
+def select(study: StudySpec, trained: Sequence[RunResult]) -> list[Choice]:
+    """Choose a cell by ``SELECTION_RULE`` among those that are judged on the same images.
 
-    def merit(runs: list[RunResult]) -> tuple[float, int]:
+    A study whose factors leave data set and split alone, the usual one, has one choice; otherwise one for
+    each set of images.
+    """
+    cells_by_parts: dict[DataSpec, dict[RunSpec, list[RunResult]]] = {}
+    for spec in cells(study):
+        cells_by_parts.setdefault(spec.parts, {})[spec] = []
+    for result in trained:
+        cells_by_parts[result.spec.parts][result.spec.cell].append(result)
+    return [_best(study, runs_by_cell) for runs_by_cell in cells_by_parts.values()]
+
+
+def _best(study: StudySpec, runs_by_cell: dict[RunSpec, list[RunResult]]) -> Choice:
+    def merit(spec: RunSpec) -> tuple[float, int]:
+        runs = runs_by_cell[spec]
         return float(np.mean([run.val_accuracy for run in runs])), -runs[0].parameters_total
 
-    best = max(by_cell.values(), key=merit)
+    best = max(runs_by_cell, key=merit)
     selection = Selection(
         selected_at=now(),
-        cell_id=best[0].cell_id,
-        label=cell_label(best[0].spec, study),
+        among=parts_label(best, study),
+        cell_id=runs_by_cell[best][0].cell_id,
+        label=cell_label(best, study),
         seeds=study.seeds,
         rule=SELECTION_RULE,
         mean_val_accuracy=merit(best)[0],
     )
-    return Choice(best[0].spec.model_copy(update={"seed": 0}), selection)
+    return Choice(best, selection)
 
 
 @dataclass(frozen=True)
@@ -136,9 +152,10 @@ class Refit:
     reason: str
 
 
-def refits_of(study: StudySpec, chosen: RunSpec) -> list[Refit]:
-    """Return the refits: the chosen cell and those that the study names, one per seed each."""
-    reasons = {chosen: f"selected on validation over {study.seeds} seed{'s' if study.seeds > 1 else ''}"}
+def refits_of(study: StudySpec, chosen: Sequence[RunSpec]) -> list[Refit]:
+    """Return the refits: the chosen cells and those that the study names, one per seed each."""
+    seeds = f"{study.seeds} seed" + ("s" if study.seeds > 1 else "")
+    reasons = dict.fromkeys(chosen, f"selected on validation over {seeds}")
     for number, where in enumerate(study.also_refit):
         for spec in matching_cells(study, where, f"also_refit[{number}]"):
             reasons.setdefault(spec, "named in the study file (also_refit)")
@@ -152,58 +169,59 @@ def refits_of(study: StudySpec, chosen: RunSpec) -> list[Refit]:
 def open_test_parts(
     refits: Sequence[Refit], folder: Path, store: Store, datasets: dict[str, Dataset], on_event: OnEvent
 ) -> None:
-    """Evaluate each refitted run on the sealed test part, once ever, and enter it into the ledger."""
-    opened = {record.run_id for record in store.ledger()}
+    """Evaluate each refitted run on the sealed test part, once ever.
+
+    The opening is entered into the ledger before anything is seen, and its numbers filled in afterwards.
+    """
+    ledger = {record.run_id: record for record in store.ledger()}
     for refit in refits:
         spec, dataset = refit.spec, datasets[refit.spec.data.name]
         identity = run_id(spec, dataset.digest)
-        if identity in opened:
+        record = ledger.get(identity)
+        if record is not None and not math.isnan(record.test_accuracy):
             continue
-        indices = split(len(dataset.labels), spec.data).test
-        run = run_folder(folder, identity)
+        model = load_model(run_folder(folder, identity))
+        test = split(len(dataset.labels), spec.data).test
+        if record is None:  # otherwise it was begun, and cut short before its numbers were stored
+            record = Opening(
+                run_id=identity,
+                opened_at=now(),
+                reason=refit.reason,
+                test_images=len(test),
+                test_loss=math.nan,
+                test_accuracy=math.nan,
+            )
+            store.begin_opening(record)
         with pinned_torch():
-            scored = evaluate(load_model(run), build_regularizer(spec.regularizer), dataset, indices, spec.data.scale)
-        record = Opening(
-            run_id=identity,
-            opened_at=now(),
-            reason=refit.reason,
-            test_images=len(indices),
-            test_loss=scored.loss,
-            test_accuracy=scored.accuracy,
-        )
-        save_probabilities(run / TEST_PREDICTIONS, scored.probabilities)
-        store.save_opening(record)
+            scored = evaluate(model, build_regularizer(spec.regularizer), dataset, test, spec.data.scale)
+        save_predictions(run_folder(folder, identity) / TEST_PREDICTIONS, scored.probabilities, test, dataset)
+        record = record.model_copy(update={"test_loss": scored.loss, "test_accuracy": scored.accuracy})
+        store.finish_opening(record)
         on_event(Opened(spec, record))
 
 
-def selected_cell(store: Store) -> Selection | None:
-    """Return the selection in force: the latest."""
-    return next(reversed(store.selections()), None)
+def selections_in_force(store: Store) -> list[Selection]:
+    """Return the latest selection for each set of images."""
+    return list({selection.among: selection for selection in store.selections()}.values())
 
 
-def is_of_cell(result: RunResult, spec: RunSpec) -> bool:
-    """Tell whether a run, trained or refitted, belongs to the cell of this spec."""
-    return cell_id(result.spec.model_copy(update={"stage": spec.stage}), result.dataset_digest) == cell_id(
-        spec, result.dataset_digest
-    )
+@contextmanager
+def _shared(datasets: dict[str, Dataset], folder: Path) -> Iterator[dict[str, SharedDataset]]:
+    """Lay the data sets out for the workers inside the study folder; what a crash left there is swept first."""
+    place = folder / ".shared"
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        yield {name: share(dataset, place) for name, dataset in datasets.items()}
+    finally:
+        shutil.rmtree(place, ignore_errors=True)  # where a worker still maps a file, the next run sweeps
 
 
 def _record(selection: Selection, store: Store, on_event: OnEvent) -> None:
     """Keep a selection unless the one in force says the same of as many seeds."""
-    held = selected_cell(store)
-    if held is None or (held.cell_id, held.seeds) != (selection.cell_id, selection.seeds):
+    held = {each.among: (each.cell_id, each.seeds) for each in selections_in_force(store)}
+    if held.get(selection.among) != (selection.cell_id, selection.seeds):
         store.save_selection(selection)
     on_event(Selected(selection))
-
-
-def _stop_at_failures(store: Store) -> None:
-    failures = store.failures()
-    if failures:
-        raise RegulensError(
-            f"{len(failures)} run(s) failed, the first: {failures[0].spec.regularizer}, depth "
-            f"{failures[0].spec.model.depth}, seed {failures[0].spec.seed}: {failures[0].error}; "
-            f"all finished runs are kept, the same command tries again"
-        )
 
 
 def _first_difference(key: str, held: object, asked: object) -> str:

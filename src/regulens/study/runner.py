@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from regulens.data.dataset import Dataset, SharedDataset
+from regulens.errors import RegulensError
 from regulens.executors.base import Done, Executor, Failed, Progress, Report, Started
 from regulens.results import Environment, EpochRecord, Opening, RunResult
-from regulens.spec import RunSpec, Stage, run_id
+from regulens.spec import RunSpec, Stage, StudySpec, run_id
+from regulens.study.grid import run_label
 from regulens.study.store import Failure, Selection, Store
-from regulens.training.checkpoint import save_run
+from regulens.training.checkpoint import WEIGHTS, save_run
 from regulens.training.environment import environment
 from regulens.training.loop import train
 
@@ -74,13 +76,20 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class EnvironmentDiffers:
-    """The study goes on under other versions, or on another machine, than some of its finished runs."""
+class StudyStarted:
+    """All checks are passed and the folder is held: this is the study that runs."""
 
-    differences: str
+    study: StudySpec
 
 
-StudyEvent = EnvironmentDiffers | StageStarted | RunStarted | EpochEnded | RunEnded | RunFailed | Selected | Opened
+@dataclass(frozen=True)
+class Note:
+    """Something the user should know, in a sentence."""
+
+    text: str
+
+
+StudyEvent = StudyStarted | Note | StageStarted | RunStarted | EpochEnded | RunEnded | RunFailed | Selected | Opened
 OnEvent = Callable[[StudyEvent], None]
 
 
@@ -102,6 +111,7 @@ def run_pending(
     specs: Sequence[RunSpec],
     stage: Stage,
     *,
+    study: StudySpec,
     folder: Path,
     store: Store,
     executor: Executor,
@@ -110,10 +120,18 @@ def run_pending(
 ) -> list[RunResult]:
     """Run what is not finished yet and return the results of all ``specs``, in their order.
 
-    A failed run does not stop the others; it is recorded and missing from what is returned.
+    A run is finished when its row is stored and its weights are there; if they were lost, it is run again.
+
+    Raises:
+        RegulensError: after all others are done and stored, if a run failed.
     """
     identities = {run_id(spec, data[spec.data.name].digest): spec for spec in specs}
-    results = {result.run_id: result for result in store.results() if result.run_id in identities}
+    results = {
+        result.run_id: result
+        for result in store.results()
+        if result.run_id in identities and (run_folder(folder, result.run_id) / WEIGHTS).is_file()
+    }
+    failed: list[str] = []
     jobs = [
         Job(spec, data[spec.data.name], run_folder(folder, identity))
         for identity, spec in identities.items()
@@ -121,7 +139,7 @@ def run_pending(
     ]
     differences = environment_differences([result.environment for result in results.values()] + [environment()])
     if jobs and differences:
-        on_event(EnvironmentDiffers(differences))
+        on_event(Note(f"the study goes on under other conditions than some finished runs: {differences}"))
     on_event(StageStarted(stage, tuple(job.spec for job in jobs), len(results)))
     for event in executor.run(execute, jobs):
         spec = jobs[event.index].spec
@@ -136,7 +154,13 @@ def run_pending(
                 on_event(RunEnded(spec, result))
             case Failed(_, error, details):
                 store.save_failure(Failure(run_id(spec, jobs[event.index].data.digest), spec, error, details))
+                failed.append(f"{run_label(spec, study)}: {error}")
                 on_event(RunFailed(spec, error))
+    if failed:
+        raise RegulensError(
+            f"{len(failed)} of {len(jobs)} runs failed, the first: {failed[0]}; the others are kept, the same command "
+            f"tries again (regulens status --traceback shows where)"
+        )
     return [results[identity] for identity in identities if identity in results]
 
 
@@ -151,8 +175,9 @@ def environment_differences(environments: Sequence[Environment]) -> str:
 
 def execute(job: Job, report: Report) -> RunResult:
     """Do one run in a worker: train, write its files, return its numbers."""
-    trained = train(job.spec, _opened(job.data), on_epoch=report)
-    save_run(job.folder, trained)
+    dataset = _opened(job.data)
+    trained = train(job.spec, dataset, on_epoch=report)
+    save_run(job.folder, trained, dataset)
     return trained.result
 
 

@@ -8,8 +8,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from regulens.errors import DataError, UserError
 from regulens.results import Opening, Record, RunResult
@@ -17,6 +19,7 @@ from regulens.spec import RunSpec
 
 DATABASE = "study.db"
 STORE_VERSION = 1
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 _TABLES = f"""
 BEGIN;
@@ -24,16 +27,20 @@ CREATE TABLE runs (run_id TEXT PRIMARY KEY, result TEXT NOT NULL, finished_at TE
 CREATE TABLE failures (run_id TEXT PRIMARY KEY, spec TEXT NOT NULL, error TEXT NOT NULL, details TEXT NOT NULL,
                        failed_at TEXT NOT NULL);
 CREATE TABLE selections (number INTEGER PRIMARY KEY, selection TEXT NOT NULL);
-CREATE TABLE ledger (run_id TEXT PRIMARY KEY REFERENCES runs, record TEXT NOT NULL);
+CREATE TABLE ledger (run_id TEXT PRIMARY KEY, record TEXT NOT NULL);
 PRAGMA user_version = {STORE_VERSION};
 COMMIT;
 """
 
 
 class Selection(Record):
-    """One choice of a cell on the validation part, by a rule stated beforehand."""
+    """One choice of a cell on the validation part, by a rule stated beforehand.
+
+    ``among`` names the images it was made on where the study has several parts (data sets or splits) to choose on.
+    """
 
     selected_at: str
+    among: str
     cell_id: str
     label: str
     seeds: int
@@ -69,13 +76,10 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.path = folder / DATABASE
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with self._connection() as connection:
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version == 0:
-                    connection.executescript(_TABLES)
-        except sqlite3.DatabaseError as error:
-            raise DataError(f"{self.path}: cannot be opened ({error}); move it away or choose another --out") from None
+        with self._connection() as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                connection.executescript(_TABLES)
         if version not in {0, STORE_VERSION}:
             raise DataError(
                 f"{self.path}: was written by another version of Regulens (store {version}, this one reads "
@@ -100,8 +104,8 @@ class Store:
         with self._connection() as connection:
             connection.execute("INSERT INTO selections (selection) VALUES (?)", (selection.model_dump_json(),))
 
-    def save_opening(self, record: Opening) -> None:
-        """Enter one opening of the test part into the ledger.
+    def begin_opening(self, record: Opening) -> None:
+        """Enter one opening of the test part into the ledger, before anything is seen: its numbers are NaN yet.
 
         Raises:
             sqlite3.IntegrityError: if the part was opened for this run before.
@@ -109,9 +113,16 @@ class Store:
         with self._connection() as connection:
             connection.execute("INSERT INTO ledger VALUES (?, ?)", (record.run_id, record.model_dump_json()))
 
+    def finish_opening(self, record: Opening) -> None:
+        """Fill in the numbers of an opening that was begun."""
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE ledger SET record = ? WHERE run_id = ?", (record.model_dump_json(), record.run_id)
+            )
+
     def results(self) -> list[RunResult]:
         """Return all finished runs, in the order in which they finished."""
-        return [RunResult.model_validate_json(row[0]) for row in self._rows("SELECT result FROM runs ORDER BY rowid")]
+        return self._records(RunResult, "SELECT result FROM runs ORDER BY rowid")
 
     def failures(self) -> list[Failure]:
         """Return the runs whose last try failed."""
@@ -120,13 +131,20 @@ class Store:
 
     def selections(self) -> list[Selection]:
         """Return every selection that was made, the latest last."""
-        rows = self._rows("SELECT selection FROM selections ORDER BY number")
-        return [Selection.model_validate_json(row[0]) for row in rows]
+        return self._records(Selection, "SELECT selection FROM selections ORDER BY number")
 
     def ledger(self) -> list[Opening]:
         """Return every opening of the sealed test part, in order."""
-        rows = self._rows("SELECT record FROM ledger ORDER BY rowid")
-        return [Opening.model_validate_json(row[0]) for row in rows]
+        return self._records(Opening, "SELECT record FROM ledger ORDER BY rowid")
+
+    def _records(self, kind: type[AnyRecord], query: str) -> list[AnyRecord]:
+        try:
+            return [kind.model_validate_json(row[0]) for row in self._rows(query)]
+        except ValidationError as error:
+            raise DataError(
+                f"{self.path}: holds a {kind.__name__} that this version of Regulens cannot read "
+                f"({error.error_count()} fields differ); use the version that wrote it, or choose another --out"
+            ) from None
 
     def _rows(self, query: str) -> list[tuple[str, ...]]:
         with self._connection() as connection:
@@ -135,8 +153,13 @@ class Store:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """Open, commit on success, roll back on an exception, close."""
-        with closing(sqlite3.connect(self.path, timeout=30)) as connection, connection:
-            yield connection
+        try:
+            with closing(sqlite3.connect(self.path, timeout=30)) as connection, connection:
+                yield connection
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{self.path}: cannot be used ({error}); move it away or choose another --out") from None
 
 
 def open_store(folder: Path) -> Store:
@@ -157,12 +180,14 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Raises:
         UserError: if another process is running this study.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"{folder}: another process is running this study; wait for it, or choose --out") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made or written to ({error.strerror}); choose another --out") from None
     try:
         yield
     finally:

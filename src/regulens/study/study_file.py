@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -50,9 +51,12 @@ def read_study(source: str | Path) -> StudySpec:
         presets = ", ".join(preset_names())
         raise UserError(f"{source}: no such study file, and no preset of that name (presets: {presets})")
     try:
-        return parse_study(path.read_text(encoding="utf-8"), str(path))
+        content = path.read_bytes()
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        text = content.decode(encoding)  # Windows' shells write either, with a mark in front
     except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error})") from None
+        raise UserError(f"{path}: cannot be read as text ({error}); save it as UTF-8") from None
+    return parse_study(text, str(path))
 
 
 def parse_study(text: str, place: str) -> StudySpec:

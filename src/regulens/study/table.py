@@ -21,11 +21,10 @@ def result_rows(study: StudySpec, store: Store) -> list[dict[str, Any]]:
     """
     tested = {record.run_id: record for record in store.ledger()}
     rows = []
-    order = cells(study)
+    order = {spec: place for place, spec in enumerate(cells(study))}
 
     def place(result: RunResult) -> tuple[bool, int, int]:
-        cell = result.spec.model_copy(update={"seed": 0, "stage": "train"})
-        return result.spec.stage == "refit", order.index(cell), result.spec.seed
+        return result.spec.stage == "refit", order[result.spec.cell], result.spec.seed
 
     for result in sorted(store.results(), key=place):
         record = tested.get(result.run_id)
@@ -34,7 +33,7 @@ def result_rows(study: StudySpec, store: Store) -> list[dict[str, Any]]:
             "parameters_trainable": result.parameters_trainable,
             **{name: _finite(getattr(result, name)) for name in _NUMBERS},
             "test_loss": _finite(record.test_loss) if record else None,
-            "test_accuracy": record.test_accuracy if record else None,
+            "test_accuracy": _finite(record.test_accuracy) if record else None,
             "train_seconds": result.train_seconds,
             "status": "finished",
             "collapsed": is_collapsed(result),
@@ -43,6 +42,11 @@ def result_rows(study: StudySpec, store: Store) -> list[dict[str, Any]]:
         }
         rows.append(row)
     return rows + [_failed_row(failure.run_id, failure.spec, study, failure.error) for failure in store.failures()]
+
+
+def result_columns(study: StudySpec) -> list[str]:
+    """Return the keys of ``result_rows``, in their order."""
+    return list(_failed_row("", cells(study)[0], study, ""))
 
 
 def is_collapsed(result: RunResult) -> bool | None:

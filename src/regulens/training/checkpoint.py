@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from regulens.data.dataset import Dataset
 from regulens.errors import DataError
 from regulens.files import write_atomically
 from regulens.models.cnn import CNN, build_model
-from regulens.models.regularizers import build_regularizer
 from regulens.spec import RunSpec
 from regulens.training.loop import Trained
 
@@ -24,7 +26,7 @@ PREDICTIONS = "predictions.npz"
 TEST_PREDICTIONS = "test_predictions.npz"
 
 
-def save_run(folder: Path, trained: Trained) -> None:
+def save_run(folder: Path, trained: Trained, dataset: Dataset) -> None:
     """Write a run's ``weights.safetensors`` and, if it has a validation part, ``predictions.npz``."""
     model = trained.model
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -35,20 +37,38 @@ def save_run(folder: Path, trained: Trained) -> None:
     }
     write_atomically(folder / WEIGHTS, save(tensors, metadata))
     if trained.result.val_images:
-        save_probabilities(folder / PREDICTIONS, trained.probabilities)
+        save_predictions(folder / PREDICTIONS, trained.probabilities, trained.val_indices, dataset)
 
 
-def save_probabilities(path: Path, probabilities: NDArray[np.float32]) -> None:
-    """Write (N, classes) float32 class probabilities, in the order of the part's indices."""
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a run says of some images: (N, classes) float32, with their (N,) indices in the data set and (N,) labels."""
+
+    probabilities: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    labels: NDArray[np.uint8]
+
+
+def save_predictions(
+    path: Path, probabilities: NDArray[np.float32], indices: NDArray[np.int64], dataset: Dataset
+) -> None:
+    """Write (N, classes) float32 probabilities with the (N,) indices and labels of their images."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, probabilities=probabilities)
+    np.savez_compressed(buffer, probabilities=probabilities, indices=indices, labels=dataset.labels[indices])
     write_atomically(path, buffer.getvalue())
 
 
-def load_probabilities(path: Path) -> NDArray[np.float32]:
-    """Read what ``save_probabilities`` wrote: (N, classes) float32."""
-    with np.load(path, allow_pickle=False) as archive:
-        return np.asarray(archive["probabilities"], np.float32)
+def load_predictions(path: Path) -> Predictions:
+    """Read what ``save_predictions`` wrote.
+
+    Raises:
+        DataError: if the file is absent or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return Predictions(archive["probabilities"], archive["indices"], archive["labels"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read ({error}); remove its folder and run the study again") from None
 
 
 def load_model(folder: Path) -> CNN:
@@ -63,12 +83,13 @@ def load_model(folder: Path) -> CNN:
             metadata = archive.metadata() or {}
             state = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # safe_open is no dict
     except (OSError, SafetensorError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); run the study again to train this network anew") from None
+        raise DataError(
+            f"{path}: cannot be read ({error}); remove it and run the study again to train this network anew"
+        ) from None
     if "regulens" not in metadata:
         raise DataError(f"{path}: was not written by Regulens: it does not say which network it holds")
     spec = RunSpec.model_validate_json(metadata["regulens"])
     height, width, channels = json.loads(metadata["image_shape"])
-    regularizer = build_regularizer(spec.regularizer)
-    model = build_model(spec.model, (height, width, channels), int(metadata["classes"]), regularizer)
+    model = build_model(spec.model, (height, width, channels), int(metadata["classes"]), spec.regularizer)
     model.load_state_dict(state)
     return model.to(torch.float32).eval()

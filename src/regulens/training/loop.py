@@ -15,21 +15,26 @@ from torch import Tensor
 from regulens.data.batches import batches
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
+from regulens.errors import UserError
 from regulens.models.cnn import CNN, build_model, parameter_counts
 from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.results import EpochRecord, RunResult
 from regulens.spec import RunSpec, cell_id, random_state, run_id
 from regulens.training.environment import environment, pinned_torch
-from regulens.training.evaluate import evaluate
+from regulens.training.evaluate import Evaluation, evaluate
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A finished training: its numbers, the network, (N, classes) float32 probabilities on validation."""
+    """A finished training: its numbers, the network, and what it says of the validation part.
+
+    ``probabilities`` are (N, classes) float32, ``val_indices`` (N,) int64 indices of their images in the data set.
+    """
 
     result: RunResult
     model: CNN
     probabilities: NDArray[np.float32]
+    val_indices: NDArray[np.int64]
 
 
 def train(spec: RunSpec, dataset: Dataset, on_epoch: Callable[[EpochRecord], None] | None = None) -> Trained:
@@ -41,33 +46,35 @@ def train(spec: RunSpec, dataset: Dataset, on_epoch: Callable[[EpochRecord], Non
         on_epoch: called with each epoch's record as it ends.
 
     Raises:
-        UserError: if the network does not fit the images, or a part of the split would be empty.
+        UserError: if the network does not fit the images, a part of the split would be empty, or the data set is
+            another than the spec names.
     """
+    if spec.data.name != dataset.name:
+        raise UserError(f'data.name = "{spec.data.name}": the images given are of "{dataset.name}"; name these')
     parts = split(len(dataset.labels), spec.data)
     refit = spec.stage == "refit"
     fitted_on, judged_on = (parts.refit, parts.validation[:0]) if refit else (parts.train, parts.validation)
-    scale = spec.data.scale
     with pinned_torch():
         regularizer = build_regularizer(spec.regularizer)
         model = build_run_model(spec, dataset)
         optimizer = build_optimizer(spec, model, regularizer)
         shuffle = np.random.default_rng(random_state(spec, dataset.digest, "shuffle"))
         augment = torch.Generator().manual_seed(random_state(spec, dataset.digest, "batch"))
-        epochs = []
+        epochs: list[EpochRecord] = []
         started = time.perf_counter()
         for epoch in range(1, spec.train.epochs + 1):
             epoch_started = time.perf_counter()
-            loss_sum, correct = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
-            for batch in batches(dataset, shuffle.permutation(fitted_on), spec.train.batch_size, scale):
+            loss_sum, hits_sum = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
+            for batch in batches(dataset, shuffle.permutation(fitted_on), spec.train.batch_size, spec.data.scale):
                 images, labels = regularizer.batch(*batch, augment)
                 loss, hits = train_step(model, optimizer, regularizer, images, labels)
                 loss_sum += loss * len(labels)
-                correct += hits
-            judged = evaluate(model, regularizer, dataset, judged_on, scale)
+                hits_sum += hits
+            judged = evaluate(model, regularizer, dataset, judged_on, spec.data.scale)
             record = EpochRecord(
                 epoch=epoch,
                 loss=loss_sum.item() / len(fitted_on),
-                accuracy=correct.item() / len(fitted_on),
+                accuracy=hits_sum.item() / len(fitted_on),
                 val_loss=judged.loss,
                 val_accuracy=judged.accuracy,
                 seconds=time.perf_counter() - epoch_started,
@@ -76,26 +83,52 @@ def train(spec: RunSpec, dataset: Dataset, on_epoch: Callable[[EpochRecord], Non
             if on_epoch is not None:
                 on_epoch(record)
         seconds = time.perf_counter() - started
-        fitted = evaluate(model, regularizer, dataset, fitted_on, scale)
+        fitted = evaluate(model, regularizer, dataset, fitted_on, spec.data.scale)
+    class_counts = np.bincount(dataset.labels[judged_on], minlength=len(dataset.class_names))
+    result = _result(
+        spec,
+        dataset,
+        model,
+        fitted=fitted,
+        judged=judged,
+        epochs=tuple(epochs),
+        seconds=seconds,
+        train_images=len(fitted_on),
+        val_class_counts=class_counts,
+    )
+    return Trained(result, model.eval(), judged.probabilities, judged_on)
+
+
+def _result(
+    spec: RunSpec,
+    dataset: Dataset,
+    model: CNN,
+    *,
+    fitted: Evaluation,
+    judged: Evaluation,
+    epochs: tuple[EpochRecord, ...],
+    seconds: float,
+    train_images: int,
+    val_class_counts: NDArray[np.int64],
+) -> RunResult:
     total, trainable = parameter_counts(model)
-    result = RunResult(
+    return RunResult(
         run_id=run_id(spec, dataset.digest),
         cell_id=cell_id(spec, dataset.digest),
         dataset_digest=dataset.digest,
         spec=spec,
         parameters_total=total,
         parameters_trainable=trainable,
-        train_images=len(fitted_on),
-        val_class_counts=tuple(np.bincount(dataset.labels[judged_on], minlength=len(dataset.class_names)).tolist()),
+        train_images=train_images,
+        val_class_counts=tuple(val_class_counts.tolist()),
         train_loss=fitted.loss,
         train_accuracy=fitted.accuracy,
         val_loss=judged.loss,
         val_accuracy=judged.accuracy,
         train_seconds=seconds,
-        epochs=tuple(epochs),
+        epochs=epochs,
         environment=environment(),
     )
-    return Trained(result, model.eval(), judged.probabilities)
 
 
 def train_step(

@@ -34,7 +34,7 @@ def estimate_seconds(
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (size, *image_shape), np.uint8)
     labels = random.integers(0, classes, size).astype(np.uint8)
-    dataset = Dataset("random pixels", pixels, labels, tuple(map(str, range(classes))))
+    dataset = Dataset(spec.data.name, pixels, labels, tuple(map(str, range(classes))))
     everything = np.arange(size)
     with pinned_torch():
         regularizer = build_regularizer(spec.regularizer)
