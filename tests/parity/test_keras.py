@@ -45,7 +45,7 @@ PIXELS, LABELS = garments(STEPS * BATCH, seed=0)
 
 def run_spec(regularizer: str, depth: int = 1, scale: float = UNIT_RANGE, **train_fields: float) -> RunSpec:
     return RunSpec(
-        data=DataSpec(scale=scale),
+        data=DataSpec(name="garments", scale=scale),
         model=ModelSpec(depth=depth),
         train=TrainSpec(**train_fields),
         regularizer=regularizer,
