@@ -126,12 +126,7 @@ def run_pending(
         RegulensError: after all others are done and stored, if a run failed.
     """
     identities = {run_id(spec, data[spec.data.name].digest): spec for spec in specs}
-    results = {
-        result.run_id: result
-        for result in store.results()
-        if result.run_id in identities and (run_folder(folder, result.run_id) / WEIGHTS).is_file()
-    }
-    failed: list[str] = []
+    results = _finished(store, folder, identities)
     jobs = [
         Job(spec, data[spec.data.name], run_folder(folder, identity))
         for identity, spec in identities.items()
@@ -141,27 +136,36 @@ def run_pending(
     if jobs and differences:
         on_event(Note(f"the study goes on under other conditions than some finished runs: {differences}"))
     on_event(StageStarted(stage, tuple(job.spec for job in jobs), len(results)))
+    failed: list[str] = []
     for event in executor.run(execute, jobs):
-        spec = jobs[event.index].spec
+        job = jobs[event.index]
         match event:
             case Started():
-                on_event(RunStarted(spec))
+                on_event(RunStarted(job.spec))
             case Progress(_, record):
-                on_event(EpochEnded(spec, record))
+                on_event(EpochEnded(job.spec, record))
             case Done(_, result):
                 store.save_result(result)
                 results[result.run_id] = result
-                on_event(RunEnded(spec, result))
+                on_event(RunEnded(job.spec, result))
             case Failed(_, error, details):
-                store.save_failure(Failure(run_id(spec, jobs[event.index].data.digest), spec, error, details))
-                failed.append(f"{run_label(spec, study)}: {error}")
-                on_event(RunFailed(spec, error))
+                store.save_failure(Failure(job.folder.name, job.spec, error, details))
+                failed.append(f"{run_label(job.spec, study)}: {error}")
+                on_event(RunFailed(job.spec, error))
     if failed:
         raise RegulensError(
             f"{len(failed)} of {len(jobs)} runs failed, the first: {failed[0]}; the others are kept, the same command "
             f"tries again (regulens status --traceback shows where)"
         )
-    return [results[identity] for identity in identities if identity in results]
+    return [results[identity] for identity in identities]
+
+
+def _finished(store: Store, folder: Path, identities: Mapping[str, RunSpec]) -> dict[str, RunResult]:
+    return {
+        result.run_id: result
+        for result in store.results()
+        if result.run_id in identities and (run_folder(folder, result.run_id) / WEIGHTS).is_file()
+    }
 
 
 def environment_differences(environments: Sequence[Environment]) -> str:
