@@ -348,17 +348,6 @@ class TestKernels:
             kernel.bias[:] = 7
         assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
 
-    def test_one_layer_can_be_named(self) -> None:
-        (kernel,) = conv_kernels(lab_model(2), "conv2")
-        assert kernel.weight.shape == (16, 16, 3, 3)
-
-    @pytest.mark.parametrize("name", ["conv3", "dense", "xyz", ""])
-    def test_an_unknown_layer_is_named_in_one_line(self, name: str) -> None:
-        with pytest.raises(UserError, match=rf'^no convolution is named "{name}"; ') as raised:
-            conv_kernels(lab_model(2), name)
-        assert "conv1" in str(raised.value) or "conv2" in str(raised.value)
-        assert "\n" not in str(raised.value)
-
     def test_tiles_spread_each_kernel_over_black_to_white(self) -> None:
         expected = [[0, 1, NAN, 0.5, 0.5], [NAN] * 5, [0, 1, NAN, 0, 1]]  # the constant kernel is mid-gray
         np.testing.assert_array_equal(tile_kernels(WEIGHT, "kernel"), np.array(expected, np.float32))

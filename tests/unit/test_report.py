@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from regulens.api import Study, load_study
+from regulens.errors import UserError
 from regulens.report.content import place_among, report_content
+from regulens.report.pictures import kernels_of_runs
 from regulens.report.render import mean_sd, number, render, write_report
 from regulens.stats.estimates import summarize
 from regulens.study.store import Store, open_store
@@ -136,3 +138,13 @@ def test_models_and_predictions_of_a_study_are_those_of_its_runs(finished: Study
         right = (predictions.probabilities.argmax(1) == predictions.labels).mean()
         assert right == pytest.approx(row["val_accuracy"] if row["stage"] == "train" else row["test_accuracy"])
         assert not finished.model(str(row["run_id"])[:12]).training
+
+
+def test_a_named_layer_is_drawn_of_each_run_that_has_it(finished: Study) -> None:
+    both = [run for run in open_store(finished.folder).results() if run.spec.seed == 0 and run.spec.stage == "train"]
+    drawn = kernels_of_runs(finished.spec, finished.folder, both, "conv2")
+    deep = {run.run_id for run in both if run.spec.model.depth == 2}
+    assert {item.run_id for item in drawn} == deep
+    assert {item.kernels.weight.shape for item in drawn} == {(4, 4, 3, 3)}
+    with pytest.raises(UserError, match='^no convolution is named "dense"; there are conv1, conv2$'):
+        kernels_of_runs(finished.spec, finished.folder, both, "dense")

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from regulens.errors import UserError, suggestion
 from regulens.models.cnn import CNN
 
 Scaling = Literal["kernel", "layer"]
@@ -31,18 +30,14 @@ class ConvKernels:
         return f"{height}x{width}x{channels}x{filters}"
 
 
-def conv_kernels(model: CNN, layer: str | None = None) -> list[ConvKernels]:
-    """Return copies of the kernels and biases of every convolution, or of the one named.
-
-    Raises:
-        UserError: if there is no convolution of that name.
-    """
-    layers = {name: module for name, module in model.expanded().named_children() if isinstance(module, nn.Conv2d)}
-    if layer is not None:
-        if layer not in layers:
-            raise UserError(f'no convolution is named "{layer}"{suggestion(layer, layers)}')
-        layers = {layer: layers[layer]}
-    return [ConvKernels(name, _array(conv.weight), _array(conv.bias)) for name, conv in layers.items()]
+def conv_kernels(model: CNN) -> list[ConvKernels]:
+    """Return copies of the kernels and biases of every convolution."""
+    layers = model.expanded().named_children()
+    return [
+        ConvKernels(name, _array(layer.weight), _array(layer.bias))
+        for name, layer in layers
+        if isinstance(layer, nn.Conv2d)
+    ]
 
 
 def tile_kernels(weight: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from regulens.data.catalog import dataset_info, load_dataset, locate
 from regulens.data.split import split
+from regulens.errors import UserError
 from regulens.figures.comparison import CellPoints, comparison_info, draw_comparison
 from regulens.figures.curves import common_limits, curves_info, draw_curves
 from regulens.figures.gallery import draw_gallery, gallery_info
@@ -94,20 +95,26 @@ def kernels_of_runs(
     layer: str | None = None,
     scaling: Scaling = "kernel",
 ) -> list[KernelPicture]:
-    """Draw the kernels of the convolutions of these runs.
+    """Draw the kernels of the convolutions of these runs, or of the one named in each run that has it.
 
     Raises:
-        UserError: if ``layer`` is not a convolution of a run.
+        UserError: if ``layer`` is not a convolution of any of the runs.
         DataError: if a run's weights are damaged.
     """
     drawn = []
+    layers: dict[str, None] = {}
     for run in runs:
         network = run_label(run.spec, study)
-        for kernels in conv_kernels(load_model(run_folder(folder, run.run_id)), layer):
+        for kernels in conv_kernels(load_model(run_folder(folder, run.run_id))):
+            layers[kernels.layer] = None
+            if layer not in {None, kernels.layer}:
+                continue
             name = f"kernels-{slug(network)}-{kernels.layer}" + ("-layer-scale" if scaling == "layer" else "")
             path = save_figure(draw_kernels(kernels_info(kernels, scaling, network)), folder / FIGURES, name)
             caption = f"{kernels.layer} of {network}: {kernels.shape} (height x width x input channels x filters)."
             drawn.append(KernelPicture(run.run_id, network, kernels, Picture(path, caption)))
+    if layer is not None and not drawn:
+        raise UserError(f'no convolution is named "{layer}"; there are {", ".join(layers)}')
     return drawn
 
 
