@@ -146,5 +146,5 @@ def test_a_named_layer_is_drawn_of_each_run_that_has_it(finished: Study) -> None
     deep = {run.run_id for run in both if run.spec.model.depth == 2}
     assert {item.run_id for item in drawn} == deep
     assert {item.kernels.weight.shape for item in drawn} == {(4, 4, 3, 3)}
-    with pytest.raises(UserError, match='^no convolution is named "dense"; there are conv1, conv2$'):
+    with pytest.raises(UserError, match=r'^no convolution is named "dense"; there are conv1, conv2$'):
         kernels_of_runs(finished.spec, finished.folder, both, "dense")
