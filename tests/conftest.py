@@ -112,6 +112,6 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: socket.socket, address: object) -> None:
         if self.family != socket.AF_UNIX:
             raise OSError(f"tests use no network, asked for {address}")
-        connect(self, address)  # type: ignore[arg-type]
+        connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)

@@ -163,7 +163,8 @@ class Study:
         Raises:
             UserError: if there is no such run or layer, or no refit yet.
         """
-        chosen = [self._result(run)] if run else shown_refits(open_store(self.folder).results())
+        results = open_store(self.folder).results()
+        chosen = [self._result(run)] if run else shown_refits(results, self.folder)
         if not chosen:
             raise UserError(f"{self.folder}: no network is refitted yet; name a trained one with --run RUN_ID")
         return kernels_of_runs(self.spec, self.folder, chosen, layer, scaling)

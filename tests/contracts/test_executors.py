@@ -96,7 +96,7 @@ def test_work_is_done_in_other_processes_with_one_thread_each(executor: Executor
 def test_closing_the_iterator_ends_the_processes(executor: Executor) -> None:
     events = executor.run(announce_and_wait, [0])
     process = next(event.payload for event in events if isinstance(event, Progress))
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
 

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from typing_extensions import override
 
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
@@ -44,7 +45,8 @@ class Blank(Regularizer):
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
-    def batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    @override
+    def batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(images), labels
 
     def parameter_groups(self, groups: ParameterGroups) -> ParameterGroups:
@@ -437,7 +439,8 @@ class Named(Regularizer):
     def __init__(self, name: str, calls: list[str]) -> None:
         self.name, self.calls = name, calls
 
-    def batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    @override
+    def batch(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         self.calls.append(f"batch {self.name}")
         return images, labels
 

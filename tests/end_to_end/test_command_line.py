@@ -64,7 +64,7 @@ def regulens(tmp_path: Path) -> Run:
 def rows(run: Run, folder: Path | str) -> list[dict[str, object]]:
     printed = run("results", folder, "--format", "json")
     assert printed.returncode == 0, printed.stderr
-    return json.loads(printed.stdout)  # type: ignore[no-any-return]
+    return json.loads(printed.stdout)
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -89,7 +89,7 @@ def test_a_study_runs_from_its_file_to_its_report(regulens: Run, tiny_file: Path
     for row in found:
         assert (row["test_accuracy"] is None) == (row["stage"] == "train")
         assert (row["val_accuracy"] is None) == (row["stage"] == "refit")
-        assert [set(epoch) for epoch in row["epochs"]] == 2 * [  # type: ignore[attr-defined]
+        assert [set(epoch) for epoch in row["epochs"]] == 2 * [
             {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
         ]
         weights = folder / "runs" / str(row["run_id"])
@@ -142,7 +142,7 @@ def test_the_live_display_shows_bar_time_and_numbers_on_80_columns(finished: Stu
         on_event(EpochEnded(spec, record))
         on_event(Note("something to know"))  # what is printed above redraws the display
         on_event(RunEnded(spec, run))
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())  # type: ignore[attr-defined]
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     assert re.search(r"training 2 runs [━╸╺]+ 1/4 epochs, 0:00:0[0-9] gone, [-0-9:]+ left", shown)
     assert re.search(r"depth 2, batchnorm, seed 0 +1/2 +loss 12\.346/1\.250 acc 0\.700/0\.750", shown)
     assert "conv 3x3x1x4" in shown

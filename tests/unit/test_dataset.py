@@ -46,7 +46,7 @@ def test_the_image_shape_is_height_width_channels() -> None:
 def test_a_data_set_cannot_be_given_other_images() -> None:
     dataset = small_set()
     with pytest.raises(FrozenInstanceError):
-        dataset.images = np.zeros((4, 5, 6, 1), np.uint8)  # type: ignore[misc]
+        dataset.images = np.zeros((4, 5, 6, 1), np.uint8)
     assert dataset.images.any()
 
 

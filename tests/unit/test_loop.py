@@ -61,7 +61,7 @@ def test_other_seed_cell_or_stage_draws_other_weights(
 ) -> None:
     spec = tiny_spec()
     other = spec.model_copy(update=change)
-    first, second = (train(each, digits).model.blocks[0].conv.weight for each in (spec, other))  # type: ignore[union-attr]
+    first, second = (train(each, digits).model.blocks[0].conv.weight for each in (spec, other))
     assert not torch.equal(first, second)
 
 
@@ -76,8 +76,8 @@ def test_train_numbers_are_an_evaluation_after_training(tiny_spec: Make, digits:
         images = torch.from_numpy(digits.images[indices]).float() * spec.data.scale
         labels = torch.from_numpy(digits.labels[indices]).long()
         logits = trained.model(images)
-        kernels = [block.conv.weight for block in trained.model.blocks]  # type: ignore[union-attr]
-        penalty = 0.01 * sum(float(kernel.detach().double().square().sum()) for kernel in kernels)  # type: ignore[operator]
+        kernels = [block.conv.weight for block in trained.model.blocks]
+        penalty = 0.01 * sum(float(kernel.detach().double().square().sum()) for kernel in kernels)
         assert loss == pytest.approx(F.cross_entropy(logits, labels).item() + penalty, rel=1e-5)
         assert accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     assert trained.probabilities.shape == (len(parts.validation), 10)

@@ -138,7 +138,7 @@ def test_results_do_not_depend_on_the_number_of_workers(finished: Study, tiny_fi
 
 def test_python_api_trains_what_a_worker_trains(finished: Study, digits: object) -> None:
     run = next(run for run in open_store(finished.folder).results() if run.spec.regularizer == "batchnorm")
-    trained = train(run.spec, digits)  # type: ignore[arg-type]
+    trained = train(run.spec, digits)
     saved = load_file(finished.folder / "runs" / run.run_id / "weights.safetensors")
     assert all(torch.equal(tensor, saved[name]) for name, tensor in trained.model.state_dict().items())
 
@@ -157,11 +157,11 @@ def test_test_accuracy_is_that_of_the_sealed_images(finished: Study, digits: obj
     specs = {run.run_id: run.spec for run in store.results()}
     for record in store.ledger():
         spec = specs[record.run_id]
-        test = split(len(digits.labels), spec.data).test  # type: ignore[attr-defined]
-        images = torch.from_numpy(digits.images[test]).float() * spec.data.scale  # type: ignore[attr-defined]
+        test = split(len(digits.labels), spec.data).test
+        images = torch.from_numpy(digits.images[test]).float() * spec.data.scale
         guesses = load_model(finished.folder / "runs" / record.run_id)(images).argmax(1).numpy()
         assert record.test_images == len(test)
-        assert record.test_accuracy == pytest.approx(np.mean(guesses == digits.labels[test]))  # type: ignore[attr-defined]
+        assert record.test_accuracy == pytest.approx(np.mean(guesses == digits.labels[test]))
 
 
 class FailsOnce:

@@ -12,7 +12,7 @@ import pytest
 from regulens.api import Study, load_study
 from regulens.errors import UserError
 from regulens.report.content import place_among, report_content
-from regulens.report.pictures import kernels_of_runs
+from regulens.report.pictures import kernels_of_runs, shown_refits, slug
 from regulens.report.render import mean_sd, number, render, write_report
 from regulens.stats.estimates import summarize
 from regulens.study.store import Store, open_store
@@ -148,3 +148,17 @@ def test_a_named_layer_is_drawn_of_each_run_that_has_it(finished: Study) -> None
     assert {item.kernels.weight.shape for item in drawn} == {(4, 4, 3, 3)}
     with pytest.raises(UserError, match=r'^no convolution is named "dense"; there are conv1, conv2$'):
         kernels_of_runs(finished.spec, finished.folder, both, "dense")
+
+
+def test_lost_weights_of_a_refit_leave_its_kernels_out_not_the_report(finished: Study, tmp_path: Path) -> None:
+    refits = [run for run in open_store(finished.folder).results() if run.spec.stage == "refit" and run.spec.seed == 0]
+    kept = refits[-1]
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / kept.run_id).symlink_to(finished.folder / "runs" / kept.run_id)
+    assert shown_refits(refits, finished.folder) == refits
+    assert shown_refits(refits, tmp_path) == [kept]
+
+
+def test_names_of_figures_tell_labels_apart() -> None:
+    labels = ["l2(1e-05)", "l2(1e+05)", "batchnorm + dropout(0.1)", "batchnorm, dropout(0.1)", "depth 1, none"]
+    assert len({slug(label) for label in labels}) == len(labels)

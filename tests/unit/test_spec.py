@@ -161,9 +161,9 @@ def test_regularizers_written_differently_are_the_same_run() -> None:
 def test_specs_cannot_be_changed() -> None:
     spec = RunSpec()
     with pytest.raises(ValidationError, match="frozen"):
-        spec.seed = 3  # type: ignore[misc]
+        spec.seed = 3
     with pytest.raises(ValidationError, match="frozen"):
-        spec.model.depth = 2  # type: ignore[misc]
+        spec.model.depth = 2
     assert spec == RunSpec()
 
 
@@ -371,4 +371,4 @@ def test_records_are_complete_and_cannot_be_changed() -> None:
         EpochRecord.model_validate({"epoch": 1, "loss": 0.5, "accuracy": 0.8, "val_accuracy": 0.5, "seconds": 1.5})
     record = EpochRecord(epoch=1, loss=0.5, accuracy=0.8, val_loss=0.5, val_accuracy=0.8, seconds=1.5)
     with pytest.raises(ValidationError, match="frozen"):
-        record.loss = 0.4  # type: ignore[misc]
+        record.loss = 0.4

@@ -34,6 +34,8 @@ _STYLE: Any = {
     "legend.frameon": False,
     "svg.hashsalt": "regulens",
 }
+_FORMATS: dict[str, Any] = {"png": {"dpi": 160}, "svg": {"metadata": {"Date": None}}}
+"""How each is written; an SVG without its date is the same file each time."""
 
 
 @contextmanager
@@ -59,8 +61,8 @@ def bare(axes: Axes) -> None:
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     """Write ``name.svg`` and ``name.png`` (160 dpi) and return the path of the SVG."""
     with house_style():
-        for suffix, options in {"png": {"dpi": 160}, "svg": {"metadata": {"Date": None}}}.items():
+        for suffix, options in _FORMATS.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, **options)  # type: ignore[arg-type]
+            figure.savefig(buffer, format=suffix, **options)
             write_atomically(folder / f"{name}.{suffix}", buffer.getvalue())
     return folder / f"{name}.svg"

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from regulens.models.cnn import CNN
 
@@ -65,5 +65,6 @@ def tile_kernels(weight: NDArray[np.float32], scaling: Scaling) -> NDArray[np.fl
     return tiled[:-GAP, :-GAP]
 
 
-def _array(parameter: object) -> NDArray[np.float32]:
-    return np.array(parameter.detach().cpu().numpy(), np.float32)  # type: ignore[attr-defined]
+def _array(parameter: Tensor | None) -> NDArray[np.float32]:
+    assert parameter is not None  # every convolution here has a bias
+    return np.array(parameter.detach().cpu().numpy(), np.float32)

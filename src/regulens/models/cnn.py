@@ -69,7 +69,8 @@ class CNN(nn.Module):
         x = F.relu(self.dense(x.flatten(1)))
         if self.regularizer is not None:
             x = self.regularizer(x)
-        return self.output(x)  # type: ignore[no-any-return]
+        logits: Tensor = self.output(x)
+        return logits
 
     def expanded(self) -> nn.Sequential:
         """Return the same network as named ordinary torch modules that share its parameters.

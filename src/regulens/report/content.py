@@ -120,7 +120,7 @@ def report_content(study: StudySpec, folder: Path, store: Store) -> ReportConten
         earlier_selections=tuple(each for each in store.selections() if each not in selections),
         refits=refits,
         ledger=tuple((record, run_label(by_id[record.run_id].spec, study)) for record in tested.values()),
-        kernels=tuple(pictures.kernels_of_runs(study, folder, pictures.shown_refits(results))),
+        kernels=tuple(pictures.kernels_of_runs(study, folder, pictures.shown_refits(results, folder))),
         study_file=(folder / STUDY_FILE).read_text(encoding="utf-8"),
     )
 

@@ -22,7 +22,7 @@ from regulens.results import RunResult
 from regulens.spec import DataSpec, StudySpec
 from regulens.study.grid import cells, run_label
 from regulens.study.runner import run_folder
-from regulens.training.checkpoint import load_model
+from regulens.training.checkpoint import WEIGHTS, load_model
 
 FIGURES = "figures"
 
@@ -79,12 +79,15 @@ def comparison(points: Sequence[CellPoints], folder: Path) -> Picture:
     return Picture(path, "Validation accuracy of every network; each point is one seed.")
 
 
-def shown_refits(results: Sequence[RunResult]) -> list[RunResult]:
-    """Return the refitted run with the lowest seed of each refitted cell: those whose kernels are shown."""
-    refits = sorted((run for run in results if run.spec.stage == "refit"), key=lambda run: run.spec.seed)
+def shown_refits(results: Sequence[RunResult], folder: Path) -> list[RunResult]:
+    """Return the refitted run with the lowest seed of each refitted cell: those whose kernels are shown.
+
+    Refits of an earlier selection are not made anew: one whose weights were lost is passed over.
+    """
     by_cell: dict[str, RunResult] = {}
-    for run in refits:
-        by_cell.setdefault(run.cell_id, run)
+    for run in sorted(results, key=lambda run: run.spec.seed):
+        if run.spec.stage == "refit" and (run_folder(folder, run.run_id) / WEIGHTS).is_file():
+            by_cell.setdefault(run.cell_id, run)
     return list(by_cell.values())
 
 
@@ -119,5 +122,5 @@ def kernels_of_runs(
 
 
 def slug(text: str) -> str:
-    """Turn a label into a file name: lower case, digits, dots and dashes."""
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.")
+    """Turn a label into a file name: lower case, digits, dots, dashes, and plus, which tells 1e+05 from 1e-05."""
+    return re.sub(r"[^a-z0-9.+]+", "-", text.lower()).strip("-.")

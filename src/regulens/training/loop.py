@@ -141,7 +141,7 @@ def train_step(
     if penalty is not None:
         loss = loss + penalty
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     optimizer.step()
     return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
