@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from regulens.api import Benchmark as Benchmark
     from regulens.api import Dataset as Dataset
     from regulens.api import Study as Study
     from regulens.api import Trained as Trained
     from regulens.api import UserError as UserError
+    from regulens.api import bench_study as bench_study
     from regulens.api import build_model as build_model
     from regulens.api import build_regularizer as build_regularizer
     from regulens.api import load_dataset as load_dataset
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "regulens.api": (
+        "Benchmark",
         "Dataset",
         "Study",
         "Trained",
         "UserError",
+        "bench_study",
         "build_model",
         "build_regularizer",
         "load_dataset",

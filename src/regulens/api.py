@@ -18,6 +18,7 @@ from regulens.report.pictures import KernelPicture, kernels_of_runs, shown_refit
 from regulens.report.render import REPORT, write_report
 from regulens.results import RunResult
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
+from regulens.study.bench import Benchmark, bench
 from regulens.study.plan import PlannedCell, plan_study
 from regulens.study.protocol import planned, run_protocol, selections_in_force
 from regulens.study.runner import OnEvent, ignore, run_folder
@@ -25,16 +26,21 @@ from regulens.study.store import DATABASE, Failure, Selection, open_store
 from regulens.study.study_file import STUDY_FILE, preset_names, read_study
 from regulens.study.table import result_columns, result_rows
 from regulens.training.checkpoint import PREDICTIONS, TEST_PREDICTIONS, Predictions, load_model, load_predictions
+from regulens.training.device import find_device
 from regulens.training.loop import Trained, train
+
+GPU_WORKERS = 4  # processes take turns on a GPU: more of them only hide what each does on its core
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Benchmark",
     "Dataset",
     "Study",
     "Trained",
     "UserError",
+    "bench_study",
     "build_model",
     "build_regularizer",
     "load_dataset",
@@ -214,6 +220,7 @@ def run_study(
     seeds: int | None = None,
     out: str | Path | None = None,
     workers: int | None = None,
+    device: str = "cpu",
     executor: Executor | None = None,
     on_event: OnEvent = ignore,
 ) -> Study:
@@ -223,7 +230,8 @@ def run_study(
         study: from ``load_study``, or what that takes.
         seeds: trainings per network; by default those of the study file.
         out: the study's folder; by default ``studies/NAME``.
-        workers: processes at work at once; by default one per core.
+        workers: processes at work at once; by default one per core, and on a GPU a few.
+        device: ``cpu``, ``cuda`` or ``cuda:N``: where every network is trained.
         executor: runs the trainings instead of local processes; the caller closes it.
         on_event: called with each event of ``regulens.study.runner``.
 
@@ -231,13 +239,13 @@ def run_study(
         UserError: if the study or its folder is not as it should be.
         RegulensError: if a run failed; the finished ones are kept and the report tells of them.
     """
-    check_workers(workers)
+    workers = check_workers(workers, device)
     study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
     if out is not None:
         study = replace(study, folder=Path(out))
     ours = LocalExecutor(workers)
     try:
-        spec = run_protocol(study.spec, study.folder, executor or ours, on_event)
+        spec = run_protocol(study.spec, study.folder, executor or ours, on_event, device)
     except RegulensError as error:
         if not isinstance(error, UserError):
             write_report(study.folder)
@@ -248,14 +256,30 @@ def run_study(
     return Study(spec, study.folder)
 
 
-def check_workers(workers: int | None) -> int:
-    """Return how many processes to use: as many as asked for, or one per core.
+def bench_study(study: Study | str | Path, *, seeds: int | None = None, workers: int | None = None) -> Benchmark:
+    """Time a study's networks on this machine; nothing is trained, and no data are needed.
+
+    Args:
+        study: from ``load_study``, or what that takes.
+        seeds: of the study whose time is estimated; by default those of the study file.
+        workers: processes at work at once; by default one per core.
 
     Raises:
-        UserError: if fewer than one is asked for.
+        UserError: if there is no such study, or seeds or workers are below one.
     """
+    study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
+    return bench(study.spec, check_workers(workers))
+
+
+def check_workers(workers: int | None, device: str = "cpu") -> int:
+    """Return how many processes to use: as many as asked for, or one per core (on a GPU, ``GPU_WORKERS`` at most).
+
+    Raises:
+        UserError: if fewer than one is asked for, or there is no such device.
+    """
+    on_gpu = find_device(device).type == "cuda"
     if workers is None:
-        return available_cores()
+        return min(available_cores(), GPU_WORKERS) if on_gpu else available_cores()
     if workers < 1:
         raise UserError(f"workers must be at least 1, got {workers}")
     return workers

@@ -59,6 +59,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, e
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder (default: studies/NAME).")]
 Seeds = Annotated[int | None, typer.Option(help="Trainings per network (default: as the study says).")]
 Workers = Annotated[int | None, typer.Option(help="Processes at work at once (default: one per core).")]
+Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda or cuda:N.")]
 
 
 def _version(asked: bool) -> None:
@@ -76,7 +77,7 @@ def _main(
 
 
 @app.command()
-def run(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None) -> None:
+def run(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None, device: Device = "cpu") -> None:
     """Train a study's networks, select, refit, open the test part, and write the report.
 
     Run it again to go on where it was, or with more seeds to extend it.
@@ -88,7 +89,7 @@ def run(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out =
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the workers are ended, the lock is freed
     try:
         with study_display(console) as on_event:
-            study = run_study(study, workers=workers, on_event=on_event)
+            study = run_study(study, workers=workers, device=device, on_event=on_event)
     except KeyboardInterrupt:
         errors.print("stopped; what is finished is kept, the same command goes on from there")
         raise typer.Exit(130) from None
@@ -202,6 +203,47 @@ def kernels(
         console.print(f"  {item.kernels.layer}: {item.kernels.shape} (height x width x input channels x filters)")
         console.print("  biases: " + " ".join(f"{bias:.4f}" for bias in item.kernels.bias), soft_wrap=True)
         console.print(f"  {item.picture.path} and .png", soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what trainings run on here: kernels, instruction set, versions, cores, devices, data."""
+    from regulens.doctor import examine
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, finding in examine():
+        table.add_row(name, finding)
+    _print_wide(table)
+
+
+@app.command()
+def bench(
+    source: Source = "lab",
+    seeds: Annotated[int, typer.Option(help="Of the study whose time is told.")] = 10,
+    workers: Workers = None,
+) -> None:
+    """Time a study's training step on this machine, kernel by kernel, and say how long the study will take."""
+    from regulens.api import bench_study
+
+    benchmark = bench_study(source, seeds=seeds, workers=workers)
+    table = Table("network", box=None, pad_edge=False)
+    for name in ("ms per step", "of it matrix products", "on plain torch", "times faster", "seconds per run"):
+        table.add_column(name, justify="right")
+    for row in benchmark.rows:
+        table.add_row(
+            row.label,
+            f"{row.step_ms:.2f}",
+            f"{row.floor_ms:.2f}",
+            f"{row.reference_ms:.2f}",
+            f"{row.reference_ms / row.step_ms:.1f}",
+            f"{row.seconds_per_run:.1f}",
+        )
+    _print_wide(table)
+    console.print(
+        f"kernels: {benchmark.kernels}; {benchmark.runs} runs of {source} at {seeds} seeds, then refits: about "
+        f"{benchmark.minutes:.1f} minutes with {benchmark.workers} workers",
+        soft_wrap=True,
+    )
 
 
 @data_app.command("list")

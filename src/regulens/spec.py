@@ -222,6 +222,23 @@ def feature_sizes(model: ModelSpec, image_shape: tuple[int, int, int]) -> Iterat
         yield size
 
 
+def arithmetic(spec: RunSpec, image_shape: tuple[int, int, int], images: int) -> int:
+    """Return about how many multiplications a run's forward passes take: to tell long runs from short ones.
+
+    Args:
+        spec: the run.
+        image_shape: (H, W, C) of the images.
+        images: how many the data set has.
+    """
+    model, channels, per_image = spec.model, image_shape[2], 0
+    for height, width in feature_sizes(model, image_shape):
+        outputs = height * width * model.pool**2 * model.filters
+        per_image += outputs * model.kernel_size**2 * channels
+        channels = model.filters
+    per_image += height * width * channels * model.dense
+    return spec.train.epochs * min(images, spec.data.limit or images) * per_image
+
+
 def _fits(model: ModelSpec, image_shape: tuple[int, int, int]) -> bool:
     size = min(image_shape[:2])
     for _ in range(model.depth):

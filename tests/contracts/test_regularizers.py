@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from typing_extensions import override
 
+from regulens.data.batches import Feed
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
 from regulens.models.cnn import CNN, build_model
@@ -198,7 +199,7 @@ class TestBattery:
 
     def test_evaluation_reports_the_penalty_in_the_loss(self, regularizer: Regularizer) -> None:
         model, dataset = model_with(regularizer), tiny_dataset()
-        judged = evaluate(model, regularizer, dataset, np.arange(20), 1 / 255)
+        judged = evaluate(model, regularizer, Feed(dataset, 1 / 255), np.arange(20))
         wrong = -np.log(judged.probabilities[np.arange(20), dataset.labels[:20]]).mean()
         penalty = regularizer.penalty(model)
         assert judged.loss == pytest.approx(wrong + (0 if penalty is None else penalty.item()), rel=1e-5)
@@ -287,7 +288,8 @@ class TestDropout:
     def test_keeps_the_rest_scaled_up(self, rate: float, seed: int) -> None:
         x = activations((7, 11))
         y = DropoutLayer(rate, generator(seed))(x)
-        torch.testing.assert_close(y[y != 0], x[y != 0] / (1 - rate))
+        drawn = round(rate * 65536) / 65536  # the nearest that 16 random bits can tell
+        torch.testing.assert_close(y[y != 0], x[y != 0] / (1 - drawn))
 
     def test_keeps_the_mean_in_expectation(self) -> None:
         ones = torch.ones(100_000)
@@ -299,7 +301,7 @@ class TestDropout:
         y = DropoutLayer(0.4, generator())(x)
         y.sum().backward()
         assert x.grad is not None
-        torch.testing.assert_close(x.grad, (y.detach() != 0) / 0.6)
+        torch.testing.assert_close(x.grad, (y.detach() != 0) / 0.6, rtol=2e-5, atol=0)
 
     def test_elements_are_dropped_independently(self) -> None:
         kept = masks(0.3, (100, 13, 13, 16))
@@ -341,10 +343,10 @@ class TestDropout:
         assert not torch.equal(stream.get_state(), own_before)
 
     def test_is_off_in_eval_mode_and_draws_nothing(self) -> None:
-        stream = generator()
-        before, x = stream.get_state(), activations((5, 6))
-        assert torch.equal(DropoutLayer(0.9, stream).eval()(x), x)
-        assert torch.equal(stream.get_state(), before)
+        layer, x = DropoutLayer(0.9, generator()).eval(), activations((5, 6))
+        assert torch.equal(layer(x), x)
+        layer(x)
+        assert torch.equal(layer.train()(x), DropoutLayer(0.9, generator())(x))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from unittest.mock import patch
 import keras
 import numpy as np
 import torch
+import torch.nn.functional as F
 from keras.src.backend.common import dtypes
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,6 +21,7 @@ from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.notation import Term, parse_regularizer
 from regulens.spec import ModelSpec, RunSpec, TrainSpec
 from regulens.training.loop import build_optimizer, train_step
+from regulens.training.optimizer import SGD
 
 Array = NDArray[np.floating]
 State = dict[str, Array]
@@ -148,7 +151,7 @@ class Twins:
     spec: RunSpec
     regularizer: Regularizer
     ours: CNN
-    optimizer: torch.optim.Optimizer
+    optimizer: SGD
     theirs: keras.Model
     dtype: torch.dtype
 
@@ -179,6 +182,46 @@ class Twins:
     def images(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Return uint8 pixels as both networks are given them."""
         return torch.from_numpy(pixels).to(self.dtype) * self.spec.data.scale
+
+
+def clear_of_ties(model: CNN, images: Tensor) -> NDArray[np.int64]:
+    """Return the images (indices) of which no ReLU and no pooling of ``model`` is within float32 rounding of a tie.
+
+    There the gradient jumps: two right float32 computations of it may differ by a whole term. Batch norm joins the
+    images of a batch, so that leaving some out moves the others: it is done until nothing more is to leave out.
+    """
+    network, kept = copy.deepcopy(model).double(), torch.arange(len(images))
+    with torch.no_grad():
+        while not (clear := _clear_of_ties(network, images[kept].double())).all():
+            kept = kept[clear]
+    return kept.numpy()
+
+
+def _clear_of_ties(network: CNN, x: Tensor) -> Tensor:
+    clear = torch.ones(len(x), dtype=torch.bool)
+    for block in network.blocks:
+        x, conv = x.permute(0, 3, 1, 2), block.conv
+        maps = conv(x)
+        rounding = _rounding(F.conv2d(x.abs(), conv.weight.abs(), conv.bias.abs(), padding=conv.padding))
+        clear &= ((maps.abs() > rounding) | (rounding == 0)).flatten(1).all(1)
+        first, second = _windows(maps).topk(2, dim=2).values.unbind(2)
+        apart = (first - second > _windows(rounding).amax(2)) | (first == second) | (first < 0)
+        clear &= apart.reshape(len(x), -1).all(1)
+        pooled = F.max_pool2d(F.relu(maps), 2).permute(0, 2, 3, 1)
+        x = pooled if block.regularizer is None else block.regularizer(pooled)
+    x, dense = x.flatten(1), network.dense
+    rounding = _rounding(F.linear(x.abs(), dense.weight.abs(), dense.bias.abs()))
+    return clear & (dense(x).abs() > rounding).all(1)
+
+
+def _rounding(sum_of_absolute_terms: Tensor) -> Tensor:
+    """Return by how much float32 may err in a sum, what it is made of being inexact itself."""
+    return 8 * torch.finfo(torch.float32).eps * sum_of_absolute_terms
+
+
+def _windows(maps: Tensor) -> Tensor:
+    """Return (N * C, windows, 4) for (N, C, H, W)."""
+    return F.unfold(maps.flatten(0, 1)[:, None], 2, stride=2).transpose(1, 2)
 
 
 def assert_close(ours: State, theirs: State, tolerance: float) -> None:

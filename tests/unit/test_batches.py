@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from regulens.data.batches import batches
+from regulens.data.batches import Feed
 from regulens.data.dataset import Dataset
 
 IMAGES = 23
@@ -18,7 +18,8 @@ def numbered_set() -> Dataset:
 
 
 def all_batches(order: list[int], size: int, scale: float = 1) -> list[tuple[Tensor, Tensor]]:
-    return list(batches(numbered_set(), np.array(order, np.int64), size, scale))
+    fed = Feed(numbered_set(), scale).batches(np.array(order, np.int64), size)
+    return [(images.clone(), labels) for images, labels in fed]
 
 
 ORDERS = st.lists(st.integers(0, IMAGES - 1), max_size=40)
@@ -62,7 +63,7 @@ def test_raw_pixels_come_through_exactly() -> None:
 def test_the_source_is_unchanged_by_what_is_done_to_a_batch() -> None:
     dataset = numbered_set()
     dataset.images.flags.writeable = False
-    for images, labels in batches(dataset, np.arange(IMAGES), 5, 1 / 255):
+    for images, labels in Feed(dataset, 1 / 255).batches(np.arange(IMAGES), 5):
         images.add_(1)
         labels.add_(1)
     np.testing.assert_array_equal(dataset.images, numbered_set().images)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from regulens.data.batches import Feed
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
 from regulens.errors import UserError
@@ -131,7 +132,7 @@ def test_too_deep_a_network_is_named(tiny_spec: Make, digits: Dataset) -> None:
 def test_evaluation_leaves_the_model_in_its_mode(tiny_spec: Make, digits: Dataset) -> None:
     model = train(tiny_spec("batchnorm"), digits).model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate(model, build_regularizer("batchnorm"), digits, np.arange(20), 1.0)
+    evaluate(model, build_regularizer("batchnorm"), Feed(digits, 1.0), np.arange(20))
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 

@@ -167,6 +167,8 @@ def test_test_accuracy_is_that_of_the_sealed_images(finished: Study, digits: obj
 class FailsOnce:
     """An executor whose first run that is asked for fails: the third of a stage, or every refit."""
 
+    workers = 1
+
     def __init__(self, executor: LocalExecutor, stage: str = "train") -> None:
         self.executor, self.stage = executor, stage
 
@@ -184,7 +186,7 @@ def test_a_failed_run_stops_before_selection_and_is_tried_again(
     tiny_file: Path, tmp_path: Path, processes: LocalExecutor
 ) -> None:
     study = load_study(tiny_file, tmp_path / "study")
-    with pytest.raises(RegulensError, match="1 of 4 runs failed, the first: depth 2, none, seed 0: MemoryError"):
+    with pytest.raises(RegulensError, match="1 of 4 runs failed, the first: depth 1, none, seed 0: MemoryError"):
         run_study(study, seeds=1, executor=FailsOnce(processes))
     store = open_store(study.folder)
     assert len(store.results()) == 3

@@ -69,6 +69,8 @@ class SharedDataset:
 
     folder: Path
     name: str
+    images: int
+    image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     digest: str
 
@@ -86,7 +88,9 @@ def share(dataset: Dataset, folder: Path) -> SharedDataset:
     target.mkdir(parents=True, exist_ok=True)
     np.save(target / "images.npy", dataset.images)
     np.save(target / "labels.npy", dataset.labels)
-    return SharedDataset(target, dataset.name, dataset.class_names, dataset.digest)
+    return SharedDataset(
+        target, dataset.name, len(dataset.labels), dataset.image_shape, dataset.class_names, dataset.digest
+    )
 
 
 def _kind(array: NDArray[np.generic]) -> str:

@@ -47,7 +47,12 @@ class Executor(Protocol):
     """Runs ``function(item, report)`` once per item and yields events; every item ends in Done or Failed.
 
     It may serve several calls of ``run``; ``close`` frees what it holds.
+
+    Attributes:
+        workers: on how many items it works at once.
     """
+
+    workers: int
 
     def run(self, function: Callable[[Any, Report], Any], items: Sequence[Any]) -> Iterator[Event]:
         """Yield events as they come; closing the iterator ends all work at once."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regulens.kernels.ops import conv_relu_pool
 from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.spec import ModelSpec, feature_sizes
 
@@ -26,13 +27,14 @@ class ConvBlock(nn.Module):
     def __init__(self, channels: int, spec: ModelSpec, regularizer: nn.Module | None) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, spec.filters, spec.kernel_size, padding=spec.padding)
+        self.padding = spec.padding
         self.pool = spec.pool
         self.regularizer = regularizer
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, H', W', filters) for (N, H, W, channels)."""
-        maps = F.relu(self.conv(x.permute(0, 3, 1, 2)))  # a channels-last view: nothing is copied
-        pooled = F.max_pool2d(maps, self.pool).permute(0, 2, 3, 1)
+        conv = self.conv
+        pooled = conv_relu_pool(x, conv.weight, conv.bias, self.padding, self.pool)  # type: ignore[arg-type]  # it has a bias
         return pooled if self.regularizer is None else self.regularizer(pooled)
 
 
@@ -186,8 +188,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def parameter_counts(module: nn.Module) -> tuple[int, int]:
     """Return (total, trainable) numbers of a module; moving statistics count as not trainable, as in Keras."""
-    trainable = sum(parameter.numel() for parameter in module.parameters())
-    return trainable + sum(buffer.numel() for buffer in module.buffers()), trainable
+    total = sum(tensor.numel() for tensor in module.state_dict().values())
+    return total, sum(parameter.numel() for parameter in module.parameters())
 
 
 def _named(regularizer: nn.Module | None, suffix: str) -> dict[str, nn.Module]:

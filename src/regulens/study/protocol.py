@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from regulens.data.batches import Feed
 from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset, SharedDataset, share
 from regulens.data.split import split
 from regulens.errors import UserError
 from regulens.executors.base import Executor
+from regulens.kernels.paths import REFERENCE, why_not_native
 from regulens.models.regularizers import build_regularizer
 from regulens.results import Opening, RunResult
 from regulens.spec import DataSpec, RunSpec, StudySpec, feature_sizes, run_id
@@ -25,6 +28,7 @@ from regulens.study.runner import Note, OnEvent, Opened, Selected, StudyStarted,
 from regulens.study.store import DATABASE, Selection, Store, now, sole_writer
 from regulens.study.study_file import STUDY_FILE, read_study, write_study
 from regulens.training.checkpoint import TEST_PREDICTIONS, load_model, save_predictions
+from regulens.training.device import find_device
 from regulens.training.environment import pinned_torch
 from regulens.training.evaluate import evaluate
 
@@ -35,8 +39,10 @@ SELECTION_RULE = (
 _FREE_TO_CHANGE = {"seeds", "title", "published", "also_refit"}
 
 
-def run_protocol(study: StudySpec, folder: Path, executor: Executor, on_event: OnEvent) -> StudySpec:
-    """Bring the study in ``folder`` to its end; what is finished there already is not repeated.
+def run_protocol(
+    study: StudySpec, folder: Path, executor: Executor, on_event: OnEvent, device: str = "cpu"
+) -> StudySpec:
+    """Bring the study in ``folder`` to its end on ``device``; what is finished there already is not repeated.
 
     Returns:
         The study as run: with no fewer seeds than were run in the folder before.
@@ -53,9 +59,18 @@ def run_protocol(study: StudySpec, folder: Path, executor: Executor, on_event: O
         write_study(folder, study)
         store = Store(folder)
         on_event(StudyStarted(study))
+        if why_not_native and os.environ.get("REGULENS_KERNELS") != REFERENCE and find_device(device).type == "cpu":
+            on_event(Note("there are no native kernels in this installation: several times slower (regulens doctor)"))
         with _shared(datasets, folder) as data:
             run_stage = partial(
-                run_pending, study=study, folder=folder, store=store, executor=executor, data=data, on_event=on_event
+                run_pending,
+                study=study,
+                folder=folder,
+                store=store,
+                executor=executor,
+                data=data,
+                on_event=on_event,
+                device=device,
             )
             choices = select(study, run_stage(planned(study), "train"))
             for choice in choices:
@@ -193,7 +208,8 @@ def open_test_parts(
             )
             store.begin_opening(record)
         with pinned_torch():
-            scored = evaluate(model, build_regularizer(spec.regularizer), dataset, test, spec.data.scale)
+            feed = Feed(dataset, spec.data.scale)
+            scored = evaluate(model, build_regularizer(spec.regularizer), feed, test)
         save_predictions(run_folder(folder, identity) / TEST_PREDICTIONS, scored.probabilities, test, dataset)
         record = record.model_copy(update={"test_loss": scored.loss, "test_accuracy": scored.accuracy})
         store.finish_opening(record)

@@ -12,7 +12,7 @@ from regulens.data.dataset import Dataset, SharedDataset
 from regulens.errors import RegulensError
 from regulens.executors.base import Done, Executor, Failed, Progress, Report, Started
 from regulens.results import Environment, EpochRecord, Opening, RunResult
-from regulens.spec import RunSpec, Stage, StudySpec, run_id
+from regulens.spec import RunSpec, Stage, StudySpec, arithmetic, run_id
 from regulens.study.grid import run_label
 from regulens.study.store import Failure, Selection, Store
 from regulens.training.checkpoint import WEIGHTS, save_run
@@ -100,6 +100,7 @@ class Job:
     spec: RunSpec
     data: SharedDataset
     folder: Path
+    device: str = "cpu"
 
 
 def run_folder(folder: Path, identity: str) -> Path:
@@ -117,6 +118,7 @@ def run_pending(
     executor: Executor,
     data: Mapping[str, SharedDataset],
     on_event: OnEvent,
+    device: str = "cpu",
 ) -> list[RunResult]:
     """Run what is not finished yet and return the results of all ``specs``, in their order.
 
@@ -128,13 +130,14 @@ def run_pending(
     identities = {run_id(spec, data[spec.data.name].digest): spec for spec in specs}
     results = _finished(store, folder, identities)
     jobs = [
-        Job(spec, data[spec.data.name], run_folder(folder, identity))
+        Job(spec, data[spec.data.name], run_folder(folder, identity), device)
         for identity, spec in identities.items()
         if identity not in results
     ]
-    differences = environment_differences([result.environment for result in results.values()] + [environment()])
+    differences = environment_differences([result.environment for result in results.values()] + [environment(device)])
     if jobs and differences:
         on_event(Note(f"the study goes on under other conditions than some finished runs: {differences}"))
+    jobs = even_then_longest_first(jobs, executor.workers)
     on_event(StageStarted(stage, tuple(job.spec for job in jobs), len(results)))
     failed: list[str] = []
     for event in executor.run(execute, jobs):
@@ -160,6 +163,24 @@ def run_pending(
     return [results[identity] for identity in identities]
 
 
+def even_then_longest_first(jobs: Sequence[Job], workers: int) -> list[Job]:
+    """Return the jobs in the order to start them in, by the arithmetic of each.
+
+    Seed by seed, so that an unfinished study is an even one; but the last of them together, longest first, so that
+    no worker waits long for another at the end. The last are the fewest seeds whose jobs keep all workers busy for
+    twice as long as the longest job takes.
+    """
+    costs = {job: arithmetic(job.spec, job.data.image_shape, job.data.images) for job in jobs}
+    seeds = sorted({job.spec.seed for job in jobs})
+    longest = max(costs.values(), default=0)
+    last, left = len(seeds), 0
+    while last > 0 and left < 2 * longest * workers:
+        last -= 1
+        left += sum(cost for job, cost in costs.items() if job.spec.seed == seeds[last])
+    late = set(seeds[last:])
+    return sorted(jobs, key=lambda job: (seeds[last] if job.spec.seed in late else job.spec.seed, -costs[job]))
+
+
 def _finished(store: Store, folder: Path, identities: Mapping[str, RunSpec]) -> dict[str, RunResult]:
     return {
         result.run_id: result
@@ -180,7 +201,7 @@ def environment_differences(environments: Sequence[Environment]) -> str:
 def execute(job: Job, report: Report) -> RunResult:
     """Do one run in a worker: train, write its files, return its numbers."""
     dataset = _opened(job.data)
-    trained = train(job.spec, dataset, on_epoch=report)
+    trained = train(job.spec, dataset, on_epoch=report, device=job.device)
     save_run(job.folder, trained, dataset)
     return trained.result
 

@@ -12,17 +12,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from regulens.kernels.paths import REFERENCE, kernels_in_use
 from regulens.results import Environment
+from regulens.training.device import find_device
 
 
 @contextmanager
 def pinned_torch() -> Iterator[None]:
-    """One thread, float32 and gradients on, whatever the caller had set; restored afterwards."""
+    """One thread, float32 throughout and gradients on, whatever the caller had set; restored afterwards."""
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
+    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), cudnn:
             yield
     finally:
         torch.set_num_threads(threads)
@@ -30,21 +33,24 @@ def pinned_torch() -> Iterator[None]:
 
 
 @cache
-def environment() -> Environment:
-    """Return the versions and the machine that this process trains with."""
+def environment(device: str = "cpu") -> Environment:
+    """Return the versions and the machine that this process trains with on ``device``."""
+    place = find_device(device)
+    on_gpu = place.type == "cuda"
     return Environment(
         regulens=version("regulens"),
         python=platform.python_version(),
         torch=torch.__version__,
         numpy=np.__version__,
         platform=f"{platform.system()} {platform.machine()}",
-        cpu=f"{_cpu_model()} ({torch.backends.cpu.get_cpu_capability()})",
-        device="cpu",
-        kernels="torch",
+        cpu=f"{cpu_model()} ({torch.backends.cpu.get_cpu_capability()})",
+        device=torch.cuda.get_device_name(place) if on_gpu else "cpu",
+        kernels=REFERENCE if on_gpu else kernels_in_use(),
     )
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Return the processor's name as the system gives it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from regulens.data.batches import batches
-from regulens.data.dataset import Dataset
+from regulens.data.batches import Feed
 from regulens.models.cnn import CNN, evaluating
 from regulens.models.regularizers import Regularizer
 
@@ -27,19 +26,23 @@ class Evaluation:
     probabilities: NDArray[np.float32]
 
 
-def evaluate(
-    model: CNN, regularizer: Regularizer, dataset: Dataset, indices: NDArray[np.int64], scale: float
-) -> Evaluation:
-    """Evaluate in eval mode, the model left in the mode it was in; no images give NaN."""
+def evaluate(model: CNN, regularizer: Regularizer, feed: Feed, indices: NDArray[np.int64]) -> Evaluation:
+    """Evaluate in eval mode, the model left in the mode it was in; no images give NaN.
+
+    Nothing waits for the device before the last batch is on its way.
+    """
     if len(indices) == 0:
         return Evaluation(math.nan, math.nan, np.empty((0, model.output.out_features), np.float32))
-    loss, correct, probabilities = 0.0, 0, []
+    weight = model.output.weight
+    loss_sum = torch.zeros((), dtype=torch.float64, device=weight.device)
+    hits = torch.zeros((), dtype=torch.int64, device=weight.device)
+    probabilities = []
     with evaluating(model), torch.no_grad():
         penalty = regularizer.penalty(model)
-        for images, labels in batches(dataset, indices, EVALUATION_BATCH, scale):
+        for images, labels in feed.batches(indices, EVALUATION_BATCH):
             logits = model(images)
-            loss += F.cross_entropy(logits, labels, reduction="sum").item()
-            correct += int((logits.argmax(1) == labels).sum())
-            probabilities.append(logits.softmax(1).numpy())
-    mean_loss = loss / len(indices) + (0.0 if penalty is None else penalty.item())
-    return Evaluation(mean_loss, correct / len(indices), np.concatenate(probabilities))
+            loss_sum += F.cross_entropy(logits, labels, reduction="sum")
+            hits += (logits.argmax(1) == labels).sum()
+            probabilities.append(logits.softmax(1))
+    mean_loss = loss_sum.item() / len(indices) + (0.0 if penalty is None else penalty.item())
+    return Evaluation(mean_loss, hits.item() / len(indices), torch.cat(probabilities).cpu().numpy())

@@ -12,16 +12,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from regulens.data.batches import batches
+from regulens.data.batches import Feed
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
 from regulens.errors import UserError
 from regulens.models.cnn import CNN, build_model, parameter_counts
 from regulens.models.regularizers import Regularizer, build_regularizer
-from regulens.results import EpochRecord, RunResult
+from regulens.results import Environment, EpochRecord, RunResult
 from regulens.spec import RunSpec, cell_id, random_state, run_id
+from regulens.training.device import find_device, recorded
 from regulens.training.environment import environment, pinned_torch
 from regulens.training.evaluate import Evaluation, evaluate
+from regulens.training.optimizer import SGD
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,40 +39,54 @@ class Trained:
     val_indices: NDArray[np.int64]
 
 
-def train(spec: RunSpec, dataset: Dataset, on_epoch: Callable[[EpochRecord], None] | None = None) -> Trained:
+def train(
+    spec: RunSpec, dataset: Dataset, on_epoch: Callable[[EpochRecord], None] | None = None, *, device: str = "cpu"
+) -> Trained:
     """Train one network and evaluate it; the same spec and data give the same bits on the same machine.
 
     Args:
         spec: the complete description of the run.
         dataset: the images named by ``spec.data.name``.
         on_epoch: called with each epoch's record as it ends.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        UserError: if the network does not fit the images, a part of the split would be empty, or the data set is
-            another than the spec names.
+        UserError: if the network does not fit the images, a part of the split would be empty, the data set is
+            another than the spec names, or there is no such device.
     """
     if spec.data.name != dataset.name:
         raise UserError(f'data.name = "{spec.data.name}": the images given are of "{dataset.name}"; name these')
+    place = find_device(device)
     parts = split(len(dataset.labels), spec.data)
     refit = spec.stage == "refit"
     fitted_on, judged_on = (parts.refit, parts.validation[:0]) if refit else (parts.train, parts.validation)
     with pinned_torch():
+        feed = Feed(dataset, spec.data.scale, place)
         regularizer = build_regularizer(spec.regularizer)
-        model = build_run_model(spec, dataset)
+        model = build_run_model(spec, dataset).to(place)
         optimizer = build_optimizer(spec, model, regularizer)
         shuffle = np.random.default_rng(random_state(spec, dataset.digest, "shuffle"))
-        augment = torch.Generator().manual_seed(random_state(spec, dataset.digest, "batch"))
+        augment = torch.Generator(place).manual_seed(random_state(spec, dataset.digest, "batch"))
+        loss_sum = torch.zeros((), dtype=torch.float64, device=place)
+        hits_sum = torch.zeros((), dtype=torch.int64, device=place)
+
+        def step(chosen: Tensor) -> None:
+            images, labels = regularizer.batch(*feed.batch(chosen), augment)
+            loss, hits = train_step(model, optimizer, regularizer, images, labels)
+            loss_sum.add_(loss, alpha=len(labels))
+            hits_sum.add_(hits)
+
+        state = [*model.parameters(), *model.buffers(), *optimizer.velocities, loss_sum, hits_sum]
+        take_step = recorded(step, min(spec.train.batch_size, len(fitted_on)), state, augment)
         epochs: list[EpochRecord] = []
         started = time.perf_counter()
         for epoch in range(1, spec.train.epochs + 1):
             epoch_started = time.perf_counter()
-            loss_sum, hits_sum = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
-            for batch in batches(dataset, shuffle.permutation(fitted_on), spec.train.batch_size, spec.data.scale):
-                images, labels = regularizer.batch(*batch, augment)
-                loss, hits = train_step(model, optimizer, regularizer, images, labels)
-                loss_sum += loss * len(labels)
-                hits_sum += hits
-            judged = evaluate(model, regularizer, dataset, judged_on, spec.data.scale)
+            loss_sum.zero_()
+            hits_sum.zero_()
+            for chosen in feed.orders(shuffle.permutation(fitted_on), spec.train.batch_size):
+                take_step(chosen)
+            judged = evaluate(model, regularizer, feed, judged_on)
             record = EpochRecord(
                 epoch=epoch,
                 loss=loss_sum.item() / len(fitted_on),
@@ -83,7 +99,7 @@ def train(spec: RunSpec, dataset: Dataset, on_epoch: Callable[[EpochRecord], Non
             if on_epoch is not None:
                 on_epoch(record)
         seconds = time.perf_counter() - started
-        fitted = evaluate(model, regularizer, dataset, fitted_on, spec.data.scale)
+        fitted = evaluate(model, regularizer, feed, fitted_on)
     class_counts = np.bincount(dataset.labels[judged_on], minlength=len(dataset.class_names))
     result = _result(
         spec,
@@ -95,8 +111,9 @@ def train(spec: RunSpec, dataset: Dataset, on_epoch: Callable[[EpochRecord], Non
         seconds=seconds,
         train_images=len(fitted_on),
         val_class_counts=class_counts,
+        environment=environment(device),
     )
-    return Trained(result, model.eval(), judged.probabilities, judged_on)
+    return Trained(result, model.cpu().eval(), judged.probabilities, judged_on)
 
 
 def _result(
@@ -110,6 +127,7 @@ def _result(
     seconds: float,
     train_images: int,
     val_class_counts: NDArray[np.int64],
+    environment: Environment,
 ) -> RunResult:
     total, trainable = parameter_counts(model)
     return RunResult(
@@ -127,12 +145,12 @@ def _result(
         val_accuracy=judged.accuracy,
         train_seconds=seconds,
         epochs=epochs,
-        environment=environment(),
+        environment=environment,
     )
 
 
 def train_step(
-    model: CNN, optimizer: torch.optim.Optimizer, regularizer: Regularizer, images: Tensor, labels: Tensor
+    model: CNN, optimizer: SGD, regularizer: Regularizer, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Take one step; return the loss before it (the penalty included) and the number of right predictions."""
     logits = model(images)
@@ -140,7 +158,6 @@ def train_step(
     penalty = regularizer.penalty(model)
     if penalty is not None:
         loss = loss + penalty
-    optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     optimizer.step()
     return loss.detach(), (logits.detach().argmax(1) == labels).sum()
@@ -158,7 +175,7 @@ def build_run_model(spec: RunSpec, dataset: Dataset) -> CNN:
     )
 
 
-def build_optimizer(spec: RunSpec, model: CNN, regularizer: Regularizer) -> torch.optim.Optimizer:
+def build_optimizer(spec: RunSpec, model: CNN, regularizer: Regularizer) -> SGD:
     """Return plain SGD over the parameter groups that the regularizer asks for."""
     groups = regularizer.parameter_groups([{"params": list(model.parameters())}])
-    return torch.optim.SGD(groups, lr=spec.train.learning_rate, momentum=spec.train.momentum, fused=True)
+    return SGD(groups, spec.train.learning_rate, spec.train.momentum)

@@ -1,0 +1,504 @@
+// The kernels themselves, in GCC's vector extensions: compiled once per instruction set, with REGULENS_ISA the name of
+// its table and REGULENS_LANES the floats of a vector. Everything is in an unnamed namespace and no template of the
+// standard library is used: code made for one instruction set must never be the linker's choice for another.
+#include "kernels.h"
+
+#include <cmath>
+#include <cstring>
+
+namespace regulens {
+namespace {
+
+constexpr int L = REGULENS_LANES;
+constexpr int MANY = L == 16 ? 24 : 8;  // vectors that stay in registers beside what else a loop needs
+
+typedef float vf __attribute__((vector_size(4 * L)));
+typedef int32_t vi __attribute__((vector_size(4 * L)));
+typedef uint32_t vu __attribute__((vector_size(4 * L)));
+typedef uint8_t vb __attribute__((vector_size(L)));
+typedef float vf_anywhere __attribute__((vector_size(4 * L), aligned(4), may_alias));
+typedef uint8_t vb_anywhere __attribute__((vector_size(L), aligned(1), may_alias));
+
+inline vf load(const float *p) { return *reinterpret_cast<const vf_anywhere *>(p); }
+inline void store(float *p, vf v) { *reinterpret_cast<vf_anywhere *>(p) = v; }
+inline vf all(float v) { return vf{} + v; }
+
+constexpr int64_t up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+// Images whose rows are read or written beyond their ends, or that have borders, are worked on in a padded copy.
+bool in_place(const Block &b) { return !b.same && b.k * b.c % L == 0; }
+int64_t image_floats(const Block &b) { return b.padded_h() * b.padded_w() * b.c + L; }
+
+void pad_image(const Block &b, const float *x, float *padded) {
+    const int64_t row = b.padded_w() * b.c, left = b.padding_before() * b.c, used = b.w * b.c;
+    std::memset(padded, 0, image_floats(b) * sizeof(float));
+    for (int64_t y = 0; y < b.h; y++)
+        std::memcpy(padded + (y + b.padding_before()) * row + left, x + y * used, used * sizeof(float));
+}
+
+void unpad_image(const Block &b, const float *padded, float *x) {
+    const int64_t row = b.padded_w() * b.c, left = b.padding_before() * b.c, used = b.w * b.c;
+    for (int64_t y = 0; y < b.h; y++)
+        std::memcpy(x + y * used, padded + (y + b.padding_before()) * row + left, used * sizeof(float));
+}
+
+// ---- convolution + bias + ReLU + 2 x 2 max pooling, forward -------------------------------------------------------
+
+// P neighbouring windows of one row, V vectors of filters: 4 sums each, all in registers.
+template <int V, int P>
+inline void windows(const Block &b, const float *corner, const float *weight, const float *bias, int64_t filters,
+                    float *out, uint8_t *winner) {
+    const int64_t row = b.padded_w() * b.c, run = b.k * b.c;
+    vf sum[2 * P][2][V];
+    for (int v = 0; v < V; v++)
+        for (int px = 0; px < 2 * P; px++) sum[px][0][v] = sum[px][1][v] = load(bias + v * L);
+    for (int64_t ky = 0; ky < b.k; ky++) {
+        const float *top = corner + ky * row, *bottom = top + row;
+        for (int64_t r = 0; r < run; r++, weight += V * L) {
+            vf w[V];
+            for (int v = 0; v < V; v++) w[v] = load(weight + v * L);
+#pragma GCC unroll 8
+            for (int px = 0; px < 2 * P; px++) {
+                const float x0 = top[px * b.c + r], x1 = bottom[px * b.c + r];
+                for (int v = 0; v < V; v++) {
+                    sum[px][0][v] += x0 * w[v];
+                    sum[px][1][v] += x1 * w[v];
+                }
+            }
+        }
+    }
+    for (int p = 0; p < P; p++)
+        for (int v = 0; v < V; v++) {
+            const vf candidates[4] = {sum[2 * p][0][v], sum[2 * p + 1][0][v], sum[2 * p][1][v], sum[2 * p + 1][1][v]};
+            vf best = candidates[0];
+            vi which = {};
+            for (int i = 1; i < 4; i++) {  // a NaN wins, as in torch
+                const vi better = (candidates[i] > best) | (candidates[i] != candidates[i]);
+                best = better ? candidates[i] : best;
+                which = better ? vi{} + i : which;
+            }
+            const vi alive = (best > 0) | (best != best);
+            best = alive ? best : vf{};
+            const vb won = __builtin_convertvector(alive ? which : vi{} + 4, vb);
+            const int64_t left = filters - v * L;
+            if (left >= L) {
+                store(out + p * b.o + v * L, best);
+                if (winner) *reinterpret_cast<vb_anywhere *>(winner + p * b.o + v * L) = won;
+            } else if (left > 0) {
+                std::memcpy(out + p * b.o + v * L, &best, left * sizeof(float));
+                if (winner) std::memcpy(winner + p * b.o + v * L, &won, left);
+            }
+        }
+}
+
+// Kernels as (block of V vectors of filters, ky, kx, c, filter), the last block filled up with zeros; then biases.
+constexpr int V = L == 16 ? 1 : 2, P = L == 16 ? 2 : 1;
+
+int64_t forward_floats(const Block &b) { return up(b.o, V * L) * (b.k * b.k * b.c + 1); }
+
+float *pack_forward(const Block &b, const float *weight, const float *bias, float *packed) {
+    const int64_t taps = b.k * b.k, width = up(b.o, V * L);
+    std::memset(packed, 0, forward_floats(b) * sizeof(float));
+    for (int64_t o = 0; o < b.o; o++)
+        for (int64_t c = 0; c < b.c; c++)
+            for (int64_t t = 0; t < taps; t++)
+                packed[((o / (V * L) * taps + t) * b.c + c) * V * L + o % (V * L)] = weight[(o * b.c + c) * taps + t];
+    float *biases = packed + width * taps * b.c;
+    std::memcpy(biases, bias, b.o * sizeof(float));
+    return biases;
+}
+
+void conv_relu_pool(const Block &b, const float *x, const float *weight, const float *bias, float *out,
+                    uint8_t *winner, float *scratch) {
+    float *packed = scratch, *padded = packed + up(forward_floats(b), 16);
+    const float *biases = pack_forward(b, weight, bias, packed);
+    const int64_t ph = b.pooled_h(), pw = b.pooled_w(), taps = b.k * b.k * b.c;
+    for (int64_t n = 0; n < b.n; n++, x += b.h * b.w * b.c) {
+        if (b.same) pad_image(b, x, padded);
+        const float *image = b.same ? padded : x;
+        for (int64_t o = 0; o < b.o; o += V * L)
+            for (int64_t py = 0; py < ph; py++) {
+                const int64_t at = ((n * ph + py) * pw) * b.o + o;
+                const float *corner = image + 2 * py * b.padded_w() * b.c, *w = packed + o * taps;
+                int64_t px = 0;
+                for (; px + P <= pw; px += P)
+                    windows<V, P>(b, corner + 2 * px * b.c, w, biases + o, b.o - o, out + at + px * b.o,
+                                  winner ? winner + at + px * b.o : nullptr);
+                for (; px < pw; px++)
+                    windows<V, 1>(b, corner + 2 * px * b.c, w, biases + o, b.o - o, out + at + px * b.o,
+                                  winner ? winner + at + px * b.o : nullptr);
+            }
+    }
+}
+
+// ---- its backward pass --------------------------------------------------------------------------------------------
+
+// One input channel: lanes are filters, the K * K taps stay in registers, the three that did not win add nothing.
+template <int K>
+void backward_one_channel(const Block &b, const float *x, const uint8_t *winner, const float *grad, float *grad_weight,
+                          float *grad_bias) {
+    const int64_t ph = b.pooled_h(), pw = b.pooled_w();
+    for (int64_t o = 0; o + L <= b.o; o += L) {
+        vf tap[K * K] = {}, bias = {};
+        for (int64_t py = 0; py < ph; py++)
+            for (int64_t px = 0; px < pw; px++) {
+                const int64_t at = (py * pw + px) * b.o + o;
+                const vf g = load(grad + at);
+                const vi won = __builtin_convertvector(*reinterpret_cast<const vb_anywhere *>(winner + at), vi);
+                const float *corner = x + 2 * py * b.padded_w() + 2 * px;
+                bias += won < 4 ? g : vf{};
+#pragma GCC unroll 4
+                for (int p = 0; p < 4; p++) {
+                    const vf mine = won == p ? g : vf{};
+                    const float *patch = corner + (p / 2) * b.padded_w() + p % 2;
+#pragma GCC unroll 16
+                    for (int t = 0; t < K * K; t++) tap[t] += mine * patch[t / K * b.padded_w() + t % K];
+                }
+            }
+        for (int lane = 0; lane < L; lane++) {
+            for (int t = 0; t < K * K; t++) grad_weight[(o + lane) * K * K + t] += tap[t][lane];
+            grad_bias[o + lane] += bias[lane];
+        }
+    }
+}
+
+// A pooled value that was positive: where its patch begins in the image, and its gradient.
+struct Won {
+    int32_t at;
+    float grad;
+};
+
+int64_t list_winners(const Block &b, const uint8_t *winner, const float *grad, int64_t o, Won *list, float *sum) {
+    const int32_t row = b.padded_w() * b.c, column = b.c;
+    const int32_t offset[5] = {0, column, row, row + column, 0};
+    const int64_t ph = b.pooled_h(), pw = b.pooled_w();
+    int64_t count = 0;
+    for (int64_t py = 0; py < ph; py++) {
+        int32_t at = 2 * py * row;
+        for (int64_t px = 0; px < pw; px++, at += 2 * column) {
+            const int64_t i = (py * pw + px) * b.o + o;
+            list[count] = {at + offset[winner[i]], grad[i]};
+            count += winner[i] < 4;  // no branch: which of them won is anyone's guess
+        }
+    }
+    float total = 0;
+    for (int64_t i = 0; i < count; i++) total += list[i].grad;
+    *sum += total;
+    return count;
+}
+
+// For ROWS rows of one filter's kernel and N vectors of each: the sum over winners of gradient * patch ...
+template <int ROWS, int N>
+inline void add_patches(const Won *list, int64_t count, const float *image, int64_t row, float *grad_weight,
+                        int64_t width) {
+    vf sum[ROWS][N] = {};
+    for (int64_t i = 0; i < count; i++) {
+        const float *patch = image + list[i].at;
+        const vf g = all(list[i].grad);
+        for (int y = 0; y < ROWS; y++)
+            for (int j = 0; j < N; j++) sum[y][j] += g * load(patch + y * row + j * L);
+    }
+    for (int y = 0; y < ROWS; y++)
+        for (int j = 0; j < N; j++) {
+            float *to = grad_weight + y * width + j * L;
+            store(to, load(to) + sum[y][j]);
+        }
+}
+
+// ... and gradient * kernel added to the patches of the input's gradient.
+template <int ROWS, int N>
+inline void add_kernels(const Won *list, int64_t count, float *image, int64_t row, const float *weight,
+                        int64_t width) {
+    vf w[ROWS][N];
+    for (int y = 0; y < ROWS; y++)
+        for (int j = 0; j < N; j++) w[y][j] = load(weight + y * width + j * L);
+    for (int64_t i = 0; i < count; i++) {
+        float *patch = image + list[i].at;
+        const vf g = all(list[i].grad);
+        for (int y = 0; y < ROWS; y++)
+            for (int j = 0; j < N; j++) {
+                float *to = patch + y * row + j * L;
+                store(to, load(to) + g * w[y][j]);
+            }
+    }
+}
+
+struct Pass {
+    const Won *list;
+    int64_t count, row, width;
+    const float *image, *weight;
+    float *grad_image, *grad_weight;
+};
+
+template <int ROWS, int N>
+void tile(const Pass &p, int64_t y, int64_t at) {
+    const int64_t kernel = y * p.width + at, patch = y * p.row + at;
+    add_patches<ROWS, N>(p.list, p.count, p.image + patch, p.row, p.grad_weight + kernel, p.width);
+    if (p.grad_image)
+        add_kernels<ROWS, N>(p.list, p.count, p.grad_image + patch, p.row, p.weight + kernel, p.width);
+}
+
+template <int ROWS, int N>
+void tiles_of_rows(const Pass &p, int64_t y) {  // the row in pieces of N vectors, then of fewer
+    int64_t at = 0;
+    for (; at + N * L <= p.width; at += N * L) tile<ROWS, N>(p, y, at);
+    for (; at < p.width; at += L) tile<ROWS, 1>(p, y, at);
+}
+
+template <int ROWS>
+void rows(const Pass &p, int64_t y) {
+    const int64_t vectors = p.width / L;
+    constexpr int most = MANY / ROWS;
+    if (most >= 8 && vectors % 8 == 0) return tiles_of_rows<ROWS, 8 <= most ? 8 : 1>(p, y);
+    if (most >= 6 && vectors % 6 == 0) return tiles_of_rows<ROWS, 6 <= most ? 6 : 1>(p, y);
+    if (vectors % 4 == 0) return tiles_of_rows<ROWS, 4 <= most ? 4 : 1>(p, y);
+    if (vectors % 3 == 0) return tiles_of_rows<ROWS, 3 <= most ? 3 : 1>(p, y);
+    if (vectors == 1) return tiles_of_rows<ROWS, 1>(p, y);
+    tiles_of_rows<ROWS, 2>(p, y);
+}
+
+int64_t width_of(const Block &b) { return up(b.k * b.c, L); }  // of a kernel's row (kx, c), filled up with zeros
+int64_t backward_floats(const Block &b) { return b.o * b.k * width_of(b); }
+
+void pack_backward(const Block &b, const float *weight, float *packed) {
+    std::memset(packed, 0, backward_floats(b) * sizeof(float));
+    for (int64_t o = 0; o < b.o; o++)
+        for (int64_t c = 0; c < b.c; c++)
+            for (int64_t ky = 0; ky < b.k; ky++)
+                for (int64_t kx = 0; kx < b.k; kx++)
+                    packed[(o * b.k + ky) * width_of(b) + kx * b.c + c] = *weight++;
+}
+
+void unpack_backward(const Block &b, const float *packed, float *weight) {
+    for (int64_t o = 0; o < b.o; o++)
+        for (int64_t c = 0; c < b.c; c++)
+            for (int64_t ky = 0; ky < b.k; ky++)
+                for (int64_t kx = 0; kx < b.k; kx++)
+                    *weight++ = packed[(o * b.k + ky) * width_of(b) + kx * b.c + c];
+}
+
+void backward_image(const Block &b, Pass &p, const uint8_t *winner, const float *grad, Won *list, const float *weight,
+                    float *grad_weight, float *grad_bias) {
+    for (int64_t o = 0; o < b.o; o++) {
+        p.count = list_winners(b, winner, grad, o, list, grad_bias + o);
+        p.list = list;
+        p.weight = weight + o * b.k * p.width;
+        p.grad_weight = grad_weight + o * b.k * p.width;
+        int64_t y = 0;
+        for (; L == 16 && y + 3 <= b.k; y += 3) rows<3>(p, y);
+        for (; y < b.k; y++) rows<1>(p, y);
+    }
+}
+
+void conv_relu_pool_backward(const Block &b, const float *x, const float *weight, const uint8_t *winner,
+                             const float *grad, float *grad_x, float *grad_weight, float *grad_bias, float *scratch) {
+    const int64_t image = b.h * b.w * b.c, windows = b.pooled_h() * b.pooled_w(), outputs = windows * b.o;
+    const int64_t floats = up(backward_floats(b), 16);
+    float *packed = scratch, *sums = packed + floats, *padded = sums + floats;
+    float *grad_padded = padded + up(image_floats(b), 16);
+    Won *list = reinterpret_cast<Won *>(grad_padded + up(image_floats(b), 16));
+    std::memset(grad_bias, 0, b.o * sizeof(float));
+    if (b.c == 1 && b.k == 3 && b.o % L == 0 && !grad_x) {
+        std::memset(grad_weight, 0, 9 * b.o * sizeof(float));
+        for (int64_t n = 0; n < b.n; n++) {
+            if (b.same) pad_image(b, x + n * image, padded);
+            backward_one_channel<3>(b, b.same ? padded : x + n * image, winner + n * outputs, grad + n * outputs,
+                                    grad_weight, grad_bias);
+        }
+        return;
+    }
+    pack_backward(b, weight, packed);
+    std::memset(sums, 0, backward_floats(b) * sizeof(float));
+    const bool direct = in_place(b);
+    Pass p{};
+    p.width = width_of(b);
+    p.row = b.padded_w() * b.c;
+    for (int64_t n = 0; n < b.n; n++) {
+        if (!direct) pad_image(b, x + n * image, padded);
+        p.image = direct ? x + n * image : padded;
+        p.grad_image = !grad_x ? nullptr : direct ? grad_x + n * image : grad_padded;
+        if (grad_x) std::memset(p.grad_image, 0, (direct ? image : image_floats(b)) * sizeof(float));
+        backward_image(b, p, winner + n * outputs, grad + n * outputs, list, packed, sums, grad_bias);
+        if (grad_x && !direct) unpad_image(b, grad_padded, grad_x + n * image);
+    }
+    unpack_backward(b, sums, grad_weight);
+}
+
+int64_t conv_scratch(const Block &b) {
+    const int64_t windows = b.pooled_h() * b.pooled_w(), image = up(image_floats(b), 16);
+    const int64_t forward = up(forward_floats(b), 16) + image;
+    const int64_t backward = 2 * up(backward_floats(b), 16) + 2 * image + 2 * (windows + 1);
+    return forward > backward ? forward : backward;
+}
+
+// ---- batch norm ---------------------------------------------------------------------------------------------------
+
+constexpr int64_t CHUNK = 128;  // rows summed in float32 before the sum is taken over in float64
+
+// T is a vector of channels, or one channel where fewer than a vector are left.
+template <class T>
+struct Lanes;
+template <>
+struct Lanes<vf> {
+    static constexpr int count = L;
+    static vf get(const float *p) { return load(p); }
+    static void put(float *p, vf v) { store(p, v); }
+    static float lane(vf v, int i) { return v[i]; }
+};
+template <>
+struct Lanes<float> {
+    static constexpr int count = 1;
+    static float get(const float *p) { return *p; }
+    static void put(float *p, float v) { *p = v; }
+    static float lane(float v, int) { return v; }
+};
+
+template <class T>
+T mean_of(const double *totals, int64_t rows) {
+    float means[Lanes<T>::count];
+    for (int i = 0; i < Lanes<T>::count; i++) means[i] = static_cast<float>(totals[i] / static_cast<double>(rows));
+    return Lanes<T>::get(means);
+}
+
+template <class T>
+void normalise(int64_t rows, int64_t c, const float *x, const float *gamma, const float *beta, double epsilon,
+               float *out, float *mean, float *variance) {
+    using At = Lanes<T>;
+    double totals[At::count] = {};
+    for (int64_t from = 0; from < rows; from += CHUNK) {
+        const int64_t to = from + CHUNK < rows ? from + CHUNK : rows;
+        T sum{};
+        for (int64_t r = from; r < to; r++) sum += At::get(x + r * c);
+        for (int i = 0; i < At::count; i++) totals[i] += At::lane(sum, i);
+    }
+    const T centre = mean_of<T>(totals, rows);
+    std::memset(totals, 0, sizeof totals);
+    for (int64_t from = 0; from < rows; from += CHUNK) {
+        const int64_t to = from + CHUNK < rows ? from + CHUNK : rows;
+        T sum{};
+        for (int64_t r = from; r < to; r++) {
+            const T d = At::get(x + r * c) - centre;
+            sum += d * d;
+        }
+        for (int i = 0; i < At::count; i++) totals[i] += At::lane(sum, i);
+    }
+    const T spread = mean_of<T>(totals, rows);
+    At::put(mean, centre);
+    At::put(variance, spread);
+    float scales[At::count];
+    for (int i = 0; i < At::count; i++)
+        scales[i] = static_cast<float>(gamma[i] / std::sqrt(At::lane(spread, i) + epsilon));
+    const T scale = At::get(scales), shift = At::get(beta);
+    for (int64_t r = 0; r < rows; r++) At::put(out + r * c, (At::get(x + r * c) - centre) * scale + shift);
+}
+
+void batch_norm(int64_t rows, int64_t c, const float *x, const float *gamma, const float *beta, double epsilon,
+                float *out, float *mean, float *variance) {
+    int64_t i = 0;
+    for (; i + L <= c; i += L)
+        normalise<vf>(rows, c, x + i, gamma + i, beta + i, epsilon, out + i, mean + i, variance + i);
+    for (; i < c; i++)
+        normalise<float>(rows, c, x + i, gamma + i, beta + i, epsilon, out + i, mean + i, variance + i);
+}
+
+template <class T>
+void normalise_backward(int64_t rows, int64_t c, const float *grad, const float *x, const float *gamma,
+                        const float *mean, const float *variance, double epsilon, float *grad_x, float *grad_gamma,
+                        float *grad_beta) {
+    using At = Lanes<T>;
+    const T centre = At::get(mean);
+    double of_shift[At::count] = {}, of_scale[At::count] = {};
+    for (int64_t from = 0; from < rows; from += CHUNK) {
+        const int64_t to = from + CHUNK < rows ? from + CHUNK : rows;
+        T plain{}, weighted{};
+        for (int64_t r = from; r < to; r++) {
+            const T g = At::get(grad + r * c);
+            plain += g;
+            weighted += g * (At::get(x + r * c) - centre);
+        }
+        for (int i = 0; i < At::count; i++) {
+            of_shift[i] += At::lane(plain, i);
+            of_scale[i] += At::lane(weighted, i);
+        }
+    }
+    // With d = x - mean and s = 1 / sqrt(variance + epsilon):
+    // grad_x = gamma s (g - mean(g) - d s^2 mean(g d)), written a g + e - d f
+    float a[At::count], e[At::count], f[At::count];
+    for (int i = 0; i < At::count; i++) {
+        const double s = 1 / std::sqrt(variance[i] + epsilon), n = static_cast<double>(rows);
+        grad_beta[i] = static_cast<float>(of_shift[i]);
+        grad_gamma[i] = static_cast<float>(of_scale[i] * s);
+        a[i] = static_cast<float>(gamma[i] * s);
+        e[i] = static_cast<float>(-gamma[i] * s * of_shift[i] / n);
+        f[i] = static_cast<float>(gamma[i] * s * s * s * of_scale[i] / n);
+    }
+    const T va = At::get(a), ve = At::get(e), vf_ = At::get(f);
+    for (int64_t r = 0; r < rows; r++)
+        At::put(grad_x + r * c, va * At::get(grad + r * c) + (ve - (At::get(x + r * c) - centre) * vf_));
+}
+
+void batch_norm_backward(int64_t rows, int64_t c, const float *grad, const float *x, const float *gamma,
+                         const float *mean, const float *variance, double epsilon, float *grad_x, float *grad_gamma,
+                         float *grad_beta) {
+    int64_t i = 0;
+    for (; i + L <= c; i += L)
+        normalise_backward<vf>(rows, c, grad + i, x + i, gamma + i, mean + i, variance + i, epsilon, grad_x + i,
+                               grad_gamma + i, grad_beta + i);
+    for (; i < c; i++)
+        normalise_backward<float>(rows, c, grad + i, x + i, gamma + i, mean + i, variance + i, epsilon, grad_x + i,
+                                  grad_gamma + i, grad_beta + i);
+}
+
+// ---- dropout ------------------------------------------------------------------------------------------------------
+
+inline vu rotate(vu v, int by) { return (v << by) | (v >> (32 - by)); }
+
+inline void threefry(vu &a, vu &b, uint32_t key0, uint32_t key1) {
+    const uint32_t keys[3] = {key0, key1, 0x1BD11BDAu ^ key0 ^ key1};
+    constexpr int rotations[8] = {13, 15, 26, 6, 17, 29, 16, 24};
+    a += keys[0];
+    b += keys[1];
+#pragma GCC unroll 20
+    for (int round = 0; round < 20; round++) {
+        a += b;
+        b = rotate(b, rotations[round % 8]) ^ a;
+        if (round % 4 == 3) {
+            const uint32_t injection = round / 4 + 1;
+            a += keys[injection % 3];
+            b += keys[(injection + 1) % 3] + injection;
+        }
+    }
+}
+
+void dropout(int64_t size, const float *x, uint32_t key0, uint32_t key1, uint32_t step, uint32_t threshold,
+             float scale, float *out) {
+    vu lanes;
+    for (int i = 0; i < L; i++) lanes[i] = i;
+    const vu bound = vu{} + threshold;
+    for (int64_t block = 0; block * 64 < size; block++)
+        for (int j = 0; j < 16; j += L) {
+            vu a = lanes + static_cast<uint32_t>(block * 16 + j), b = vu{} + step;
+            threefry(a, b, key0, key1);
+            const vu bits[4] = {a & 0xFFFF, a >> 16, b & 0xFFFF, b >> 16};
+            for (int k = 0; k < 4; k++) {
+                const int64_t at = block * 64 + k * 16 + j;
+                const vf factor = bits[k] >= bound ? all(scale) : vf{};
+                if (at + L <= size)
+                    store(out + at, load(x + at) * factor);
+                else
+                    for (int i = 0; at + i < size; i++) out[at + i] = x[at + i] * factor[i];
+            }
+        }
+}
+
+}  // namespace
+
+#define REGULENS_TEXT_(name) #name
+#define REGULENS_TEXT(name) REGULENS_TEXT_(name)
+
+extern const Kernels REGULENS_ISA = {
+    REGULENS_TEXT(REGULENS_ISA), conv_relu_pool, conv_relu_pool_backward, conv_scratch, batch_norm,
+    batch_norm_backward,         dropout,
+};
+
+}  // namespace regulens

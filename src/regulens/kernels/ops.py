@@ -1,0 +1,247 @@
+"""The operations as networks call them: checked, differentiable, native where that is in use and can do it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from regulens.kernels import reference
+from regulens.kernels.paths import native
+
+_FLOATS = (torch.float32, torch.float64)
+_WIDEST_NATIVE = 7
+
+
+def conv_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, padding: str = "valid", pool: int = 2) -> Tensor:
+    """Convolution, bias, ReLU and max pooling in one: see ``reference.conv_relu_pool``.
+
+    Args:
+        x: (N, H, W, C), float32 or float64, any strides.
+        weight: (O, C, K, K), of the same type and device.
+        bias: (O,).
+        padding: ``valid`` or ``same``.
+        pool: width of the pooling windows.
+
+    Raises:
+        TypeError: for anything but dense float tensors of one type.
+        ValueError: for shapes, devices or a padding that do not fit, or if nothing is left to pool.
+    """
+    _check_tensors("conv_relu_pool", x=(x, 4), weight=(weight, 4), bias=(bias, 1))
+    filters, channels, height, width = weight.shape
+    if height != width or channels != x.shape[3] or bias.shape[0] != filters:
+        raise ValueError(
+            f"conv_relu_pool: x {_shape(x)}, weight {_shape(weight)} and bias {_shape(bias)} do not fit; "
+            "they must be (N, H, W, C), (O, C, K, K) and (O,)"
+        )
+    if padding not in {"valid", "same"}:
+        raise ValueError(f'conv_relu_pool: padding must be valid or same, got "{padding}"')
+    lost = 0 if padding == "same" else width - 1
+    if pool < 1 or min(x.shape[1:3]) - lost < pool or min(weight.shape) < 1:
+        raise ValueError(
+            f"conv_relu_pool: nothing is left of x {_shape(x)} after weight {_shape(weight)}, {padding}, pool {pool}"
+        )
+    module = _native_for(x)
+    if module is None or pool != 2 or width > _WIDEST_NATIVE:
+        return reference.conv_relu_pool(x, weight, bias, padding, pool)
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad):
+        pooled: Tensor = _ConvReluPool.apply(module, x, weight, bias, padding == "same")  # type: ignore[no-untyped-call]  # torch's
+        return pooled
+    return _conv_relu_pool(module, x, weight, bias, padding == "same", keep_winners=False)[0]
+
+
+def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalise over all axes but the last: see ``reference.batch_norm``.
+
+    Args:
+        x: (..., C), float32 or float64, any strides, at least one row.
+        weight: (C,), the scale.
+        bias: (C,), the shift.
+        epsilon: added to the variance.
+
+    Returns:
+        The result, shaped as ``x``, and the mean and biased variance (C,), which carry no gradient.
+
+    Raises:
+        TypeError: for anything but dense float tensors of one type.
+        ValueError: for shapes or devices that do not fit, or no rows.
+    """
+    _check_tensors("batch_norm", x=(x, None), weight=(weight, 1), bias=(bias, 1))
+    if x.dim() < 2 or x.numel() == 0 or not x.shape[-1] == weight.shape[0] == bias.shape[0]:
+        raise ValueError(
+            f"batch_norm: x {_shape(x)}, weight {_shape(weight)} and bias {_shape(bias)} do not fit; they must be "
+            "(..., C) with at least one row, (C,) and (C,)"
+        )
+    module = _native_for(x)
+    if module is None:
+        return reference.batch_norm(x, weight, bias, epsilon)
+    result: tuple[Tensor, Tensor, Tensor] = _BatchNorm.apply(module, x, weight, bias, epsilon)  # type: ignore[no-untyped-call]  # torch's
+    return result
+
+
+def dropout(x: Tensor, rate: float, key: int, step: Tensor) -> Tensor:
+    """Zero elements at random and scale the rest up: see ``reference.dropout``.
+
+    Args:
+        x: any shape, float32 or float64.
+        rate: the probability of being zeroed, in [0, 1).
+        key: of the stream of masks, 64 bits.
+        step: 0-dimensional int64 on the device of ``x``: which mask of the stream.
+
+    Raises:
+        TypeError: for anything but a dense float tensor, or a step that is no int64.
+        ValueError: for a rate or key out of range, a step with axes or on another device.
+    """
+    _check_tensors("dropout", x=(x, None))
+    if step.dtype != torch.int64:
+        raise TypeError(f"dropout: step must be int64, got {step.dtype}")
+    if step.dim() != 0 or step.device != x.device:
+        raise ValueError(f"dropout: step must be 0-dimensional on {x.device}, got {_shape(step)} on {step.device}")
+    if not 0 <= key < 2**64:
+        raise ValueError(f"dropout: key must have 64 bits, got {key}")
+    threshold, scale = reference.dropout_threshold(rate)
+    module = _native_for(x)
+    if module is None:
+        return reference.dropout(x, rate, key, step)
+    dropped: Tensor = _Dropout.apply(module, x, (key, int(step) % 2**32, threshold, scale))  # type: ignore[no-untyped-call]  # torch's
+    return dropped
+
+
+class _ConvReluPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, module: Any, x: Tensor, weight: Tensor, bias: Tensor, same: bool) -> Tensor:
+        x, weight = x.contiguous(), weight.contiguous()
+        pooled, winner, ctx.block = _conv_relu_pool(module, x, weight, bias, same, keep_winners=True)
+        ctx.module = module
+        ctx.save_for_backward(x, weight, winner)
+        return pooled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, winner = ctx.saved_tensors
+        grad = grad.contiguous()
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[1] else None
+        grad_weight, grad_bias = torch.empty_like(weight), weight.new_empty(weight.shape[0])
+        ctx.module.conv_relu_pool_backward(
+            ctx.block,
+            x.data_ptr(),
+            weight.data_ptr(),
+            winner.data_ptr(),
+            grad.data_ptr(),
+            0 if grad_x is None else grad_x.data_ptr(),
+            grad_weight.data_ptr(),
+            grad_bias.data_ptr(),
+        )
+        return None, grad_x, grad_weight, grad_bias, None
+
+
+def _conv_relu_pool(
+    module: Any, x: Tensor, weight: Tensor, bias: Tensor, same: bool, *, keep_winners: bool
+) -> tuple[Tensor, Tensor | None, Any]:
+    """Return the pooled maps, which value of each window won, and the sizes, as the backward pass wants them."""
+    x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
+    block = module.Block(*x.shape, weight.shape[0], weight.shape[2], same)
+    pooled = x.new_empty(x.shape[0], block.pooled_h, block.pooled_w, weight.shape[0])
+    winner = torch.empty_like(pooled, dtype=torch.uint8) if keep_winners else None
+    module.conv_relu_pool(
+        block,
+        x.data_ptr(),
+        weight.data_ptr(),
+        bias.data_ptr(),
+        pooled.data_ptr(),
+        0 if winner is None else winner.data_ptr(),
+    )
+    return pooled, winner, block
+
+
+class _BatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, module: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
+        normalised, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+        module.batch_norm(
+            x.numel() // len(weight),
+            len(weight),
+            x.data_ptr(),
+            weight.data_ptr(),
+            bias.data_ptr(),
+            epsilon,
+            normalised.data_ptr(),
+            mean.data_ptr(),
+            variance.data_ptr(),
+        )
+        ctx.module, ctx.epsilon = module, epsilon
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.mark_non_differentiable(mean, variance)
+        return normalised, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance = ctx.saved_tensors
+        grad = grad.contiguous()
+        grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+        ctx.module.batch_norm_backward(
+            x.numel() // len(weight),
+            len(weight),
+            grad.data_ptr(),
+            x.data_ptr(),
+            weight.data_ptr(),
+            mean.data_ptr(),
+            variance.data_ptr(),
+            ctx.epsilon,
+            grad_x.data_ptr(),
+            grad_weight.data_ptr(),
+            grad_bias.data_ptr(),
+        )
+        return None, grad_x, grad_weight, grad_bias, None
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, module: Any, x: Tensor, mask: tuple[int, int, int, float]) -> Tensor:
+        ctx.module, ctx.mask = module, mask
+        return _masked(module, x, mask)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return None, _masked(ctx.module, grad, ctx.mask), None  # linear, and the mask is drawn again
+
+
+def _masked(module: Any, x: Tensor, mask: tuple[int, int, int, float]) -> Tensor:
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    module.dropout(x.numel(), x.data_ptr(), *mask, out.data_ptr())
+    return out
+
+
+def _native_for(x: Tensor) -> Any:
+    """Return the native module if it is in use and made for such a tensor."""
+    return native() if x.dtype == torch.float32 and x.device.type == "cpu" else None
+
+
+def _shape(x: Tensor) -> tuple[int, ...]:
+    return tuple(x.shape)
+
+
+def _check_tensors(op: str, **named: tuple[Tensor, int | None]) -> None:
+    """Raise for a tensor that is sparse, no float, or of another type, device or number of axes than it must be."""
+    first_name, (first, _) = next(iter(named.items()))
+    for name, (tensor, axes) in named.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            kind = tensor.layout if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"{op}: {name} must be a dense tensor, got {kind}")
+        if tensor.dtype not in _FLOATS:
+            raise TypeError(f"{op}: {name} must be float32 or float64, got {tensor.dtype}")
+        if tensor.dtype != first.dtype:
+            raise TypeError(f"{op}: {name} is {tensor.dtype}, but {first_name} is {first.dtype}")
+        if tensor.device != first.device:
+            raise ValueError(f"{op}: {name} is on {tensor.device}, but {first_name} is on {first.device}")
+        if axes is not None and tensor.dim() != axes:
+            raise ValueError(f"{op}: {name} must have {axes} axes, got {_shape(tensor)}")
