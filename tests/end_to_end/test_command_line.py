@@ -14,10 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from rich.console import Console
 
-from regulens.api import Study
+from regulens.api import Study, load_study, run_study
+from regulens.executors.local import LocalExecutor, available_cores
+from regulens.kernels.paths import using_kernels
 from regulens.results import EpochRecord
+from regulens.study import protocol
 from regulens.study.runner import EpochEnded, Note, RunEnded, RunStarted, StageStarted, StudyStarted
 from regulens.study.store import open_store
 
@@ -301,3 +305,65 @@ def test_a_script_needs_no_main_guard(tiny_file: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.stdout.strip() in {"10", "12"}, done.stderr  # 8 trainings, 2 or 4 refits
+
+
+def test_doctor_names_kernels_versions_cores_and_data(regulens: Run) -> None:
+    found = regulens("doctor")
+    assert found.returncode == 0, found.stderr
+    lines = dict(line.rstrip().split("  ", 1) for line in found.stdout.splitlines())
+    assert lines["kernels"].strip().split()[0] == "native"
+    assert lines["torch"].strip().startswith(torch.__version__)
+    assert lines["workers"].strip().startswith(str(available_cores()))
+    assert lines["data: fashion-mnist"].strip() == "not here"
+
+
+def test_doctor_says_what_was_forced(regulens: Run) -> None:
+    plain = regulens("doctor", REGULENS_KERNELS="reference").stdout
+    assert "reference, as REGULENS_KERNELS=reference asks" in plain
+    assert "native baseline" in regulens("doctor", REGULENS_ISA="baseline").stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"REGULENS_KERNELS": "fast"}, 'error: REGULENS_KERNELS="fast": must be native or reference'),
+        ({"REGULENS_ISA": "sse9"}, 'error: REGULENS_ISA="sse9": this processor and build have baseline'),
+    ],
+)
+def test_a_wrong_choice_of_kernels_is_one_line(variables: dict[str, str], line: str, regulens: Run) -> None:
+    answer = regulens("run", "quickstart", "--seeds", "1", **variables)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(line)
+    assert len(answer.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line_and_nothing_is_made(regulens: Run, tmp_path: Path) -> None:
+    answer = regulens("run", "quickstart", "--device", "cuda")
+    assert answer.returncode == 2
+    assert re.fullmatch(r'error: device "cuda": torch .* finds no CUDA device .*; use --device cpu\n', answer.stderr)
+    assert not (tmp_path / "studies").exists()
+
+
+def test_bench_tells_what_the_study_will_take(regulens: Run) -> None:
+    told = regulens("bench", "quickstart", "--seeds", "3", "--workers", "2")
+    assert told.returncode == 0, told.stderr
+    assert len([line for line in told.stdout.splitlines() if line.startswith("depth ")]) == 8
+    assert re.search(r"kernels: native \w+; 24 runs of quickstart at 3 seeds, .* with 2 workers", told.stdout)
+
+
+def test_without_native_kernels_a_study_runs_and_says_so_once(
+    tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "why_not_native", "no compiler")
+    notes: list[str] = []
+    with using_kernels("reference"), LocalExecutor(1) as executor:
+        run_study(
+            load_study(tiny_file, tmp_path / "study"),
+            seeds=1,
+            executor=executor,
+            on_event=lambda event: notes.append(event.text) if isinstance(event, Note) else None,
+        )
+    assert [note for note in notes if "no native kernels" in note] == [
+        "there are no native kernels in this installation: several times slower (regulens doctor)"
+    ]

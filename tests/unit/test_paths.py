@@ -79,7 +79,11 @@ class TestEnvironment:
 
     @pytest.mark.parametrize("value", ["avx3", "AVX2", "native", "avx2 avx512"])
     def test_an_unknown_instruction_set_is_refused_in_one_line(self, value: str) -> None:
-        refused(python(REPORT, REGULENS_ISA=value), f'REGULENS_ISA="{value}"', ", ".join(LEVELS))
+        printed = python(REPORT, REGULENS_ISA=value)
+        if LEVELS:
+            refused(printed, f'REGULENS_ISA="{value}"', ", ".join(LEVELS))
+        else:
+            assert printed == "reference"
 
     def test_a_wrong_environment_is_refused_each_time(self) -> None:
         first, second = python(REPORT + REPORT, REGULENS_KERNELS="nativ").splitlines()

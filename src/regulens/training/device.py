@@ -48,14 +48,19 @@ def recorded(step: Step, batch_size: int, state: Sequence[Tensor], generator: to
     device = generator.device
     if device.type != "cuda":
         return step
-    chosen = torch.zeros(batch_size, dtype=torch.int64, device=device)
+    with torch.cuda.device(device):
+        return _recorded_on_gpu(step, batch_size, state, generator)
+
+
+def _recorded_on_gpu(step: Step, batch_size: int, state: Sequence[Tensor], generator: torch.Generator) -> Step:
+    chosen = torch.zeros(batch_size, dtype=torch.int64, device=generator.device)
     before, random_before = [tensor.detach().clone() for tensor in state], generator.get_state()
-    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    side.wait_stream(torch.cuda.current_stream(device))
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(_WARM_UP_STEPS):
             step(chosen)
-    torch.cuda.current_stream(device).wait_stream(side)
+    torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     graph.register_generator_state(generator)
     with torch.cuda.graph(graph):
