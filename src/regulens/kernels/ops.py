@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from regulens.kernels import reference
 from regulens.kernels.paths import native
@@ -95,8 +94,9 @@ def dropout(x: Tensor, rate: float, key: int, step: Tensor) -> Tensor:
         ValueError: for a rate or key out of range, a step with axes or on another device.
     """
     _check_tensors("dropout", x=(x, None))
-    if step.dtype != torch.int64:
-        raise TypeError(f"dropout: step must be int64, got {step.dtype}")
+    if not isinstance(step, Tensor) or step.dtype != torch.int64:
+        kind = step.dtype if isinstance(step, Tensor) else type(step).__name__
+        raise TypeError(f"dropout: step must be an int64 tensor, got {kind}")
     if step.dim() != 0 or step.device != x.device:
         raise ValueError(f"dropout: step must be 0-dimensional on {x.device}, got {_shape(step)} on {step.device}")
     if not 0 <= key < 2**64:
@@ -119,8 +119,8 @@ class _ConvReluPool(torch.autograd.Function):
         return pooled
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        _check_once("conv_relu_pool")
         x, weight, winner = ctx.saved_tensors
         grad = grad.contiguous()
         grad_x = torch.empty_like(x) if ctx.needs_input_grad[1] else None
@@ -181,8 +181,8 @@ class _BatchNorm(torch.autograd.Function):
         return normalised, mean, variance
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        _check_once("batch_norm")
         x, weight, mean, variance = ctx.saved_tensors
         grad = grad.contiguous()
         grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
@@ -209,9 +209,9 @@ class _Dropout(torch.autograd.Function):
         return _masked(module, x, mask)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return None, _masked(ctx.module, grad, ctx.mask), None  # linear, and the mask is drawn again
+        dropped: Tensor = _Dropout.apply(ctx.module, grad, ctx.mask)  # type: ignore[no-untyped-call]  # torch's
+        return None, dropped, None  # linear, and the mask is drawn again
 
 
 def _masked(module: Any, x: Tensor, mask: tuple[int, int, int, float]) -> Tensor:
@@ -219,6 +219,14 @@ def _masked(module: Any, x: Tensor, mask: tuple[int, int, int, float]) -> Tensor
     out = torch.empty_like(x)
     module.dropout(x.numel(), x.data_ptr(), *mask, out.data_ptr())
     return out
+
+
+def _check_once(op: str) -> None:
+    """Raise where a gradient is to be differentiated again (``create_graph=True``): it would be silently wrong."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f'{op}: the native kernel gives first derivatives only; use using_kernels("reference") for higher ones'
+        )
 
 
 def _native_for(x: Tensor) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +15,6 @@ from torch import Tensor, nn
 from regulens.kernels.ops import conv_relu_pool
 from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.spec import ModelSpec, feature_sizes
-
-# torch says so of each even kernel; its result is Keras' (tests/parity), and a display is no place for it.
-warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")
 
 
 class ConvBlock(nn.Module):

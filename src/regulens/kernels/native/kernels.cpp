@@ -365,13 +365,14 @@ void normalise(int64_t rows, int64_t c, const float *x, const float *gamma, cons
                float *out, float *mean, float *variance) {
     using At = Lanes<T>;
     double totals[At::count] = {};
+    const T first = At::get(x);  // what is far from zero is summed as the distance from it
     for (int64_t from = 0; from < rows; from += CHUNK) {
         const int64_t to = from + CHUNK < rows ? from + CHUNK : rows;
         T sum{};
-        for (int64_t r = from; r < to; r++) sum += At::get(x + r * c);
+        for (int64_t r = from; r < to; r++) sum += At::get(x + r * c) - first;
         for (int i = 0; i < At::count; i++) totals[i] += At::lane(sum, i);
     }
-    const T centre = mean_of<T>(totals, rows);
+    const T centre = first + mean_of<T>(totals, rows);
     std::memset(totals, 0, sizeof totals);
     for (int64_t from = 0; from < rows; from += CHUNK) {
         const int64_t to = from + CHUNK < rows ? from + CHUNK : rows;

@@ -67,6 +67,8 @@ Block block(int64_t n, int64_t h, int64_t w, int64_t c, int64_t o, int64_t k, bo
     const Block b{n, h, w, c, o, k, same};
     if (n < 0 || h < 1 || w < 1 || c < 1 || o < 1 || k < 1 || k > 7)
         throw std::invalid_argument("sizes must be positive and the kernel 1 to 7 wide");
+    constexpr int64_t many = 1 << 20;  // no product of sizes below comes near the limits of int64
+    if (n > INT32_MAX || h > many || w > many || c > many || o > many) throw std::invalid_argument("sizes are absurd");
     if (b.pooled_h() < 1 || b.pooled_w() < 1) throw std::invalid_argument("nothing is left of the image to pool");
     if (b.padded_h() * b.padded_w() * c > INT32_MAX / 2) throw std::invalid_argument("the image is too large");
     return b;
