@@ -11,8 +11,9 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # read when keras is imported
 
 import keras
 import numpy as np
-from common import load_arrays, parse_arguments, print_network, print_total
 from keras import layers
+
+from common import load_arrays, parse_arguments, print_network, print_total
 
 
 def build_model(depth, regularizer):

@@ -14,8 +14,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import torch
 import torch._dynamo  # by torch.optim at its first use otherwise: an import, not a part of the training
 import torch.nn.functional as F
-from common import load_arrays, parse_arguments, print_network, print_total
 from torch import nn
+
+from common import load_arrays, parse_arguments, print_network, print_total
 
 ENVIRONMENT = {  # of the processes: one thread, and glibc keeps freed memory instead of faulting it in at every step
     "OMP_NUM_THREADS": "1",

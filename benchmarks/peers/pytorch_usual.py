@@ -9,9 +9,10 @@ import time
 
 import torch
 import torch._dynamo  # by torch.optim at its first use otherwise: an import, not a part of the training
-from common import load_arrays, parse_arguments, print_network, print_total
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from common import load_arrays, parse_arguments, print_network, print_total
 
 
 class SmallCNN(nn.Module):
