@@ -22,7 +22,11 @@ from regulens.executors.base import Done, Event, Failed, Progress, Report, Start
 Function = Callable[[Any, Report], Any]
 
 _SPAWN = multiprocessing.get_context("spawn")
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_VARIABLES = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+# glibc gives the memory of large arrays back to the system whenever they are freed, and asks for it anew, page by
+# page, at each step of a training; a worker may keep it.
+_VARIABLES |= dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30))
+_VARIABLES |= {"MALLOC_TOP_PAD_": str(2**26)}
 
 
 def available_cores() -> int:
@@ -130,15 +134,15 @@ class _Worker:
 
 @contextmanager
 def _environment_of_workers() -> Iterator[None]:
-    """What a process inherits at its start: one thread, no script, a blocked Ctrl-C, which is the parent's to handle.
+    """What a process inherits at its start: one thread, kept memory, no script, a blocked Ctrl-C, which is the parent's to handle.
 
     Without the script of ``__main__`` a worker does not run it again, so a user's script needs no
     ``if __name__ == "__main__":``; the functions that executors are given live in modules.
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))  # read once, when the libraries are loaded
+    before = {name: os.environ.get(name) for name in _VARIABLES}
+    os.environ.update(_VARIABLES)  # read once, when the libraries are loaded
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield

@@ -92,7 +92,7 @@ inline void windows(const Block &b, const float *corner, const float *weight, co
 }
 
 // Kernels as (block of V vectors of filters, ky, kx, c, filter), the last block filled up with zeros; then biases.
-constexpr int V = L == 16 ? 1 : 2, P = L == 16 ? 2 : 1;
+constexpr int V = L == 16 ? 1 : 2, P = L == 16 ? 3 : 1;
 
 int64_t forward_floats(const Block &b) { return up(b.o, V * L) * (b.k * b.k * b.c + 1); }
 
@@ -120,13 +120,14 @@ void conv_relu_pool(const Block &b, const float *x, const float *weight, const f
             for (int64_t py = 0; py < ph; py++) {
                 const int64_t at = ((n * ph + py) * pw) * b.o + o;
                 const float *corner = image + 2 * py * b.padded_w() * b.c, *w = packed + o * taps;
+                const auto piece = [&](auto compute, int64_t px) {
+                    compute(b, corner + 2 * px * b.c, w, biases + o, b.o - o, out + at + px * b.o,
+                            winner ? winner + at + px * b.o : nullptr);
+                };
                 int64_t px = 0;
-                for (; px + P <= pw; px += P)
-                    windows<V, P>(b, corner + 2 * px * b.c, w, biases + o, b.o - o, out + at + px * b.o,
-                                  winner ? winner + at + px * b.o : nullptr);
-                for (; px < pw; px++)
-                    windows<V, 1>(b, corner + 2 * px * b.c, w, biases + o, b.o - o, out + at + px * b.o,
-                                  winner ? winner + at + px * b.o : nullptr);
+                for (; px + P <= pw && pw - px != P + 1; px += P) piece(windows<V, P>, px);
+                for (; P > 1 && px + 2 <= pw; px += 2) piece(windows<V, 2>, px);  // a single one is slow: two twos
+                for (; px < pw; px++) piece(windows<V, 1>, px);
             }
     }
 }
