@@ -134,7 +134,9 @@ class _Worker:
 
 @contextmanager
 def _environment_of_workers() -> Iterator[None]:
-    """What a process inherits at its start: one thread, kept memory, no script, a blocked Ctrl-C, which is the parent's to handle.
+    """What a process inherits at its start: one thread, memory it may keep, no script, and a blocked Ctrl-C.
+
+    Ctrl-C is the parent's to handle.
 
     Without the script of ``__main__`` a worker does not run it again, so a user's script needs no
     ``if __name__ == "__main__":``; the functions that executors are given live in modules.
