@@ -999,3 +999,72 @@ class TestRefused:
         with using(path):
             result = sound()
         assert (result[0] if isinstance(result, tuple) else result).isfinite().all()
+
+
+class TestCrossEntropy:
+    @given(rows=st.integers(1, 40), classes=st.integers(1, 12), spread=st.floats(0.01, 80), seed=st.integers(0, 999))
+    @settings(max_examples=60, deadline=None)
+    def test_loss_hits_and_gradient_are_the_references(self, rows: int, classes: int, spread: float, seed: int) -> None:
+        logits = (randn(rows, classes, seed=seed) * spread).requires_grad_()
+        labels = torch.randint(classes, (rows,), generator=torch.Generator().manual_seed(seed))
+        exact = logits.detach().double().requires_grad_()
+        loss, hits = ops.cross_entropy(logits, labels)
+        expected, expected_hits = reference.cross_entropy(exact, labels)
+        torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=1e-7)
+        assert hits == expected_hits
+        (3 * loss).backward()
+        (3 * expected).backward()
+        torch.testing.assert_close(logits.grad.double(), exact.grad, rtol=2e-6, atol=1e-7)
+
+    @pytest.mark.parametrize("path", ["native", "reference"])
+    def test_the_first_of_equal_logits_is_the_top(self, path: str) -> None:
+        with using_kernels(path):
+            _, hits = ops.cross_entropy(torch.zeros(3, 4), torch.tensor([0, 1, 0]))
+        assert hits == 2
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    @pytest.mark.parametrize("at", [0, 2])
+    def test_what_is_not_finite_reaches_the_loss_as_in_torch(self, bad: float, at: int) -> None:
+        logits = torch.tensor([[0.1, 0.2, 0.3], [1.0, 2.0, 3.0]])
+        logits[1, at] = bad
+        for label in range(3):
+            labels = torch.tensor([2, label])
+            loss, hits = ops.cross_entropy(logits, labels)
+            expected, expected_hits = reference.cross_entropy(logits, labels)
+            assert torch.equal(loss.isnan(), expected.isnan())
+            assert hits == expected_hits
+
+    def test_what_does_not_fit_is_named(self) -> None:
+        logits = torch.zeros(2, 3)
+        with pytest.raises(TypeError, match=r"cross_entropy: labels must be an int64 tensor, got torch\.int32"):
+            ops.cross_entropy(logits, torch.zeros(2, dtype=torch.int32))
+        with pytest.raises(ValueError, match=r"cross_entropy: logits .* and labels .* do not fit"):
+            ops.cross_entropy(logits, torch.zeros(3, dtype=torch.int64))
+        for label in (3, -1):
+            with pytest.raises(IndexError, match=f"cross_entropy: label {label} is not in \\[0, 3\\)"):
+                ops.cross_entropy(logits, torch.tensor([0, label]))
+
+
+class TestGather:
+    @given(n=st.integers(1, 9), shape=st.tuples(st.integers(1, 9), st.integers(1, 9)), scale=st.floats(1e-3, 10))
+    @settings(max_examples=40, deadline=None)
+    def test_batches_are_the_references_bit_for_bit(self, n: int, shape: tuple[int, int], scale: float) -> None:
+        generator = torch.Generator().manual_seed(n)
+        images = torch.randint(256, (n, *shape, 1), dtype=torch.uint8, generator=generator)
+        chosen = torch.randint(n, (7,), generator=generator)
+        buffers = torch.full((2, 7, *shape, 1), float("nan"))
+        ops.gather(images, chosen, scale, out=buffers[0])
+        reference.gather(images, chosen, scale, out=buffers[1])
+        assert torch.equal(buffers[0], buffers[1])
+
+    def test_what_does_not_fit_is_named(self) -> None:
+        images, out = torch.zeros(4, 2, 2, 1, dtype=torch.uint8), torch.zeros(3, 2, 2, 1)
+        for index in (4, -1):
+            with pytest.raises(IndexError, match=f"gather: index {index} is not in \\[0, 4\\)"):
+                ops.gather(images, torch.tensor([0, 1, index]), 1.0, out)
+        with pytest.raises(ValueError, match=r"gather: images .* do not fit"):
+            ops.gather(images, torch.tensor([0, 1]), 1.0, out)
+        with pytest.raises(ValueError, match="must be contiguous"):
+            ops.gather(images, torch.tensor([0, 1, 2]), 1.0, torch.zeros(3, 2, 2, 2)[..., :1])
+        with pytest.raises(TypeError, match="must be uint8, int64 and float32"):
+            ops.gather(images.float(), torch.tensor([0, 1, 2]), 1.0, out)

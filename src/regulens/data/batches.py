@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from regulens.data.dataset import Dataset
+from regulens.kernels.ops import gather
 
 
 class Feed:
@@ -26,7 +27,7 @@ class Feed:
         self.scale = scale
         self._images = _read_only(dataset.images).to(device)
         self._labels = torch.from_numpy(dataset.labels.astype(np.int64)).to(device)
-        self._buffers: dict[int, tuple[Tensor, Tensor]] = {}
+        self._buffers: dict[int, Tensor] = {}
 
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images at ``chosen`` (B,) int64, valid until the next call for as many.
@@ -36,13 +37,8 @@ class Feed:
         """
         size = len(chosen)
         if size not in self._buffers:
-            pixels = self._images.new_empty((size, *self._images.shape[1:]))
-            self._buffers[size] = pixels, torch.empty_like(pixels, dtype=torch.float32)
-        pixels, images = self._buffers[size]
-        torch.index_select(self._images, 0, chosen, out=pixels)
-        images.copy_(pixels)
-        if self.scale != 1:
-            images.mul_(self.scale)
+            self._buffers[size] = self._images.new_empty((size, *self._images.shape[1:]), dtype=torch.float32)
+        images = gather(self._images, chosen, self.scale, out=self._buffers[size])
         return images, self._labels.index_select(0, chosen)
 
     def orders(self, indices: NDArray[np.int64], size: int) -> tuple[Tensor, ...]:

@@ -109,6 +109,87 @@ def dropout(x: Tensor, rate: float, key: int, step: Tensor) -> Tensor:
     return dropped
 
 
+def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy and the number of right predictions: see ``reference.cross_entropy``.
+
+    Args:
+        logits: (N, classes), float32 or float64, at least one row.
+        labels: (N,) int64 on the same device, each below the number of classes.
+
+    Returns:
+        The loss, 0-dimensional, in nats; the hits, 0-dimensional int64, which carry no gradient.
+
+    Raises:
+        TypeError: for anything but dense tensors of these types.
+        ValueError: for shapes or devices that do not fit.
+        IndexError: for a label out of range (on the CPU).
+    """
+    _check_tensors("cross_entropy", logits=(logits, 2))
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        raise TypeError(f"cross_entropy: labels must be an int64 tensor, got {getattr(labels, 'dtype', type(labels))}")
+    if labels.shape != logits.shape[:1] or logits.numel() == 0 or labels.device != logits.device:
+        raise ValueError(
+            f"cross_entropy: logits {_shape(logits)} on {logits.device} and labels {_shape(labels)} on {labels.device} "
+            "do not fit; they must be (N, classes) and (N,) with N at least 1"
+        )
+    module = _native_for(logits)
+    if module is None:
+        return reference.cross_entropy(logits, labels)
+    result: tuple[Tensor, Tensor] = _CrossEntropy.apply(module, logits, labels)  # type: ignore[no-untyped-call]  # torch's
+    return result
+
+
+def gather(images: Tensor, chosen: Tensor, scale: float, out: Tensor) -> Tensor:
+    """Fill a buffer with some images, as float32 and scaled: see ``reference.gather``.
+
+    Args:
+        images: (N, ...) uint8, contiguous.
+        chosen: (B,) int64, each below N.
+        scale: what pixels are multiplied by.
+        out: (B, ...) float32, contiguous, on the same device.
+
+    Raises:
+        TypeError: for tensors of other types.
+        ValueError: for shapes or strides that do not fit.
+        IndexError: for an index out of range.
+    """
+    if (images.dtype, chosen.dtype, out.dtype) != (torch.uint8, torch.int64, torch.float32):
+        raise TypeError(
+            "gather: images, chosen and out must be uint8, int64 and float32, "
+            f"got {images.dtype}, {chosen.dtype} and {out.dtype}"
+        )
+    if out.shape != (*chosen.shape, *images.shape[1:]) or chosen.dim() != 1 or not images.dim():
+        raise ValueError(f"gather: images {_shape(images)}, chosen {_shape(chosen)} and out {_shape(out)} do not fit")
+    if not (images.is_contiguous() and out.is_contiguous()):
+        raise ValueError("gather: images and out must be contiguous")
+    module = _native_for(out)
+    if module is None or images.device != out.device or chosen.device != out.device:
+        return reference.gather(images, chosen, scale, out)
+    chosen = chosen.contiguous()
+    size = images[0].numel() if len(images) else 0
+    module.gather(len(chosen), len(images), size, images.data_ptr(), chosen.data_ptr(), scale, out.data_ptr())
+    return out
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, module: Any, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits, labels = logits.contiguous(), labels.contiguous()
+        loss, hits, grad = logits.new_empty(()), labels.new_empty(()), torch.empty_like(logits)
+        module.cross_entropy(
+            *logits.shape, logits.data_ptr(), labels.data_ptr(), loss.data_ptr(), hits.data_ptr(), grad.data_ptr()
+        )
+        ctx.save_for_backward(grad)
+        ctx.mark_non_differentiable(hits)
+        return loss, hits
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        _check_once("cross_entropy")
+        (by_logits,) = ctx.saved_tensors
+        return None, by_logits * grad, None
+
+
 class _ConvReluPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, module: Any, x: Tensor, weight: Tensor, bias: Tensor, same: bool) -> Tensor:

@@ -46,6 +46,20 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple
     return normalised.reshape(x.shape), mean.detach(), variance.detach()
 
 
+def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean cross-entropy of (N, classes) logits in nats, and how many of the (N,) labels are on top.
+
+    Labels are int64; the top is the first of equal logits.
+    """
+    return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).sum()
+
+
+def gather(images: Tensor, chosen: Tensor, scale: float, out: Tensor) -> Tensor:
+    """Fill ``out`` (B, ...) float32 with the uint8 ``images`` (N, ...) at ``chosen`` (B,) int64, times ``scale``."""
+    out.copy_(images.index_select(0, chosen))
+    return out.mul_(scale) if scale != 1 else out
+
+
 def dropout(x: Tensor, rate: float, key: int, step: Tensor) -> Tensor:
     """Return ``x`` with elements zeroed with probability ``rate`` (to the nearest 1/65536), the rest scaled up.
 

@@ -57,8 +57,8 @@ class L2(Regularizer):
 
     @override
     def penalty(self, model: nn.Module) -> Tensor | None:
-        kernels = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
-        return self.strength * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
+        kernels = [module.weight.flatten() for module in model.modules() if isinstance(module, nn.Conv2d)]
+        return self.strength * torch.stack([kernel.dot(kernel) for kernel in kernels]).sum()
 
 
 class Dropout(Regularizer):

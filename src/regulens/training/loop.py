@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from regulens.data.batches import Feed
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
 from regulens.errors import UserError
+from regulens.kernels.ops import cross_entropy
 from regulens.models.cnn import CNN, build_model, parameter_counts
 from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.results import Environment, EpochRecord, RunResult
@@ -154,13 +154,13 @@ def train_step(
 ) -> tuple[Tensor, Tensor]:
     """Take one step; return the loss before it (the penalty included) and the number of right predictions."""
     logits = model(images)
-    loss = F.cross_entropy(logits, labels)
+    loss, hits = cross_entropy(logits, labels)
     penalty = regularizer.penalty(model)
     if penalty is not None:
         loss = loss + penalty
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     optimizer.step()
-    return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+    return loss.detach(), hits
 
 
 def build_run_model(spec: RunSpec, dataset: Dataset) -> CNN:

@@ -451,6 +451,38 @@ void batch_norm_backward(int64_t rows, int64_t c, const float *grad, const float
                                   grad_gamma + i, grad_beta + i);
 }
 
+// ---- loss and batches ---------------------------------------------------------------------------------------------
+
+void cross_entropy(int64_t rows, int64_t c, const float *logits, const int64_t *labels, float *loss, int64_t *hits,
+                   float *grad) {
+    double total = 0;
+    int64_t right = 0;
+    const float share = 1 / static_cast<float>(rows);
+    for (int64_t r = 0; r < rows; r++, logits += c, grad += c) {
+        int64_t largest = 0;
+        for (int64_t i = 1; i < c; i++)
+            if (logits[i] > logits[largest] || (logits[i] != logits[i] && logits[largest] == logits[largest]))
+                largest = i;
+        const float top = logits[largest];
+        double sum = 0;
+        for (int64_t i = 0; i < c; i++) sum += grad[i] = std::exp(logits[i] - top);
+        total += std::log(sum) - (static_cast<double>(logits[labels[r]]) - top);
+        right += largest == labels[r];
+        const float each = share / static_cast<float>(sum);
+        for (int64_t i = 0; i < c; i++) grad[i] *= each;
+        grad[labels[r]] -= share;
+    }
+    *loss = static_cast<float>(total / static_cast<double>(rows));
+    *hits = right;
+}
+
+void gather(int64_t count, int64_t size, const uint8_t *images, const int64_t *chosen, float scale, float *out) {
+    for (int64_t i = 0; i < count; i++, out += size) {
+        const uint8_t *image = images + chosen[i] * size;
+        for (int64_t p = 0; p < size; p++) out[p] = static_cast<float>(image[p]) * scale;
+    }
+}
+
 // ---- dropout ------------------------------------------------------------------------------------------------------
 
 inline vu rotate(vu v, int by) { return (v << by) | (v >> (32 - by)); }
@@ -500,7 +532,7 @@ void dropout(int64_t size, const float *x, uint32_t key0, uint32_t key1, uint32_
 
 extern const Kernels REGULENS_ISA = {
     REGULENS_TEXT(REGULENS_ISA), conv_relu_pool, conv_relu_pool_backward, conv_scratch, batch_norm,
-    batch_norm_backward,         dropout,
+    batch_norm_backward,         cross_entropy,  gather,                  dropout,
 };
 
 }  // namespace regulens

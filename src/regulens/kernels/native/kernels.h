@@ -44,6 +44,14 @@ struct Kernels {
                                 const float *mean, const float *variance, double epsilon, float *grad_x,
                                 float *grad_gamma, float *grad_beta);
 
+    // The mean over rows of -log softmax(logits)[label], its gradient by the logits (rows, c), and how often the label
+    // has the largest logit (the first of equals, a NaN above all). Labels are below c.
+    void (*cross_entropy)(int64_t rows, int64_t c, const float *logits, const int64_t *labels, float *loss,
+                          int64_t *hits, float *grad);
+
+    // out (count, size) = images[chosen] * scale, images being (n, size); chosen are below n.
+    void (*gather)(int64_t count, int64_t size, const uint8_t *images, const int64_t *chosen, float scale, float *out);
+
     // out = x * scale where the element's 16 random bits are at least threshold, else x * 0. The bits are those of
     // Threefry-2x32-20 (Salmon et al. 2011) with this key and the counters (16 * (i / 64) + i % 16, step).
     void (*dropout)(int64_t size, const float *x, uint32_t key0, uint32_t key1, uint32_t step, uint32_t threshold,

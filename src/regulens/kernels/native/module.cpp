@@ -96,6 +96,25 @@ void batch_norm_backward(int64_t rows, int64_t c, Address grad, Address x, Addre
                                 out(grad_gamma), out(grad_beta));
 }
 
+void check_below(const int64_t *values, int64_t count, int64_t end, const char *what) {
+    for (int64_t i = 0; i < count; i++)
+        if (values[i] < 0 || values[i] >= end)
+            throw nb::index_error((std::string(what) + " " + std::to_string(values[i]) + " is not in [0, " +
+                                   std::to_string(end) + ")").c_str());
+}
+
+void cross_entropy(int64_t rows, int64_t c, Address logits, Address labels, Address loss, Address hits, Address grad) {
+    const auto *at = reinterpret_cast<const int64_t *>(labels);
+    check_below(at, rows, c, "cross_entropy: label");
+    in_use->cross_entropy(rows, c, in(logits), at, out(loss), reinterpret_cast<int64_t *>(hits), out(grad));
+}
+
+void gather(int64_t count, int64_t n, int64_t size, Address images, Address chosen, float scale, Address y) {
+    const auto *at = reinterpret_cast<const int64_t *>(chosen);
+    check_below(at, count, n, "gather: index");
+    in_use->gather(count, size, reinterpret_cast<const uint8_t *>(images), at, scale, out(y));
+}
+
 void dropout(int64_t size, Address x, uint64_t key, uint32_t step, uint32_t threshold, float scale, Address y) {
     in_use->dropout(size, in(x), static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32), step, threshold, scale,
                     out(y));
@@ -118,6 +137,8 @@ NB_MODULE(_native, m) {
     m.def("conv_relu_pool_backward", conv_relu_pool_backward, free_gil);
     m.def("batch_norm", batch_norm, free_gil);
     m.def("batch_norm_backward", batch_norm_backward, free_gil);
+    m.def("cross_entropy", cross_entropy);  // these two may raise, which needs the lock; they are short
+    m.def("gather", gather);
     m.def("dropout", dropout, free_gil);
 }
 
