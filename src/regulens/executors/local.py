@@ -22,11 +22,7 @@ from regulens.executors.base import Done, Event, Failed, Progress, Report, Start
 Function = Callable[[Any, Report], Any]
 
 _SPAWN = multiprocessing.get_context("spawn")
-_VARIABLES = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-# glibc gives the memory of large arrays back to the system whenever they are freed, and asks for it anew, page by
-# page, at each step of a training; a worker may keep it.
-_VARIABLES |= dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30))
-_VARIABLES |= {"MALLOC_TOP_PAD_": str(2**26)}
+_THREAD_VARIABLES = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def available_cores() -> int:
@@ -134,7 +130,7 @@ class _Worker:
 
 @contextmanager
 def _environment_of_workers() -> Iterator[None]:
-    """What a process inherits at its start: one thread, memory it may keep, no script, and a blocked Ctrl-C.
+    """What a process inherits at its start: one thread, no script, and a blocked Ctrl-C.
 
     Ctrl-C is the parent's to handle.
 
@@ -143,8 +139,8 @@ def _environment_of_workers() -> Iterator[None]:
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    os.environ.update(_VARIABLES)  # read once, when the libraries are loaded
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(_THREAD_VARIABLES)  # read once, when the libraries are loaded
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield
