@@ -68,3 +68,11 @@ def test_the_source_is_unchanged_by_what_is_done_to_a_batch() -> None:
         labels.add_(1)
     np.testing.assert_array_equal(dataset.images, numbered_set().images)
     np.testing.assert_array_equal(dataset.labels, numbered_set().labels)
+
+
+def test_images_may_lie_in_memory_in_any_order() -> None:
+    dataset = numbered_set()
+    backwards = Dataset("backwards", dataset.images[::-2], dataset.labels[::-2], dataset.class_names)
+    ((images, labels),) = Feed(backwards, 1).batches(np.arange(len(backwards.labels)), IMAGES)
+    np.testing.assert_array_equal(images.numpy(), dataset.images[::-2])
+    np.testing.assert_array_equal(labels.numpy(), dataset.labels[::-2])

@@ -18,7 +18,7 @@ class Feed:
     """A data set on a device: uint8 there, and float32 only in the buffers of one batch, which are used again.
 
     Args:
-        dataset: whose images are fed; on the CPU they are not copied.
+        dataset: whose images are fed; on the CPU they are not copied, if they are contiguous.
         scale: what pixels are multiplied by.
         device: where the batches are wanted; the whole set is laid there once.
     """
@@ -56,4 +56,4 @@ def _read_only(array: NDArray[np.uint8]) -> Tensor:
     """Return a tensor on memory that nobody may write to, a mapped file for instance; here nobody does."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
+        return torch.from_numpy(np.ascontiguousarray(array))
