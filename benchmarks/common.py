@@ -67,8 +67,6 @@ def warm_executor(workers: int, device: str = "cpu") -> Iterator[LocalExecutor]:
 
 def import_all(device: str, _: Report) -> None:
     """Do in a worker what comes before the clock; this module has imported the rest."""
-    import sklearn.model_selection  # noqa: F401  # by the split, at its first call
-
     torch.zeros(1, device=device).item()
 
 

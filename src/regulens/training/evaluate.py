@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from regulens.data.batches import Feed
+from regulens.kernels.ops import cross_entropy
 from regulens.models.cnn import CNN, evaluating
 from regulens.models.regularizers import Regularizer
 
@@ -33,16 +33,15 @@ def evaluate(model: CNN, regularizer: Regularizer, feed: Feed, indices: NDArray[
     """
     if len(indices) == 0:
         return Evaluation(math.nan, math.nan, np.empty((0, model.output.out_features), np.float32))
-    weight = model.output.weight
-    loss_sum = torch.zeros((), dtype=torch.float64, device=weight.device)
-    hits = torch.zeros((), dtype=torch.int64, device=weight.device)
-    probabilities = []
+    logits = model.output.weight.new_empty(len(indices), model.output.out_features)
+    labels = torch.empty(len(indices), dtype=torch.int64, device=logits.device)
     with evaluating(model), torch.no_grad():
+        at = 0
+        for images, truth in feed.batches(indices, EVALUATION_BATCH):
+            here = slice(at, at := at + len(truth))  # into one buffer: small ones kept would pin the freed large ones
+            logits[here], labels[here] = model(images), truth
+        loss, hits = cross_entropy(logits, labels)
         penalty = regularizer.penalty(model)
-        for images, labels in feed.batches(indices, EVALUATION_BATCH):
-            logits = model(images)
-            loss_sum += F.cross_entropy(logits, labels, reduction="sum")
-            hits += (logits.argmax(1) == labels).sum()
-            probabilities.append(logits.softmax(1))
-    mean_loss = loss_sum.item() / len(indices) + (0.0 if penalty is None else penalty.item())
-    return Evaluation(mean_loss, hits.item() / len(indices), torch.cat(probabilities).cpu().numpy())
+        probabilities = logits.softmax(1).cpu().numpy()
+    mean_loss = loss.item() + (0.0 if penalty is None else penalty.item())
+    return Evaluation(mean_loss, hits.item() / len(indices), probabilities)
