@@ -381,3 +381,55 @@ def test_an_unknown_level_is_refused_and_changes_nothing() -> None:
     with pytest.raises(ValueError, match="instruction set sse9"):
         native.use("sse9")
     assert native.isa() == before
+
+
+# ---- loss and batches ---------------------------------------------------------------------------------------------
+
+
+@at_every_level
+@pytest.mark.parametrize(("rows", "classes"), [(1, 1), (1, 10), (7, 2), (100, 10), (33, 17), (3, 101)])
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_cross_entropy_is_that_of_its_formula(rows: int, classes: int, scale: float) -> None:
+    rng = np.random.default_rng(rows)
+    logits, labels = scale * single(rng, rows, classes), rng.integers(0, classes, rows)
+    logits = logits.astype(np.float32).astype(np.float64)
+    shifted = logits - logits.max(1, keepdims=True)
+    probabilities = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
+    each = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(rows), labels]
+    onehot = np.eye(classes)[labels]
+    given, loss, grad = buffer(logits), buffer((1,)), buffer((rows, classes))
+    hits = np.full(1, -7, np.int64)
+    native.cross_entropy(rows, classes, at(given), at(labels), at(loss), at(hits), at(grad))
+    within(loss, each.mean(keepdims=True), rounding(classes) * (1 + each.mean()))
+    within(grad, (probabilities - onehot) / rows, 4 * rounding(classes) / rows)
+    assert hits[0] == (logits.argmax(1) == labels).sum()
+    assert np.array_equal(given, logits)
+
+
+@at_every_level
+@pytest.mark.parametrize("label", [-1, 4, 2**40])
+def test_a_label_out_of_range_is_refused_before_anything_is_written(label: int) -> None:
+    logits, grad, loss, hits = buffer(np.zeros((2, 4))), buffer((2, 4)), buffer((1,)), np.full(1, -7, np.int64)
+    with pytest.raises(IndexError, match=f"label {label} is not in"):
+        native.cross_entropy(2, 4, at(logits), at(np.array([0, label])), at(loss), at(hits), at(grad))
+    assert np.isnan(grad).all()
+    assert np.isnan(loss).all()
+
+
+@at_every_level
+@pytest.mark.parametrize("size", [1, 3, 15, 16, 17, 64, 784])
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+def test_gather_takes_the_chosen_images_and_scales_them(size: int, scale: float) -> None:
+    rng = np.random.default_rng(size)
+    images = rng.integers(0, 256, (9, size), np.uint8)
+    chosen = np.array([8, 0, 0, 5, 3])
+    out = buffer((5, size))
+    native.gather(5, 9, size, at(images), at(chosen), scale, at(out))
+    assert np.array_equal(out, images[chosen].astype(np.float32) * np.float32(scale))
+    with pytest.raises(IndexError, match="index 9 is not in"):
+        native.gather(5, 9, size, at(images), at(np.array([0, 1, 2, 3, 9])), scale, at(out))
+
+
+@at_every_level
+def test_gather_of_no_images_does_nothing() -> None:
+    native.gather(0, 9, 4, at(np.zeros((9, 4), np.uint8)), 0, 1.0, 0)

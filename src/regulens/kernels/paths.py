@@ -77,8 +77,9 @@ def _choose(path: str | None, isa: str | None = None) -> None:
             "there is a C++ compiler, or set REGULENS_KERNELS=reference"
         )
     levels = native_levels()
-    if isa is not None and path != REFERENCE and _module is not None and isa not in levels:
-        raise UserError(f'REGULENS_ISA="{isa}": this processor and build have {", ".join(levels)}')
+    if isa is not None and path != REFERENCE and isa not in levels:
+        have = f"this processor and build have {', '.join(levels)}" if levels else "there are no native kernels here"
+        raise UserError(f'REGULENS_ISA="{isa}": {have}')
     _in_use = None if path == REFERENCE else _module
     if _in_use is not None:
         _in_use.use(isa or levels[-1])
