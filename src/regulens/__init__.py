@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from regulens.spec import RunSpec as RunSpec
     from regulens.spec import StudySpec as StudySpec
     from regulens.spec import TrainSpec as TrainSpec
+    from regulens.study.own_numbers import OwnAnalysis as OwnAnalysis
+    from regulens.study.own_numbers import analyze as analyze
 
 _HOMES = {
     "regulens.api": (
@@ -42,6 +44,7 @@ _HOMES = {
         "train",
     ),
     "regulens.spec": ("DataSpec", "ModelSpec", "RunSpec", "StudySpec", "TrainSpec"),
+    "regulens.study.own_numbers": ("OwnAnalysis", "analyze"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

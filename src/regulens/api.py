@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,26 @@ from regulens.executors.local import LocalExecutor, available_cores
 from regulens.interpret.kernels import Scaling
 from regulens.models.cnn import CNN, build_model
 from regulens.models.regularizers import build_regularizer
+from regulens.report.audit import write_audit
+from regulens.report.formats import Format
 from regulens.report.pictures import KernelPicture, kernels_of_runs, shown_refits
 from regulens.report.render import REPORT, write_report
 from regulens.results import RunResult
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
+from regulens.study.analysis import StudyAnalysis, analyse_study
+from regulens.study.audit import run_variations
+from regulens.study.audited import Audit
 from regulens.study.bench import Benchmark, bench
+from regulens.study.looks import look_level
+from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.plan import PlannedCell, plan_study
+from regulens.study.power_plan import PowerRow, power_rows
 from regulens.study.protocol import planned, run_protocol, selections_in_force
 from regulens.study.runner import OnEvent, ignore, run_folder
-from regulens.study.store import DATABASE, Failure, Selection, open_store
+from regulens.study.store import DATABASE, Failure, Selection, Store, open_store
 from regulens.study.study_file import STUDY_FILE, preset_names, read_study
 from regulens.study.table import result_columns, result_rows
+from regulens.study.until_decided import run_until_decided
 from regulens.training.checkpoint import PREDICTIONS, TEST_PREDICTIONS, Predictions, load_model, load_predictions
 from regulens.training.device import find_device
 from regulens.training.loop import Trained, train
@@ -35,11 +45,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "Audit",
     "Benchmark",
     "Dataset",
+    "OwnAnalysis",
     "Study",
     "Trained",
     "UserError",
+    "analyze",
+    "audit_study",
     "bench_study",
     "build_model",
     "build_regularizer",
@@ -129,13 +143,13 @@ class Study:
             UserError: if the study has not been run.
         """
         store = open_store(self.folder)
-        stages = [result.spec.stage for result in store.results()]
+        specs = [result.spec for result in store.results()]
         report = self.folder / REPORT
         return StudyProgress(
             planned=len(self.runs()),
-            finished=stages.count("train"),
+            finished=sum(spec.compared for spec in specs),
             failures=tuple(store.failures()),
-            refits_finished=stages.count("refit"),
+            refits_finished=sum(spec.stage == "refit" for spec in specs),
             selections=tuple(selections_in_force(store)),
             test_openings=len(store.ledger()),
             report=report if report.is_file() else None,
@@ -175,6 +189,32 @@ class Study:
             raise UserError(f"{self.folder}: no network is refitted yet; name a trained one with --run RUN_ID")
         return kernels_of_runs(self.spec, self.folder, chosen, layer, scaling)
 
+    def analysis(self) -> StudyAnalysis:
+        """Return what the study's results say by the rules that it declared: the numbers behind its report.
+
+        Raises:
+            UserError: if the study has not been run, or no run is finished.
+        """
+        store = open_store(self.folder)
+        results = store.results()
+        if not any(result.spec.compared for result in results):
+            raise UserError(f"{self.folder}: no run is finished yet, there is nothing to analyse")
+        return analyse_study(self.spec, results, self.folder, look_level(store, self.spec.seeds))
+
+    def power(self, effect: float, sd: float | None = None, collapse_rate: float = 0.0) -> list[PowerRow]:
+        """Return the seeds that each declared comparison needs to decide an effect with 80 % probability.
+
+        Args:
+            effect: the difference to be decided, in the response's unit: 0.01 is a point of accuracy.
+            sd: the spread of runs that train; by default that of the runs in the study's folder, the pilot.
+            collapse_rate: with an ``sd``, the share of runs that collapse.
+
+        Raises:
+            UserError: if there is neither a pilot nor an sd, or an argument is out of range.
+        """
+        results = Store(self.folder).results() if (self.folder / DATABASE).is_file() else []
+        return power_rows(self.spec, results, effect=effect, sd=sd, collapse_rate=collapse_rate)
+
     def _result(self, run: str) -> RunResult:
         found = [result for result in open_store(self.folder).results() if result.run_id.startswith(run)]
         if len(found) != 1:
@@ -182,13 +222,13 @@ class Study:
             raise UserError(f'{how_many} with "{run}"; see `regulens results {self.folder}` for the run_ids')
         return found[0]
 
-    def report(self) -> Path:
-        """Rebuild the figures and ``report.html``, and return its path.
+    def report(self, format: Format = "html") -> Path:
+        """Rebuild the figures and ``report.html``, or ``.md``, ``.tex``, ``.pdf``, and return its path.
 
         Raises:
-            UserError: if no run of the study is finished.
+            UserError: if no run of the study is finished, or the format is not known or needs what is not installed.
         """
-        path = write_report(self.folder)
+        path = write_report(self.folder, format)
         if path is None:
             raise UserError(f"{self.folder}: no run is finished yet, there is nothing to report")
         return path
@@ -218,6 +258,7 @@ def run_study(
     study: Study | str | Path,
     *,
     seeds: int | None = None,
+    looks: Sequence[int] | None = None,
     out: str | Path | None = None,
     workers: int | None = None,
     device: str = "cpu",
@@ -229,6 +270,8 @@ def run_study(
     Args:
         study: from ``load_study``, or what that takes.
         seeds: trainings per network; by default those of the study file.
+        looks: numbers of seeds to stop and judge at, instead of ``seeds``: the study grows from one to the next until
+            its comparisons and claims are decided; stored before the first, the error is divided among them.
         out: the study's folder; by default ``studies/NAME``.
         workers: processes at work at once; by default one per core, and on a GPU a few.
         device: ``cpu``, ``cuda`` or ``cuda:N``: where every network is trained.
@@ -244,8 +287,14 @@ def run_study(
     if out is not None:
         study = replace(study, folder=Path(out))
     ours = LocalExecutor(workers)
+    at_work = executor or ours
     try:
-        spec = run_protocol(study.spec, study.folder, executor or ours, on_event, device)
+        if looks is None:
+            spec = run_protocol(study.spec, study.folder, at_work, on_event, device)
+        else:
+            spec = run_until_decided(
+                study.spec, study.folder, looks, executor=at_work, on_event=on_event, device=device
+            )
     except RegulensError as error:
         if not isinstance(error, UserError):
             write_report(study.folder)
@@ -254,6 +303,52 @@ def run_study(
         ours.close()
     write_report(study.folder)
     return Study(spec, study.folder)
+
+
+def audit_study(
+    study: Study | str | Path,
+    *,
+    seeds: int | None = None,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    executor: Executor | None = None,
+    on_event: OnEvent = ignore,
+) -> Audit:
+    """Train a study under each of its variations and judge its claims anew; writes ``audit.html`` into its folder.
+
+    The study itself is trained first, where it is not yet; nothing is selected, refitted or tested by an audit.
+
+    Args:
+        study: from ``load_study``, or what that takes; it must declare variations.
+        seeds: trainings per network, of the study and of each variation; by default those of the study file.
+        out: the study's folder; by default ``studies/NAME``.
+        workers: processes at work at once; by default one per core.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        executor: runs the trainings instead of local processes; the caller closes it.
+        on_event: called with each event of ``regulens.study.runner``.
+
+    Raises:
+        UserError: if the study declares no variations or claims, or is not as it should be.
+        RegulensError: if a run failed; the finished ones are kept.
+    """
+    workers = check_workers(workers, device)
+    study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
+    if out is not None:
+        study = replace(study, folder=Path(out))
+    for needed in ("claims", "variations"):
+        if not getattr(study.spec, needed):
+            raise UserError(
+                f"{study.spec.name}: declares no {needed} to audit; add [[{needed}]], or start from lab-audit"
+            )
+    ours = LocalExecutor(workers)
+    at_work = executor or ours
+    try:
+        spec = run_protocol(study.spec, study.folder, at_work, on_event, device, only_train=True)
+        run_variations(spec, study.folder, at_work, on_event, device)
+    finally:
+        ours.close()
+    return write_audit(Study(spec, study.folder).folder)
 
 
 def bench_study(study: Study | str | Path, *, seeds: int | None = None, workers: int | None = None) -> Benchmark:

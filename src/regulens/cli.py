@@ -8,19 +8,25 @@ import math
 import signal
 import sys
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from regulens import __version__
 from regulens.errors import RegulensError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from regulens.api import Study
+    from regulens.study.analysis_text import TextTable
     from regulens.study.plan import PlannedCell
+    from regulens.study.runner import OnEvent
 
 app = typer.Typer(
     help="Which regularization helps here, is the difference real, and what did the network learn?",
@@ -43,6 +49,37 @@ class ResultsFormat(enum.StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+
+
+class AnalysisFormat(enum.StrEnum):
+    """How `analyze` prints."""
+
+    table = "table"
+    json = "json"
+
+
+class ReportFormat(enum.StrEnum):
+    """How `report` writes."""
+
+    html = "html"
+    md = "md"
+    tex = "tex"
+    pdf = "pdf"
+
+
+class Direction(enum.StrEnum):
+    """Which response is better."""
+
+    more = "higher"
+    less = "lower"
+
+
+class Primary(enum.StrEnum):
+    """What decides: the mean of all runs, of those that trained, or the median."""
+
+    mean = "mean"
+    trained = "trained"
+    median = "median"
 
 
 class KernelScale(enum.StrEnum):
@@ -77,34 +114,76 @@ def _main(
 
 
 @app.command()
-def run(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None, device: Device = "cpu") -> None:
+def run(
+    source: Source,
+    *,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    out: Out = None,
+    device: Device = "cpu",
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Add seeds at looks declared beforehand, until all is decided.")
+    ] = False,
+    max_seeds: Annotated[int, typer.Option(help="With --until-decided: the last look.")] = 29,
+    looks: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="With --until-decided: the looks (default: 5, 10, 20, ...).")
+    ] = None,
+) -> None:
     """Train a study's networks, select, refit, open the test part, and write the report.
 
     Run it again to go on where it was, or with more seeds to extend it.
     """
     from regulens.api import load_study, run_study
-    from regulens.progress import study_display
 
     study = load_study(source, out).with_seeds(seeds)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the workers are ended, the lock is freed
-    try:
-        with study_display(console) as on_event:
-            study = run_study(study, workers=workers, device=device, on_event=on_event)
-    except KeyboardInterrupt:
-        errors.print("stopped; what is finished is kept, the same command goes on from there")
-        raise typer.Exit(130) from None
+    stops = _looks(looks, max_seeds) if until_decided else None
+    if stops is None and looks is not None:
+        raise UserError(f"--looks {looks}: is of use with --until-decided only; add it, or leave --looks away")
+    with _training() as on_event:
+        study = run_study(study, looks=stops, workers=workers, device=device, on_event=on_event)
     _print_summary(study)
     console.print(f"report: {(study.folder / 'report.html').resolve()}", soft_wrap=True)
 
 
 @app.command()
-def plan(source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None) -> None:
+def audit(
+    source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None, device: Device = "cpu"
+) -> None:
+    """Train a study again under each of its variations, and say which of its claims survive."""
+    from regulens.api import audit_study, load_study
+    from regulens.report.audit import AUDIT, conclusions
+
+    study = load_study(source, out)
+    with _training() as on_event:
+        found = audit_study(study, seeds=seeds, workers=workers, device=device, on_event=on_event)
+    for text in conclusions(found):
+        console.print(text, soft_wrap=True, markup=False)
+    console.print(f"audit: {(study.folder / AUDIT).resolve()}", soft_wrap=True)
+
+
+@app.command()
+def plan(
+    source: Source,
+    *,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    out: Out = None,
+    power: Annotated[bool, typer.Option("--power", help="How many seeds an effect needs, and how long.")] = False,
+    effect: Annotated[float, typer.Option(help="With --power: in the response's unit; 0.01 is a point.")] = 0.01,
+    sd: Annotated[
+        float | None, typer.Option(help="With --power: the spread between seeds (default: the study's runs, a pilot).")
+    ] = None,
+    collapse: Annotated[float, typer.Option(help="With --power and --sd: the share of runs that collapse.")] = 0.0,
+) -> None:
     """List what would run, with parameters and an estimate of time; nothing is trained."""
     from regulens.api import check_workers, load_study
     from regulens.study.plan import estimate_minutes
 
     study = load_study(source, out).with_seeds(seeds)
     count = check_workers(workers)
+    if power:
+        _print_power(study, effect, sd, collapse, count)
+        return
     cells = study.plan()
     _print_wide(_plan_table(cells))
     pending, planned = sum(cell.pending for cell in cells), len(study.runs())
@@ -160,11 +239,16 @@ def status(
 
 
 @app.command()
-def report(folder: Folder) -> None:
+def report(
+    folder: Folder,
+    output: Annotated[
+        ReportFormat, typer.Option("--format", help="A page, Markdown, LaTeX, or PDF (needs regulens[pdf]).")
+    ] = ReportFormat.html,
+) -> None:
     """Rebuild a study's figures and report."""
     from regulens.api import load_study
 
-    console.print(f"report: {load_study(folder).report().resolve()}", soft_wrap=True)
+    console.print(f"report: {load_study(folder).report(output.value).resolve()}", soft_wrap=True)
 
 
 @app.command()
@@ -182,6 +266,61 @@ def results(
         sys.stdout.write(study.results().drop(columns="epochs", errors="ignore").to_csv(index=False))
     else:
         _print_wide(_results_table(study))
+
+
+@app.command()
+def analyze(
+    data: Annotated[Path, typer.Argument(metavar="CSV", help="One row per run, the columns named in the first line.")],
+    *,
+    response: Annotated[str, typer.Option(metavar="COLUMN", help="The number to analyse, e.g. val_accuracy.")],
+    factors: Annotated[str, typer.Option(metavar="COLUMNS", help="The factors, e.g. depth,regularizer.")],
+    seed: Annotated[str | None, typer.Option(metavar="COLUMN", help="The seed of each run.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="FACTOR", help="The compared one (default: the one that has the control).")
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="What its levels are compared with (default: none).")
+    ] = None,
+    rope: Annotated[
+        float | None, typer.Option(help="Half-width of practical equivalence (default: 0.005 for accuracies, else 0).")
+    ] = None,
+    direction: Annotated[Direction, typer.Option(help="Which response is better.")] = Direction.more,
+    chance: Annotated[
+        float | None, typer.Option(help="Accuracy of guessing, to look for collapsed runs (default: not looked for).")
+    ] = None,
+    paired: Annotated[bool, typer.Option("--paired", help="Runs of one seed are pairs.")] = False,
+    primary: Annotated[Primary, typer.Option(help="What decides: the mean, that of trained runs, the median.")] = (
+        Primary.mean
+    ),
+    output: Annotated[AnalysisFormat, typer.Option("--format", help="How to print it.")] = AnalysisFormat.table,
+) -> None:
+    """Analyse results that were trained elsewhere: which differences are real?"""
+    from regulens.study.analysis_text import cell_table, comparison_table, notes
+    from regulens.study.own_numbers import analyze
+
+    found = analyze(
+        data,
+        response=response,
+        factors=factors,
+        seed=seed,
+        compare=compare,
+        control=control,
+        rope=rope,
+        direction=direction.value,
+        chance=chance,
+        paired=paired,
+        primary=primary.value,
+    )
+    if output is AnalysisFormat.json:
+        sys.stdout.write(found.to_json() + "\n")
+        return
+    console.print(f"{response} of each cell", style="bold", markup=False)
+    _print_text_table(cell_table(found.analysis))
+    console.print(f"\n{response}: {found.compared} against {found.control}", style="bold", markup=False)
+    _print_text_table(comparison_table(found.analysis))
+    console.print()
+    for note in notes(found.analysis):
+        console.print(f"- {note}", markup=False)
 
 
 @app.command()
@@ -302,7 +441,7 @@ def _plan_table(cells: list[PlannedCell]) -> Table:
 
 def _print_summary(study: Study) -> None:
     frame = study.results()
-    trained = frame[frame["stage"] == "train"]
+    trained = frame[(frame["stage"] == "train") & (frame["seed"] < study.spec.seeds)]  # the rest are fresh seeds
     table = Table("network", "n", "median", "min", "max", "collapsed", box=None, pad_edge=False)
     for label, runs in trained.groupby("network", sort=False):
         values = runs["val_accuracy"]
@@ -312,12 +451,80 @@ def _print_summary(study: Study) -> None:
     _print_wide(table)
 
 
+@contextmanager
+def _training() -> Iterator[OnEvent]:
+    """Show the progress of trainings; Ctrl-C ends the workers, frees the lock and keeps what is finished."""
+    from regulens.progress import study_display
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        with study_display(console) as on_event:
+            yield on_event
+    except KeyboardInterrupt:
+        errors.print("stopped; what is finished is kept, the same command goes on from there")
+        raise typer.Exit(130) from None
+
+
+def _looks(text: str | None, max_seeds: int) -> tuple[int, ...]:
+    from regulens.study.until_decided import default_looks
+
+    if text is None:
+        return default_looks(max_seeds)
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise UserError(f'--looks "{text}": must be numbers of seeds, e.g. 5,10,20,29') from None
+
+
+def _print_power(study: Study, effect: float, sd: float | None, collapse: float, workers: int) -> None:
+    """Print the seeds that each comparison needs, and how long the study takes with the most of them."""
+    from regulens.study.plan import estimate_minutes, plan_study
+
+    rows = study.power(effect, sd, collapse)
+    table = Table("comparison", box=None, pad_edge=False)
+    table.add_column("seeds", justify="right")
+    most: list[int | None] = []
+    for row in rows:
+        found = row.seeds
+        if found is None:
+            table.add_row(f"{row.a} against {row.b}", row.reason)
+            continue
+        low, high = (str(end) if end is not None else f"> {found.max_seeds}" for end in (found.low, found.high))
+        table.add_row(f"{row.a} against {row.b}", low if low == high else f"{low} to {high}")
+        most.append(found.high)
+    _print_wide(table)
+    console.print(
+        f"for a difference of {effect:g} to be decided with 80 % probability, as one of {len(rows)} comparisons whose "
+        f"intervals hold together with 95 %; from {'the stated spread' if sd is not None else 'the runs in '}"
+        f"{'' if sd is not None else study.folder}",
+        soft_wrap=True,
+    )
+    known = [seeds for seeds in most if seeds is not None]
+    if known and len(known) == len(most):
+        grown = study.with_seeds(max(known))
+        cells = plan_study(grown.spec, grown.runs(), estimate=True)
+        console.print(
+            f"{max(known)} seeds of every network: about {estimate_minutes(grown.spec, cells, workers):.1f} minutes "
+            f"with {workers} workers here, refits included",
+            soft_wrap=True,
+        )
+
+
 def _results_table(study: Study) -> Table:
     shown = ("run_id", "stage", "network", "seed", *_SHOWN_NUMBERS, "status", "collapsed")
     table = Table(*shown, box=None, pad_edge=False)
     for row in study.result_rows():
         table.add_row(*(_cell_text(row[name]) for name in shown))
     return table
+
+
+def _print_text_table(text: TextTable) -> None:
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(text.columns):
+        table.add_column(escape(name), justify="left" if place < text.names else "right")
+    for row in text.rows:
+        table.add_row(*map(escape, row))
+    _print_wide(table)
 
 
 def _print_wide(table: Table) -> None:

@@ -53,7 +53,12 @@ class Environment(Record):
 
 
 class RunResult(Record):
-    """One finished training. ``train_*`` and ``val_*`` are evaluated after it, as Keras' ``evaluate``."""
+    """One finished training. ``train_*`` and ``val_*`` are evaluated after it, as Keras' ``evaluate``.
+
+    ``workers`` is how many runs were made at once, itself included: seconds are to be trusted only where it is 1. It
+    is ``None`` in results of versions that did not record it. So is ``updates``, the number of steps taken: where it
+    is no multiple of the batches of an epoch, as in a refit with ``refit = "updates"``, the last epoch was cut short.
+    """
 
     run_id: str
     cell_id: str
@@ -68,8 +73,15 @@ class RunResult(Record):
     val_loss: Number
     val_accuracy: Number
     train_seconds: float
+    workers: int | None = None
+    updates: int | None = None
     epochs: tuple[EpochRecord, ...]
     environment: Environment
+
+    @property
+    def gap(self) -> float:
+        """Train minus validation accuracy: how far it overfits; NaN in a refit."""
+        return self.train_accuracy - self.val_accuracy
 
     @property
     def val_images(self) -> int:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -22,8 +22,40 @@ MAX_SEEDS = 10_000
 Level = bool | int | float | str
 """One level of a factor, as TOML writes it."""
 
+Response = Literal["val_accuracy", "train_accuracy", "val_loss", "train_loss", "gap", "train_seconds"]
+"""What a run is judged by: a number of its result; ``gap`` is train minus validation accuracy."""
+
+Direction = Literal["higher", "lower"]
+"""Which values of a response are better."""
+
+BETTER: dict[Response, Direction] = {
+    "val_accuracy": "higher",
+    "train_accuracy": "higher",
+    "val_loss": "lower",
+    "train_loss": "lower",
+    "gap": "lower",
+    "train_seconds": "lower",
+}
+"""The direction of each response unless a study says otherwise."""
+
+ROPE: dict[Response, float] = dict.fromkeys(BETTER, 0.0) | {"val_accuracy": 5e-3, "train_accuracy": 5e-3, "gap": 5e-3}
+"""Half the width of the region of practical equivalence, in the response's unit, unless a study says otherwise."""
+
 Stage = Literal["train", "refit"]
 """``train``: on the train part, judged on validation. ``refit``: on both, for the sealed test part."""
+
+RefitRule = Literal["epochs", "updates"]
+"""How long a refit trains on its larger part: as many epochs as the training, or as many steps."""
+
+Source = Literal["init", "order", "dropout", "split"]
+"""A source of randomness: initial weights; order of the images; masks and what a regularizer does to batches; split."""
+
+_SOURCES = get_args(Source)
+Purpose = Literal["init", "shuffle", "dropout", "batch"]
+"""What a stream of random numbers is for: the last two are layers' masks and the regularizer's batch hook."""
+
+_SOURCE_OF: dict[Purpose, Source] = {"init": "init", "shuffle": "order", "dropout": "dropout", "batch": "dropout"}
+"""The source of randomness that each stream belongs to."""
 
 
 class Spec(BaseModel):
@@ -53,6 +85,9 @@ class DataSpec(Spec):
     scale: Annotated[float, BeforeValidator(_number_from_fraction)] = Field(
         1.0, gt=0, description='pixels 0..255 are multiplied by this; 1 = raw, "1/255" = unit range'
     )
+    standardize: bool = Field(
+        False, description="pixels are then brought to mean 0 and sd 1, per channel, over the images fitted on"
+    )
     validation: float = Field(0.15, gt=0, lt=1, description="share of the images held out to choose by")
     test: float = Field(0.15, gt=0, lt=1, description="share of the images kept sealed until the choice is made")
     split_seed: int = Field(123, ge=0, le=2**32 - 1, description="random_state of scikit-learn's train_test_split")
@@ -63,6 +98,10 @@ class DataSpec(Spec):
         if self.validation + self.test >= 1:
             raise ValueError(f"validation + test must stay below 1, got {self.validation} + {self.test}")
         return self
+
+
+PIXEL_FIELDS = {"scale", "standardize"}
+"""The fields of ``DataSpec`` that change pixels and not which images there are."""
 
 
 class ModelSpec(Spec):
@@ -96,6 +135,26 @@ RegularizerText = Annotated[str, AfterValidator(_canonical)]
 """A regularizer in the notation of ``regulens.notation``, written the one canonical way."""
 
 
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _in_order(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    if not sources:
+        raise ValueError(f"runs that nothing tells apart are no sample; name at least one of {', '.join(_SOURCES)}")
+    for source in sources:
+        if sources.count(source) > 1:
+            raise ValueError(f"names {source} twice; keep one of them")
+    return tuple(sorted(sources, key=_SOURCES.index))
+
+
+Sources = Annotated[tuple[Source, ...], BeforeValidator(_tuple), AfterValidator(_in_order)]
+"""Some of the sources of randomness, each once, in one canonical order."""
+
+EVERY_SEED: tuple[Source, ...] = ("init", "order", "dropout")
+"""What seeds vary unless a study says otherwise: all but the split."""
+
+
 class RunSpec(Spec):
     """One training, complete: the same spec on the same images gives the same result."""
 
@@ -104,17 +163,40 @@ class RunSpec(Spec):
     train: TrainSpec = TrainSpec()
     regularizer: RegularizerText = "none"
     stage: Stage = "train"
+    refit: RefitRule = "epochs"
+    vary: Sources = EVERY_SEED
     seed: int = Field(0, ge=0, le=2**32 - 1)
+
+    @model_validator(mode="after")
+    def _has_a_rule_only_where_it_matters(self) -> Self:
+        if self.stage == "train" and self.refit != "epochs":
+            raise ValueError(f'refit = "{self.refit}" is for stage "refit" only')
+        return self
 
     @property
     def cell(self) -> RunSpec:
         """The cell that this run belongs to, trained or refitted: itself at stage ``train`` and seed 0."""
-        return self.model_copy(update={"stage": "train", "seed": 0})
+        return self.model_copy(update={"stage": "train", "refit": "epochs", "seed": 0})
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is one of the trainings that the study compares and chooses by."""
+        return self.stage == "train" and self.seed < MAX_SEEDS
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it trains a chosen cell from a seed that had no part in the choice: those from ``MAX_SEEDS`` on."""
+        return self.stage == "train" and self.seed >= MAX_SEEDS
 
     @property
     def parts(self) -> DataSpec:
-        """What its images and their split depend on: runs of equal ``parts`` are judged on the same images."""
-        return self.data.model_copy(update={"scale": DataSpec.model_fields["scale"].default})
+        """What its images and their split depend on: runs of equal ``parts`` are judged on the same images.
+
+        Where the split is varied its seed is ``split_seed + seed`` (modulo 2**32): at one seed, all cells share images.
+        """
+        shift = self.seed if "split" in self.vary else 0
+        fields = {name: DataSpec.model_fields[name].default for name in PIXEL_FIELDS}
+        return self.data.model_copy(update=fields | {"split_seed": (self.data.split_seed + shift) % 2**32})
 
 
 class Published(Spec):
@@ -138,6 +220,115 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_level, value))
+
+
+def _is_level(value: object) -> bool:
+    return isinstance(value, Level) and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _pair(value: object) -> object:
+    if not _is_pair(value):
+        raise ValueError("must be two levels, such as [1, 2]")
+    return _tuple(value)
+
+
+def _comparisons(value: object) -> object:
+    if isinstance(value, list | tuple) and value and all(map(_is_pair, value)):
+        return tuple(map(_tuple, value))
+    if value not in ("control", "all"):
+        raise ValueError('must be "control", "all" or a list of pairs of levels, such as [["batchnorm", "none"]]')
+    return value
+
+
+Pair = Annotated[tuple[Level, Level], BeforeValidator(_pair)]
+"""Two levels of one factor."""
+
+Comparisons = Annotated[Literal["control", "all"] | tuple[tuple[Level, Level], ...], BeforeValidator(_comparisons)]
+"""Which levels are compared: each with the control, all with each other, or the pairs (a, b) named."""
+
+
+class AnalysisSpec(Spec):
+    """What a study is judged by, declared before it is run; what is absent is filled in by ``study.declared``."""
+
+    response: Response = Field("val_accuracy", description="the number of a run that is compared")
+    direction: Direction | None = Field(None, description='which is better: "higher" or "lower"')
+    factor: str | None = Field(None, description="the factor whose levels are compared")
+    control: Level | None = Field(None, description="the level that the others are compared with")
+    rope: float | None = Field(None, ge=0, description="differences up to this are taken to be of no consequence")
+    primary: Literal["mean", "trained", "median"] = Field(
+        "mean", description="mean over all runs, over those that trained, or the median"
+    )
+    comparisons: Comparisons = Field("control", description='"control", "all", or pairs of levels')
+
+
+def _identifier(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
+        raise ValueError("must be 1 to 32 letters, digits, dashes or underscores")
+    return name
+
+
+def _responses(value: object) -> object:
+    return (value,) if isinstance(value, str) else _tuple(value)
+
+
+ClaimKind = Literal["greater", "equal", "best", "interaction", "reversal"]
+"""What is claimed of levels ``a`` and ``b`` of a factor, wherever the claim is made:
+
+``greater``: the response at a is above that at b. ``equal``: both are practically equal. ``best``: a is better
+than every other level. ``interaction``: the difference a - b is larger at the first of the levels ``between`` of
+the factor ``by`` than at the second. ``reversal``: it is above zero at the first of them and below at the second.
+"""
+
+
+class ClaimSpec(Spec):
+    """A claim to be tested, about the levels of one factor."""
+
+    id: Annotated[str, AfterValidator(_identifier)]
+    text: str = Field(min_length=1, description="the claim in words")
+    kind: ClaimKind
+    factor: str | None = Field(None, description="whose levels a and b are; by default that of the analysis")
+    a: Level
+    b: Level | None = Field(None, description="the level that a is compared with; of no use where a is the best")
+    response: Annotated[tuple[Response, ...], Field(min_length=1), BeforeValidator(_responses)] | None = Field(
+        None, description="by default that of the analysis; of several, the claim must hold of each"
+    )
+    direction: Direction | None = Field(None, description="which is better, where a is claimed to be the best")
+    rope: float | None = Field(None, ge=0, description="by default that of the analysis, or of the response")
+    where: dict[str, Level] = Field({}, description="levels of other factors; what is absent must hold at every level")
+    by: str | None = Field(None, description="the factor that the effect of a against b depends on")
+    between: Pair | None = Field(None, description="two levels of it")
+    needs: str = Field("", description="what can test the claim where this study cannot")
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        two_effects = self.kind in {"interaction", "reversal"}
+        if (self.b is None) != (self.kind == "best"):
+            raise ValueError(
+                f'claim "{self.id}": kind = "best" compares a with all other levels; remove b'
+                if self.kind == "best"
+                else f'claim "{self.id}": kind = "{self.kind}" needs b, the level that a is compared with'
+            )
+        if two_effects != (self.by is not None) or two_effects != (self.between is not None):
+            raise ValueError(
+                f'claim "{self.id}": kind = "{self.kind}" needs by = FACTOR and between = [LEVEL, LEVEL]'
+                if two_effects
+                else f'claim "{self.id}": kind = "{self.kind}" compares at one place; remove by and between'
+            )
+        if self.direction is not None and self.kind != "best":
+            raise ValueError(f'claim "{self.id}": direction is for kind = "best"; elsewhere, swap a and b')
+        return self
+
+
+class VariationSpec(Spec):
+    """A change of fields that all cells share, under which the whole study is run again."""
+
+    name: Annotated[str, AfterValidator(_folder_name)]
+    text: str = ""
+    change: Annotated[dict[str, Level], Field(min_length=1)]
+
+
 class StudySpec(Spec):
     """A full factorial of runs over seeds, and what is done with them.
 
@@ -152,8 +343,14 @@ class StudySpec(Spec):
     model: ModelSpec = ModelSpec()
     train: TrainSpec = TrainSpec()
     regularizer: RegularizerText = "none"
+    vary: Sources = EVERY_SEED
+    refit: RefitRule = "epochs"
+    fresh: int = Field(0, ge=0, le=MAX_SEEDS)
     factors: dict[str, list[Level]] = {}
     also_refit: list[dict[str, Level]] = []
+    analysis: AnalysisSpec = AnalysisSpec()
+    claims: list[ClaimSpec] = []
+    variations: list[VariationSpec] = []
     published: PublishedSource | None = None
 
 
@@ -189,15 +386,19 @@ def cell_id(spec: RunSpec, dataset_digest: str) -> str:
     return _identity("cell", fields, dataset_digest)
 
 
-def random_state(spec: RunSpec, dataset_digest: str, purpose: str) -> int:
+def random_state(spec: RunSpec, dataset_digest: str, purpose: Purpose) -> int:
     """Return the 63-bit seed of one stream (``init``, ``shuffle``, ``dropout`` ...) of one run.
 
     Derived from the run's identity with numpy's ``SeedSequence([seed, cell, purpose])``: streams of
-    different cells, seeds and purposes are independent, whatever runs before, beside or after.
+    different cells, seeds and purposes are independent, whatever runs before, beside or after. A stream of
+    a source that is not varied is that of seed 0; which sources vary is no part of ``cell`` here, so that
+    a stream is the same whatever else varies.
     """
     import numpy as np
 
-    words = [spec.seed, int(cell_id(spec, dataset_digest), 16), _word(purpose)]
+    cell = spec.model_copy(update={"vary": EVERY_SEED})
+    seed = spec.seed if _SOURCE_OF[purpose] in spec.vary else 0
+    words = [seed, int(cell_id(cell, dataset_digest), 16), _word(purpose)]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from typing_extensions import override
 
-from regulens.data.batches import Feed
+from regulens.data.batches import Feed, PixelScaling
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
 from regulens.models.cnn import CNN, build_model
@@ -199,7 +199,7 @@ class TestBattery:
 
     def test_evaluation_reports_the_penalty_in_the_loss(self, regularizer: Regularizer) -> None:
         model, dataset = model_with(regularizer), tiny_dataset()
-        judged = evaluate(model, regularizer, Feed(dataset, 1 / 255), np.arange(20))
+        judged = evaluate(model, regularizer, Feed(dataset, PixelScaling(1 / 255)), np.arange(20))
         wrong = -np.log(judged.probabilities[np.arange(20), dataset.labels[:20]]).mean()
         penalty = regularizer.penalty(model)
         assert judged.loss == pytest.approx(wrong + (0 if penalty is None else penalty.item()), rel=1e-5)

@@ -26,7 +26,7 @@ from keras_twin import (
 )
 from numpy.typing import NDArray
 
-from regulens.data.batches import Feed
+from regulens.data.batches import Feed, PixelScaling
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
 from regulens.kernels.paths import using_kernels
@@ -233,7 +233,8 @@ def test_evaluation_is_that_of_keras(regularizer: str) -> None:
     images = dataset.images * np.float32(UNIT_RANGE)
     loss, accuracy = twins.theirs.evaluate(images, dataset.labels, batch_size=BATCH, verbose=0)
     everything = np.arange(len(dataset.labels))
-    judged = evaluate(twins.ours, build_regularizer(regularizer), Feed(dataset, UNIT_RANGE), everything)
+    feed = Feed(dataset, PixelScaling(UNIT_RANGE))
+    judged = evaluate(twins.ours, build_regularizer(regularizer), feed, everything)
     assert judged.loss == pytest.approx(loss, rel=1e-5)
     assert judged.accuracy == pytest.approx(accuracy, abs=1e-6)
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(twins.theirs.predict_on_batch(images)))

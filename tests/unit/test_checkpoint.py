@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -34,6 +36,19 @@ def test_a_saved_run_gives_the_same_predictions(
     accuracy = (predictions.probabilities.argmax(1) == predictions.labels).mean()
     assert accuracy == pytest.approx(trained.result.val_accuracy)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.npz", WEIGHTS]
+
+
+def test_a_saved_run_says_how_its_pixels_were_standardized(tiny_spec: Make, digits: Dataset, tmp_path: Path) -> None:
+    plain = tiny_spec()
+    spec = plain.model_copy(update={"data": plain.data.model_copy(update={"standardize": True})})
+    trained = train(spec, digits)
+    save_run(tmp_path, trained, digits)
+    with safe_open(tmp_path / WEIGHTS, framework="pt") as archive:
+        pixels = json.loads(archive.metadata()["pixels"])
+    images = (digits.images[trained.val_indices] * pixels["scale"] - pixels["mean"]) / pixels["sd"]
+    with torch.no_grad():
+        probabilities = load_model(tmp_path)(torch.from_numpy(images).float()).softmax(1)
+    np.testing.assert_allclose(probabilities, trained.probabilities, atol=1e-5)
 
 
 def test_a_saved_run_opens_in_plain_torch(tiny_spec: Make, digits: Dataset, tmp_path: Path) -> None:

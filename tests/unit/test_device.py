@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from regulens.data.batches import Feed, pixel_scaling
 from regulens.data.dataset import Dataset
 from regulens.errors import UserError
-from regulens.spec import RunSpec
+from regulens.spec import DataSpec, RunSpec
 from regulens.training import loop
 from regulens.training.device import find_device, recorded
 from regulens.training.loop import Trained, train
@@ -71,6 +73,22 @@ def test_a_run_repeats_its_bits_and_comes_back_to_the_cpu(device: str, tiny_spec
     assert same_bits(first, second)
     assert {tensor.device.type for tensor in first.model.state_dict().values()} == {"cpu"}
     assert first.result.environment.device == ("cpu" if device == "cpu" else torch.cuda.get_device_name())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_device_standardizes_to_the_same_bits(device: str, digits: Dataset) -> None:
+    scaling = pixel_scaling(digits, DataSpec(name="digits", scale=1 / 255, standardize=True), np.arange(100))
+    there, here = (next(Feed(digits, scaling, place).batches(np.arange(30), 30))[0] for place in (device, "cpu"))
+    assert torch.equal(there.cpu(), here)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_standardized_training_is_replayed_as_it_is(device: str, tiny_spec: Make, digits: Dataset) -> None:
+    plain = tiny_spec("batchnorm", epochs=2)
+    spec = plain.model_copy(update={"data": plain.data.model_copy(update={"standardize": True})})
+    there, on_cpu = train(spec, digits, device=device).result, train(spec, digits).result
+    assert there.train_loss == pytest.approx(on_cpu.train_loss, rel=1e-3)
+    assert there.train_loss != pytest.approx(train(plain, digits).result.train_loss, rel=1e-3)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -5,8 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regulens.errors import UserError
-from regulens.spec import DataSpec, Level, ModelSpec, RunSpec, StudySpec, TrainSpec
-from regulens.study.grid import cell_label, cell_levels, cells, level_text, matching_cells, with_levels
+from regulens.spec import DataSpec, Level, ModelSpec, RunSpec, StudySpec, TrainSpec, cell_id
+from regulens.study.grid import (
+    cell_label,
+    cell_levels,
+    cells,
+    level_text,
+    levels_of,
+    matching_cells,
+    parts_label,
+    varied,
+    with_levels,
+)
 
 REGULARIZERS: list[Level] = ["none", "batchnorm"]
 
@@ -158,6 +168,81 @@ def test_a_study_without_factors_does_not_suggest_an_empty_list_of_them() -> Non
     with pytest.raises(UserError, match=r"model\.depth is not a factor") as caught:
         matching_cells(study_of({}), {"model.depth": 1}, "also_refit[0]")
     assert not str(caught.value).rstrip().endswith(":")
+
+
+def variation(name: str, **change: object) -> dict[str, object]:
+    return {"name": name, "change": {path.replace("__", "."): level for path, level in change.items()}}
+
+
+def test_a_variation_is_the_same_grid_with_other_shared_fields() -> None:
+    study = study_of(
+        {"model.depth": [1, 2], "regularizer": REGULARIZERS},
+        title="A study",
+        seeds=7,
+        also_refit=[{"model.depth": 1}],
+        variations=[
+            variation("unit", data__scale="1/255") | {"text": "unit range"},
+            variation("both", data__standardize=True, train__learning_rate=0.03),
+        ],
+    )
+    found = dict(varied(study))
+    assert list(found) == ["unit", "both"]
+    unit, both = found["unit"], found["both"]
+    assert (unit.name, unit.title, both.title) == ("unit", "A study: unit range", "A study: both")
+    assert (unit.seeds, unit.factors, unit.analysis, unit.claims) == (7, study.factors, study.analysis, study.claims)
+    assert (unit.also_refit, unit.published, unit.variations) == ([], None, [])
+    for changed, data, train in (
+        (unit, DataSpec(scale=1 / 255), TrainSpec()),
+        (both, DataSpec(standardize=True), TrainSpec(learning_rate=0.03)),
+    ):
+        assert cells(changed) == [spec.model_copy(update={"data": data, "train": train}) for spec in cells(study)]
+    ids = {cell_id(spec, "0" * 64) for each in (study, unit, both) for spec in cells(each)}
+    assert len(ids) == 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("variations", "fragments"),
+    [
+        ([variation("x", train__epoch=3)], ["variations[0] (x)", "unknown field", "did you mean train.epochs?"]),
+        ([variation("x", model__depth=3)], ["variations[0] (x)", "model.depth is a factor", "another field"]),
+        ([variation("x", seed=3)], ["variations[0] (x)", "unknown field seed"]),
+        ([variation("x", train__epochs=0)], ["variations[0] (x)", "train.epochs = 0", "greater than or equal to 1"]),
+        ([variation("x", data__validation=0.9)], ["variations[0] (x)", "validation + test must stay below 1"]),
+        ([variation("x", train__epochs=5)], ["variations[0] (x)", "what the study itself does", "something else"]),
+        (
+            [variation("x", data__scale="1/255"), variation("y", data__scale=1 / 255)],
+            ["variations[1] (y)", "trains what x does"],
+        ),
+        (
+            [variation("unit", data__scale=2.0), variation("Unit", data__scale=3.0)],
+            ["variations[1] (Unit)", "two of this name"],
+        ),
+    ],
+)
+def test_a_variation_that_makes_no_sense_is_one_line(variations: list[object], fragments: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        varied(study_of({"model.depth": [1, 2], "data.test": [0.05, 0.15]}, variations=variations))
+    message = str(caught.value)
+    assert [fragment for fragment in fragments if fragment not in message] == []
+    assert "\n" not in message
+
+
+def test_levels_are_listed_as_cells_hold_them() -> None:
+    study = study_of({"data.scale": ["1/255", 1], "regularizer": ["l2(1e-2)"]})
+    assert levels_of(study, "data.scale") == (1 / 255, 1)
+    assert levels_of(study, "regularizer") == ("l2(0.01)",)
+
+
+def test_cells_carry_what_seeds_vary() -> None:
+    assert {spec.vary for spec in cells(study_of({"model.depth": [1, 2]}, vary=["split", "init"]))} == {
+        ("init", "split")
+    }
+
+
+def test_a_factor_that_is_true_or_false_is_labelled_as_in_the_file() -> None:
+    study = study_of({"data.standardize": [False, True]})
+    assert [cell_label(spec, study) for spec in cells(study)] == ["standardize false", "standardize true"]
+    assert {parts_label(spec, study) for spec in cells(study)} == {""}
 
 
 def test_labels_name_the_levels_that_tell_cells_apart() -> None:

@@ -9,18 +9,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from regulens.data.batches import Feed
+from regulens.data.batches import Feed, PixelScaling
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
 from regulens.errors import UserError
+from regulens.kernels.paths import native_levels, using_kernels
 from regulens.models.regularizers import build_regularizer
 from regulens.results import EpochRecord
 from regulens.spec import RunSpec, run_id
+from regulens.training import loop
 from regulens.training.evaluate import evaluate
-from regulens.training.loop import Trained, train
+from regulens.training.loop import Trained, build_run_model, train
 
 REGULARIZERS = ("none", "l2(0.01)", "dropout(0.1)", "batchnorm", "batchnorm + dropout(0.1)")
 Make = Callable[..., RunSpec]
+PATHS = ["reference", *["native"] * bool(native_levels())]
 
 
 def same_bits(one: Trained, other: Trained) -> bool:
@@ -132,9 +135,141 @@ def test_too_deep_a_network_is_named(tiny_spec: Make, digits: Dataset) -> None:
 def test_evaluation_leaves_the_model_in_its_mode(tiny_spec: Make, digits: Dataset) -> None:
     model = train(tiny_spec("batchnorm"), digits).model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate(model, build_regularizer("batchnorm"), Feed(digits, 1.0), np.arange(20))
+    evaluate(model, build_regularizer("batchnorm"), Feed(digits, PixelScaling(1.0)), np.arange(20))
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def standardized(spec: RunSpec) -> RunSpec:
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"standardize": True})})
+
+
+@pytest.mark.parametrize("kernels", PATHS)
+@pytest.mark.parametrize("stage", ["train", "refit"])
+def test_standardized_runs_are_fitted_and_judged_on_pixels_standardized_by_what_they_are_fitted_on(
+    stage: str, kernels: str, tiny_spec: Make, digits: Dataset
+) -> None:
+    spec = standardized(tiny_spec(stage=stage))
+    with using_kernels(kernels):
+        trained = train(spec, digits)
+    parts = split(len(digits.labels), spec.data)
+    fitted = parts.train if stage == "train" else np.concatenate([parts.train, parts.validation])
+    pixels = digits.images * spec.data.scale
+    images = torch.from_numpy((pixels - pixels[fitted].mean()) / pixels[fitted].std()).float()
+    loss = F.cross_entropy(trained.model(images[fitted]), torch.from_numpy(digits.labels[fitted]).long())
+    assert trained.result.train_loss == pytest.approx(loss.item(), rel=1e-4)
+    assert trained.scaling.mean == pytest.approx((pixels[fitted].mean(),))
+    if stage == "train":
+        with torch.no_grad():
+            expected = trained.model(images[parts.validation]).softmax(1)
+        np.testing.assert_allclose(trained.probabilities, expected, atol=1e-5)
+
+
+def test_standardizing_makes_the_scale_before_it_immaterial(tiny_spec: Make, digits: Dataset) -> None:
+    spec = standardized(tiny_spec(epochs=3))
+    raw = spec.model_copy(update={"data": spec.data.model_copy(update={"scale": 1.0})})
+    one, other = (Feed(digits, train(each, digits).scaling) for each in (spec, raw))
+    ((images, _),), ((others, _),) = (feed.batches(np.arange(50), 50) for feed in (one, other))
+    torch.testing.assert_close(images, others, rtol=1e-5, atol=1e-5)
+
+
+def first_weights(spec: RunSpec, dataset: Dataset) -> torch.Tensor:
+    return build_run_model(spec, dataset).dense.weight
+
+
+def masks_key(spec: RunSpec, dataset: Dataset) -> int:
+    return build_run_model(spec, dataset).regularizer.key
+
+
+@pytest.mark.parametrize("source", ["init", "order", "dropout", "split"])
+def test_seeds_vary_only_what_they_are_told_to(source: str, tiny_spec: Make, digits: Dataset) -> None:
+    one, other = (
+        tiny_spec("dropout(0.2)", seed=seed, epochs=2).model_copy(update={"vary": (source,)}) for seed in (0, 5)
+    )
+    assert torch.equal(first_weights(one, digits), first_weights(other, digits)) == (source != "init")
+    assert (masks_key(one, digits) == masks_key(other, digits)) == (source != "dropout")
+    first, second = train(one, digits), train(other, digits)
+    assert np.array_equal(first.val_indices, second.val_indices) == (source != "split")
+    assert not same_bits(first, second)
+
+
+def test_seed_zero_is_the_same_training_whatever_else_varies(tiny_spec: Make, digits: Dataset) -> None:
+    spec = tiny_spec("dropout(0.2)")
+    everything, order = (
+        train(spec.model_copy(update={"vary": vary}), digits)
+        for vary in (("init", "order", "dropout", "split"), ("order",))
+    )
+    assert same_bits(everything, order)
+    assert same_bits(everything, train(spec, digits))
+
+
+def test_runs_that_differ_in_nothing_that_varies_are_the_same(tiny_spec: Make, digits: Dataset) -> None:
+    runs = [train(tiny_spec(seed=seed).model_copy(update={"vary": ("dropout",)}), digits) for seed in (1, 2)]
+    assert same_bits(*runs)
+    assert runs[0].result.run_id != runs[1].result.run_id
+
+
+def refit_by_updates(spec: RunSpec) -> RunSpec:
+    return RunSpec.model_validate(spec.model_dump() | {"stage": "refit", "refit": "updates"})
+
+
+@pytest.mark.parametrize("batch_size", [7, 16, 500])
+def test_a_refit_by_updates_takes_as_many_steps_as_its_training(
+    batch_size: int, tiny_spec: Make, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny_spec(epochs=3)
+    spec = spec.model_copy(update={"train": spec.train.model_copy(update={"batch_size": batch_size})})
+    sizes: list[int] = []
+    one_step = loop.train_step
+
+    def counted(*arguments: object) -> object:
+        sizes.append(len(arguments[-1]))
+        return one_step(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", counted)
+    images = split(len(digits.labels), spec.data)
+    by_epochs, by_updates = spec.model_copy(update={"stage": "refit"}), refit_by_updates(spec)
+    steps = {}
+    for name, each in (("training", spec), ("epochs", by_epochs), ("updates", by_updates)):
+        sizes.clear()
+        result = train(each, digits).result
+        steps[name] = list(sizes)
+        assert result.updates == len(sizes)
+    per_epoch = -(-len(images.train) // batch_size), -(-len(images.refit) // batch_size)
+    assert (len(steps["training"]), len(steps["epochs"])) == (3 * per_epoch[0], 3 * per_epoch[1])
+    assert len(steps["updates"]) == len(steps["training"])
+    assert steps["updates"] == steps["epochs"][: len(steps["updates"])]
+
+
+def test_a_last_epoch_cut_short_reports_the_means_of_what_it_saw(
+    tiny_spec: Make, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = refit_by_updates(tiny_spec(epochs=3))
+    seen: list[tuple[float, int, int]] = []
+    one_step = loop.train_step
+
+    def watched(*arguments: object) -> object:
+        loss, hits = one_step(*arguments)
+        seen.append((loss.item(), int(hits), len(arguments[-1])))
+        return loss, hits
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    last = train(spec, digits).result.epochs[-1]
+    per_epoch = -(-len(split(len(digits.labels), spec.data).refit) // spec.train.batch_size)
+    cut = seen[(last.epoch - 1) * per_epoch :]
+    assert 0 < len(cut) < per_epoch
+    images = sum(size for _, _, size in cut)
+    assert last.loss == pytest.approx(sum(loss * size for loss, _, size in cut) / images)
+    assert last.accuracy == pytest.approx(sum(hits for _, hits, _ in cut) / images)
+
+
+def test_the_rule_of_a_refit_is_part_of_its_identity(tiny_spec: Make, digits: Dataset) -> None:
+    by_epochs, by_updates = tiny_spec(stage="refit"), refit_by_updates(tiny_spec())
+    assert run_id(by_epochs, digits.digest) != run_id(by_updates, digits.digest)
+
+
+def test_a_training_by_itself_is_one_at_once(tiny_spec: Make, digits: Dataset) -> None:
+    assert train(tiny_spec(), digits).result.workers == 1
 
 
 def test_images_of_another_data_set_are_refused(tiny_spec: Make, digits: Dataset) -> None:

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from regulens.api import Study, load_study, run_study
+from regulens.data.dataset import Dataset
+from regulens.data.split import split
 from regulens.errors import RegulensError, UserError
 from regulens.executors.base import Done, Event, Failed
 from regulens.executors.local import LocalExecutor
@@ -150,7 +152,6 @@ def test_sealed_test_numbers_belong_to_refits_only(finished: Study) -> None:
 
 
 def test_test_accuracy_is_that_of_the_sealed_images(finished: Study, digits: object) -> None:
-    from regulens.data.split import split
     from regulens.training.checkpoint import load_model
 
     store = open_store(finished.folder)
@@ -256,6 +257,112 @@ def test_a_cell_is_selected_for_each_set_of_images(tiny_file: Path, tmp_path: Pa
     page = (study.folder / "report.html").read_text()
     assert "test accuracies are to be read within one" in page
     assert page.count('class="chosen"') == 2
+
+
+@pytest.fixture(scope="module")
+def split_by_seed(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory, processes: LocalExecutor) -> Study:
+    """A finished study whose seeds vary the split, of standardized pixels; tests only read it."""
+    path = tmp_path_factory.mktemp("split") / "splits.toml"
+    text = tiny_file.read_text().replace("seeds = 2", 'seeds = 3\nvary = ["init", "order", "dropout", "split"]')
+    path.write_text(text.replace('scale = "1/255"', "standardize = true"))
+    return run_study(path, out=path.parent / "study", executor=processes)
+
+
+def test_where_the_split_varies_cells_share_images_seed_by_seed(split_by_seed: Study) -> None:
+    runs = [run for run in open_store(split_by_seed.folder).results() if run.spec.stage == "train"]
+    images = {(run.cell_id, run.spec.seed): split_by_seed.predictions(run.run_id).indices for run in runs}
+    judged_on = {seed: {tuple(each) for (_, s), each in images.items() if s == seed} for seed in range(3)}
+    assert [len(sets) for sets in judged_on.values()] == [1, 1, 1]
+    assert len(set.union(*judged_on.values())) == 3
+    assert len(images) == 12
+    (selection,) = open_store(split_by_seed.folder).selections()
+    means = {cell: np.mean([run.val_accuracy for run in runs if run.cell_id == cell]) for cell, _ in images}
+    assert selection.mean_val_accuracy == pytest.approx(max(means.values()))
+    assert (selection.among, selection.seeds) == ("", 3)
+
+
+def test_where_the_split_varies_every_refit_is_tested_on_the_part_sealed_for_its_seed(
+    split_by_seed: Study, digits: Dataset
+) -> None:
+    store = open_store(split_by_seed.folder)
+    specs = {run.run_id: run.spec for run in store.results()}
+    ledger = store.ledger()
+    assert {specs[record.run_id].seed for record in ledger} == {0, 1, 2}
+    for record in ledger:
+        spec = specs[record.run_id]
+        parts = split(len(digits.labels), spec.data.model_copy(update={"split_seed": 123 + spec.seed}))
+        predictions = split_by_seed.predictions(record.run_id)
+        assert np.array_equal(predictions.indices, parts.test)
+        fitted = digits.images[np.concatenate([parts.train, parts.validation])]
+        images = torch.from_numpy((digits.images[parts.test] - fitted.mean()) / fitted.std()).float()
+        with torch.no_grad():
+            guesses = split_by_seed.model(record.run_id)(images).argmax(1).numpy()
+        assert record.test_accuracy == pytest.approx(np.mean(guesses == digits.labels[parts.test]))
+
+
+def test_a_study_whose_seeds_vary_the_split_is_reported_and_resumed(
+    split_by_seed: Study, processes: LocalExecutor
+) -> None:
+    assert list(split_by_seed.folder.glob("figures/classes-digits.svg"))
+    assert not split_by_seed.pending()
+    before = (open_store(split_by_seed.folder).ledger(), split_by_seed.result_rows())
+    run_study(split_by_seed.folder, executor=processes)
+    assert (open_store(split_by_seed.folder).ledger(), split_by_seed.result_rows()) == before
+
+
+def test_refits_follow_the_rule_of_the_study(tiny_file: Path, tmp_path: Path, processes: LocalExecutor) -> None:
+    path = tmp_path / "updates.toml"
+    path.write_text(tiny_file.read_text().replace("seeds = 2", 'seeds = 1\nrefit = "updates"'))
+    study = run_study(path, out=tmp_path / "study", executor=processes)
+    runs = open_store(study.folder).results()
+    updates = {run.spec.stage: run.updates for run in runs}
+    assert updates["refit"] == updates["train"] == 2 * -(-84 // 32)
+    assert {run.spec.refit for run in runs if run.spec.stage == "refit"} == {"updates"}
+    assert len(open_store(study.folder).ledger()) == len([run for run in runs if run.spec.stage == "refit"])
+    path.write_text(path.read_text().replace('"updates"', '"epochs"'))
+    with pytest.raises(UserError, match=r"other refit \('updates', not 'epochs'\)"):
+        run_study(path, out=tmp_path / "study", executor=processes)
+
+
+def test_a_study_that_only_trains_selects_and_opens_nothing(
+    tiny_file: Path, tmp_path: Path, processes: LocalExecutor
+) -> None:
+    spec = load_study(tiny_file).with_seeds(1).spec
+    events: list[StudyEvent] = []
+    protocol.run_protocol(spec, tmp_path, processes, events.append, only_train=True)
+    store = open_store(tmp_path)
+    assert [run.spec.stage for run in store.results()] == ["train"] * 4
+    assert (store.selections(), store.ledger()) == ([], [])
+    assert not any(isinstance(event, Selected | Opened) for event in events)
+
+
+def test_other_declarations_are_taken_up_and_said_to_be_other(
+    run_tiny: RunTiny, tiny_file: Path, tmp_path: Path, processes: LocalExecutor
+) -> None:
+    run_tiny(tmp_path / "study", seeds=1)
+    claim = 'id = "one"\ntext = "It is so."\nkind = "best"\na = "none"\n'
+    changed = tmp_path / "changed.toml"
+    changed.write_text(f"{tiny_file.read_text()}\n[analysis]\nrope = 0.01\n[[claims]]\n{claim}")
+    events: list[StudyEvent] = []
+    study = run_study(changed, seeds=1, out=tmp_path / "study", executor=processes, on_event=events.append)
+    assert not any(isinstance(event, RunStarted) for event in events)
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert [note.partition(": ")[2] for note in notes] == ["analysis.rope (None, not 0.01)", "claims one"]
+    assert load_study(study.folder).spec.analysis.rope == 0.01
+    events.clear()
+    run_study(changed, seeds=1, out=tmp_path / "study", executor=processes, on_event=events.append)
+    assert not [event for event in events if isinstance(event, Note)]
+
+
+def test_runs_record_how_many_were_made_at_once(finished: Study, tiny_file: Path, tmp_path: Path) -> None:
+    assert {row["workers"] for row in finished.result_rows()} == {2}
+    alone = run_study(load_study(tiny_file, tmp_path / "alone"), seeds=1, workers=1)
+    assert {row["workers"] for row in alone.result_rows()} == {1}
+    crowd = tmp_path / "crowd.toml"
+    text = tiny_file.read_text().partition("[factors]")[0]
+    crowd.write_text(text)
+    one_job = run_study(crowd, seeds=1, out=tmp_path / "crowd", workers=3)
+    assert {row["workers"] for row in one_job.result_rows()} == {1}
 
 
 def test_more_cells_may_be_refitted_later(run_tiny: RunTiny, tiny_file: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from regulens.spec import (
 DIGEST = "0" * 64
 OTHER_DIGEST = "f" * 64
 LAB_BEST = RunSpec(model=ModelSpec(depth=2), regularizer="batchnorm", seed=1)
-NOTHING_AT_ITS_DEFAULT = RunSpec(
+NOTHING_AT_ITS_DEFAULT_IN_0_1 = RunSpec(  # as of the first version, whose studies must not be orphaned
     data=DataSpec(name="digits", scale=1 / 255, validation=0.2, test=0.1, split_seed=7, limit=500),
     model=ModelSpec(depth=2, filters=8, kernel_size=5, padding="same", pool=3, dense=32),
     train=TrainSpec(epochs=3, batch_size=25, learning_rate=0.05, momentum=0.9),
@@ -33,6 +33,14 @@ NOTHING_AT_ITS_DEFAULT = RunSpec(
     stage="refit",
     seed=4,
 )
+NOTHING_AT_ITS_DEFAULT = NOTHING_AT_ITS_DEFAULT_IN_0_1.model_copy(
+    update={
+        "data": NOTHING_AT_ITS_DEFAULT_IN_0_1.data.model_copy(update={"standardize": True}),
+        "refit": "updates",
+        "vary": ("init", "split"),
+    }
+)
+SOURCES = ("init", "order", "dropout", "split")
 
 REGULARIZERS = st.one_of(
     st.sampled_from(["none", "batchnorm", "l2(0.01)", "batchnorm + dropout(0.1)", "dropout(0.1) + batchnorm"]),
@@ -41,6 +49,7 @@ REGULARIZERS = st.one_of(
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "data.name": st.sampled_from(["fashion-mnist", "digits"]) | st.text(max_size=8),
     "data.scale": st.floats(0, 1000, exclude_min=True),
+    "data.standardize": st.booleans(),
     "data.validation": st.floats(0.01, 0.49),
     "data.test": st.floats(0.01, 0.49),
     "data.split_seed": st.integers(0, 2**32 - 1),
@@ -57,14 +66,19 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "train.momentum": st.floats(0, 1, exclude_max=True),
     "regularizer": REGULARIZERS,
     "stage": st.sampled_from(["train", "refit"]),
+    "refit": st.sampled_from(["epochs", "updates"]),
+    "vary": st.sets(st.sampled_from(SOURCES), min_size=1).map(lambda drawn: tuple(s for s in SOURCES if s in drawn)),
     "seed": st.integers(0, 2**32 - 1),
 }
 VALUES = st.fixed_dictionaries(FIELDS)
 
 
 def spec_of(values: dict[str, Any]) -> RunSpec:
+    """A rule of refitting is left out where there is no refit."""
     nested: dict[str, Any] = {}
     for path, value in values.items():
+        if path == "refit" and values.get("stage") != "refit":
+            continue
         *group, field = path.split(".")
         (nested.setdefault(group[0], {}) if group else nested)[field] = value
     return RunSpec.model_validate(nested)
@@ -75,7 +89,7 @@ def reverse_fields(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_field_of_a_run_is_drawn_here() -> None:
-    assert set(FIELDS) == {*field_paths(), "stage", "seed"}
+    assert set(FIELDS) == {*field_paths(), "stage", "refit", "vary", "seed"}
 
 
 @given(VALUES)
@@ -93,7 +107,8 @@ def test_a_spec_read_back_from_its_json_is_the_same(values: dict[str, Any]) -> N
         (RunSpec(), DIGEST, "43e31d91b6a80204", "16dac2d9ea5b0e15"),
         (RunSpec(), OTHER_DIGEST, "977955de049ecac9", "8f628a7d8c3e44fb"),
         (LAB_BEST, DIGEST, "f8afb93ef0e01428", "6a114cea958fe430"),
-        (NOTHING_AT_ITS_DEFAULT, DIGEST, "97bde4cb48fb49a4", "31dce943046b6db8"),
+        (NOTHING_AT_ITS_DEFAULT_IN_0_1, DIGEST, "97bde4cb48fb49a4", "31dce943046b6db8"),
+        (NOTHING_AT_ITS_DEFAULT, DIGEST, "8f1ee7ce44c32d63", "e1f5dcd403c47bd2"),
     ],
 )
 def test_identities_of_finished_studies_stay_what_they_were(spec: RunSpec, digest: str, run: str, cell: str) -> None:
@@ -123,9 +138,10 @@ def test_identity_changes_with_every_field_and_the_cell_with_all_but_the_seed(
 
 @pytest.mark.parametrize("path", sorted(FIELDS))
 def test_identity_changes_when_this_field_leaves_its_default(path: str) -> None:
-    moved = spec_of({path: level_of(NOTHING_AT_ITS_DEFAULT, path)})
-    assert run_id(moved, DIGEST) != run_id(RunSpec(), DIGEST)
-    assert (cell_id(moved, DIGEST) == cell_id(RunSpec(), DIGEST)) == (path == "seed")
+    shared = {"stage": "refit"} if path == "refit" else {}
+    before, moved = spec_of(shared), spec_of(shared | {path: level_of(NOTHING_AT_ITS_DEFAULT, path)})
+    assert run_id(moved, DIGEST) != run_id(before, DIGEST)
+    assert (cell_id(moved, DIGEST) == cell_id(before, DIGEST)) == (path == "seed")
 
 
 def test_identity_changes_with_the_images() -> None:
@@ -197,6 +213,11 @@ def test_specs_cannot_be_changed() -> None:
         {"seed": -1},
         {"seed": 2**32},
         {"stage": "test"},
+        {"refit": "updates"},
+        {"vary": ()},
+        {"vary": ("init", "init")},
+        {"vary": ("weights",)},
+        {"data": {"standardize": 1}},
         {"regularizer": "l2"},
     ],
 )
@@ -223,16 +244,20 @@ def test_scale_as_a_fraction_has_the_identity_of_its_value() -> None:
     [
         (RunSpec(), 461252477877093086, 267990196375839087),
         (LAB_BEST, 7057561066762957153, 375468723304735049),
-        (NOTHING_AT_ITS_DEFAULT, 8158787518863047146, 3004427594211379934),
+        (NOTHING_AT_ITS_DEFAULT_IN_0_1, 8158787518863047146, 3004427594211379934),
+        (NOTHING_AT_ITS_DEFAULT, 5181842505253997976, 8711840957072781998),
     ],
 )
 def test_random_states_of_finished_studies_stay_what_they_were(spec: RunSpec, init: int, shuffle: int) -> None:
     assert (random_state(spec, DIGEST, "init"), random_state(spec, DIGEST, "shuffle")) == (init, shuffle)
 
 
-@given(VALUES, st.text(max_size=10))
+PURPOSES = ("init", "shuffle", "dropout", "batch")
+
+
+@given(VALUES, st.sampled_from(PURPOSES))
 @settings(deadline=None, max_examples=50)
-def test_a_random_state_is_reproducible_and_has_63_bits(values: dict[str, Any], purpose: str) -> None:
+def test_a_random_state_is_reproducible_and_has_63_bits(values: dict[str, Any], purpose: Any) -> None:
     state = random_state(spec_of(values), DIGEST, purpose)
     assert 0 <= state < 2**63
     assert state == random_state(spec_of(values), DIGEST, purpose)
@@ -244,9 +269,55 @@ def test_every_purpose_seed_cell_and_data_set_has_its_own_random_state() -> None
         for depth in (1, 2)
         for seed in range(20)
         for digest in (DIGEST, OTHER_DIGEST)
-        for purpose in ("init", "shuffle", "dropout", "batch")
+        for purpose in PURPOSES
     }
     assert len(states) == 2 * 20 * 2 * 4
+
+
+@given(VALUES)
+@settings(deadline=None, max_examples=100)
+def test_a_stream_is_that_of_the_seed_where_its_source_varies_and_of_seed_zero_elsewhere(
+    values: dict[str, Any],
+) -> None:
+    spec = spec_of(values)
+    everything = spec.model_copy(update={"vary": SOURCES})
+    nothing_but_seed_zero = everything.model_copy(update={"seed": 0})
+    sources = {"init": "init", "shuffle": "order", "dropout": "dropout", "batch": "dropout"}
+    for purpose, source in sources.items():
+        as_if = everything if source in spec.vary else nothing_but_seed_zero
+        assert random_state(spec, DIGEST, purpose) == random_state(as_if, DIGEST, purpose)
+
+
+def test_sources_are_kept_in_one_order() -> None:
+    one, other = (RunSpec.model_validate({"vary": vary}) for vary in (["split", "init"], ("init", "split")))
+    assert one.vary == ("init", "split")
+    assert run_id(one, DIGEST) == run_id(other, DIGEST)
+
+
+def test_where_the_split_varies_runs_of_a_seed_share_images_whatever_the_cell() -> None:
+    fixed = [RunSpec(model=ModelSpec(depth=depth), seed=seed) for depth in (1, 2) for seed in (0, 7)]
+    assert {spec.parts for spec in fixed} == {DataSpec()}
+    varied = [spec.model_copy(update={"vary": ("init", "split")}) for spec in fixed]
+    assert [spec.parts.split_seed for spec in varied] == [123, 130, 123, 130]
+    assert varied[1].parts == varied[3].parts
+    last = RunSpec(data=DataSpec(split_seed=2**32 - 1), vary=("split",), seed=2)
+    assert last.parts.split_seed == 1
+
+
+def test_parts_are_told_apart_by_images_and_not_by_pixels() -> None:
+    raw = RunSpec()
+    for change, same in (
+        ({"scale": 0.5}, True),
+        ({"standardize": True}, True),
+        ({"limit": 50}, False),
+        ({"split_seed": 5}, False),
+    ):
+        assert (RunSpec(data=DataSpec(**change)).parts == raw.parts) == same
+
+
+def test_a_refit_and_its_training_are_of_one_cell_whatever_the_rule() -> None:
+    refits = [RunSpec(stage="refit", refit=rule, seed=3) for rule in ("epochs", "updates")]
+    assert {spec.cell for spec in refits} == {RunSpec()}
 
 
 def sizes_in_torch(model: ModelSpec, height: int, width: int) -> list[tuple[int, int]] | None:
@@ -332,6 +403,8 @@ RESULTS = st.builds(
     val_loss=NUMBERS,
     val_accuracy=NUMBERS,
     train_seconds=st.floats(0, 1e6),
+    workers=st.none() | st.integers(1, 64),
+    updates=st.none() | st.integers(1, 10**6),
     epochs=st.lists(EPOCHS, max_size=3).map(tuple),
     environment=st.just(ENVIRONMENT),
 )
@@ -348,6 +421,25 @@ def test_a_result_read_back_from_its_json_is_the_same(result: RunResult) -> None
     again = RunResult.model_validate_json(result.model_dump_json())
     assert in_words(again) == in_words(result)
     assert again.val_images == sum(result.val_class_counts)
+
+
+def test_a_result_of_the_first_version_is_still_read() -> None:
+    text = (
+        '{"run_id":"f8afb93ef0e01428","cell_id":"6a114cea958fe430","dataset_digest":"' + DIGEST + '",'
+        '"spec":{"data":{"name":"fashion-mnist","scale":1.0,"validation":0.15,"test":0.15,"split_seed":123,'
+        '"limit":null},"model":{"depth":2,"filters":16,"kernel_size":3,"padding":"valid","pool":2,"dense":80},'
+        '"train":{"epochs":5,"batch_size":100,"learning_rate":0.01,"momentum":0.0},"regularizer":"batchnorm",'
+        '"stage":"train","seed":1},"parameters_total":35818,"parameters_trainable":35594,"train_images":42000,'
+        '"val_class_counts":[900,900],"train_loss":0.5,"train_accuracy":0.8,"val_loss":null,"val_accuracy":0.7,'
+        '"train_seconds":3.5,"epochs":[{"epoch":1,"loss":0.5,"accuracy":0.8,"val_loss":null,"val_accuracy":0.7,'
+        '"seconds":3.25}],"environment":{"regulens":"0.1.0","python":"3.11","torch":"2","numpy":"2",'
+        '"platform":"Linux","cpu":"x86","device":"cpu","kernels":"native avx2"}}'
+    )
+    result = RunResult.model_validate_json(text)
+    assert result.spec == LAB_BEST
+    assert run_id(result.spec, DIGEST) == result.run_id
+    assert (result.workers, result.updates) == (None, None)
+    assert result.gap == pytest.approx(0.1)
 
 
 @given(EPOCHS)

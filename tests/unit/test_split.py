@@ -76,6 +76,14 @@ def test_the_refit_part_is_train_and_validation_without_the_test_part() -> None:
     assert set(found.refit.tolist()).isdisjoint(found.test.tolist())
 
 
+def test_a_training_is_fitted_on_train_and_judged_on_validation_a_refit_is_fitted_on_both_and_judged_on_none() -> None:
+    found = split(100, DataSpec())
+    assert found.fitted("train").tolist() == found.train.tolist()
+    assert found.judged("train").tolist() == found.validation.tolist()
+    assert found.fitted("refit").tolist() == found.refit.tolist()
+    assert found.judged("refit").tolist() == []
+
+
 @given(st.integers(100, 300), st.integers(20, 99), st.integers(0, 2**32 - 1))
 @settings(deadline=None, max_examples=25)
 def test_a_limit_draws_so_many_images_with_the_seed_of_the_split(images: int, limit: int, seed: int) -> None:

@@ -6,8 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regulens.errors import UserError
-from regulens.spec import DataSpec, Level, ModelSpec, StudySpec, TrainSpec, level_of
-from regulens.study.grid import cells, matching_cells
+from regulens.spec import (
+    BETTER,
+    AnalysisSpec,
+    ClaimSpec,
+    DataSpec,
+    Level,
+    ModelSpec,
+    StudySpec,
+    TrainSpec,
+    VariationSpec,
+    level_of,
+)
+from regulens.study.grid import cells, matching_cells, varied
 from regulens.study.study_file import (
     STUDY_FILE,
     parse_study,
@@ -30,8 +41,8 @@ def message_of(body: str, name: str = 'name = "mine"') -> str:
     return message
 
 
-def test_lab_and_quickstart_ship_with_the_package() -> None:
-    assert {"lab", "quickstart"} <= set(preset_names())
+def test_the_presets_ship_with_the_package() -> None:
+    assert preset_names() == ["lab", "lab-64", "lab-audit", "lab-strength", "quickstart"]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -84,6 +95,35 @@ def test_the_lab_also_refits_the_network_it_tested() -> None:
     assert (spec.model.depth, spec.regularizer) == (2, "batchnorm")
 
 
+def test_lab_64_is_the_lab_and_the_lab_with_four_times_the_filters() -> None:
+    lab = cells(read_study("lab"))
+    wide = [spec.model_copy(update={"model": spec.model.model_copy(update={"filters": 64})}) for spec in lab]
+    assert cells(read_study("lab-64")) == [*lab, *wide]
+
+
+def test_lab_strength_gives_both_regularizers_the_same_budget_around_the_labs_strengths() -> None:
+    study = read_study("lab-strength")
+    kinds = [str(level).partition("(")[0] for level in study.factors["regularizer"]]
+    assert [kinds.count(kind) for kind in ("none", "l2", "dropout")] == [1, 5, 5]
+    lab = [spec for spec in cells(read_study("lab")) if spec.regularizer != "batchnorm"]
+    assert set(lab) < set(cells(study))
+
+
+def test_lab_audit_is_the_lab_with_its_claims_under_every_variation() -> None:
+    lab, audit = read_study("lab"), read_study("lab-audit")
+    assert cells(audit) == cells(lab)
+    assert [claim.id for claim in audit.claims] == ["depth", "batchnorm", "l2", "dropout", "overfit"]
+    assert all(claim in lab.claims for claim in audit.claims)
+    changed = {name: (s.data.scale, s.data.standardize, s.train.learning_rate) for name, s in varied(audit)}
+    inputs, rates = {(1.0, False), (1 / 255, False), (1.0, True)}, {0.01, 0.00333, 0.03}
+    crossed = {(*pixels, rate) for pixels in inputs for rate in rates}
+    assert {*changed.values()} == crossed  # the unvaried combination is that of more epochs and of another split
+    further = {
+        name: (s.train.epochs, s.data.split_seed) for name, s in varied(audit) if changed[name] == (1, False, 0.01)
+    }
+    assert further == {"epochs-x2": (10, 123), "epochs-x4": (20, 123), "split": (5, 124)}
+
+
 def test_quickstart_needs_no_download() -> None:
     specs = cells(read_study("quickstart"))
     assert {spec.data.name for spec in specs} == {"digits"}
@@ -111,7 +151,8 @@ def test_a_written_study_spells_out_every_field_that_has_a_value(tmp_path: Path)
     study = StudySpec(name="mine")
     write_study(tmp_path, study)
     written = tomllib.loads((tmp_path / STUDY_FILE).read_text(encoding="utf-8"))
-    assert written == study.model_dump(exclude={"published": True, "data": {"limit"}})
+    assert written == study.model_dump(mode="json", exclude_none=True)
+    assert StudySpec.model_fields.keys() - written.keys() == {"published"}
     assert written["train"] == TrainSpec().model_dump()
 
 
@@ -121,6 +162,29 @@ FACTORS: dict[str, st.SearchStrategy[Level]] = {
     "regularizer": st.sampled_from(["none", "batchnorm", "l2(0.5)", "dropout(0.25) + batchnorm"]),
     "model.padding": st.sampled_from(["valid", "same"]),
 }
+CLAIMS = st.builds(
+    ClaimSpec,
+    id=st.just("claim"),
+    text=st.text(min_size=1),
+    kind=st.just("reversal"),
+    factor=st.just("model.pool"),
+    a=st.just(1),
+    b=st.just(2),
+    by=st.just("model.dense"),
+    between=st.just((80, 160)),
+    where=st.dictionaries(st.sampled_from(["train.epochs", "train.batch_size"]), st.integers(1, 9)),
+    response=st.none() | st.lists(st.sampled_from(list(BETTER)), min_size=1, max_size=3, unique=True).map(tuple),
+    rope=st.none() | st.floats(0, 1),
+    needs=st.text(min_size=1),
+)
+VARIATIONS = st.builds(
+    VariationSpec,
+    name=st.just("varied"),
+    text=st.text(),
+    change=st.fixed_dictionaries(
+        {"data.standardize": st.just(True)}, optional={"train.momentum": st.floats(0, 0.9), "data.test": st.just(0.1)}
+    ),
+)
 STUDIES = st.builds(
     StudySpec,
     name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True),
@@ -128,6 +192,18 @@ STUDIES = st.builds(
     seeds=st.integers(1, 10_000),
     data=st.builds(DataSpec, name=st.text(), scale=st.floats(1e-9, 1e9), limit=st.none() | st.integers(10)),
     train=st.builds(TrainSpec, learning_rate=st.floats(1e-9, 1e9), epochs=st.integers(1, 10**6)),
+    vary=st.sampled_from([("init",), ("order", "split"), ("init", "order", "dropout", "split")]),
+    refit=st.sampled_from(["epochs", "updates"]),
+    analysis=st.builds(
+        AnalysisSpec,
+        response=st.sampled_from(list(BETTER)),
+        direction=st.none() | st.sampled_from(["higher", "lower"]),
+        rope=st.none() | st.floats(0, 1),
+        primary=st.sampled_from(["mean", "trained", "median"]),
+        comparisons=st.sampled_from(["control", "all"]),
+    ),
+    claims=st.lists(CLAIMS, max_size=1),
+    variations=st.lists(VARIATIONS, max_size=1),
     factors=st.lists(st.sampled_from(sorted(FACTORS)), unique=True).flatmap(
         lambda paths: st.fixed_dictionaries(
             {path: st.lists(FACTORS[path], min_size=1, max_size=3, unique=True) for path in paths}
@@ -181,6 +257,48 @@ def test_quoted_and_unquoted_dotted_names_mean_the_same() -> None:
     assert list(parse_study(unquoted, "unquoted").factors) == ["model.depth", "train.learning_rate"]
 
 
+def test_pairs_and_named_levels_are_written_and_read(tmp_path: Path) -> None:
+    text = (
+        DEPTHS
+        + """
+        [analysis]
+        control = "batchnorm"
+        comparisons = [["none", "batchnorm"]]
+        [[claims]]
+        id = "one"
+        text = "One is better."
+        kind = "greater"
+        factor = "model.depth"
+        a = 1
+        b = 2
+        response = "val_loss"
+        where = { regularizer = "none" }
+        [[variations]]
+        name = "unit"
+        change = { data.scale = "1/255", train.epochs = 7 }
+    """
+    )
+    study = parse_study('name = "mine"\n' + text, "mine.toml")
+    assert study.analysis.comparisons == (("none", "batchnorm"),)
+    assert study.claims[0].response == ("val_loss",)
+    assert study.claims[0].where == {"regularizer": "none"}
+    assert study.variations[0].change == {"data.scale": "1/255", "train.epochs": 7}
+    write_study(tmp_path, study)
+    assert read_study(tmp_path / STUDY_FILE) == study
+
+
+def test_dotted_names_mean_the_same_in_claims_and_variations_however_they_are_written() -> None:
+    rest = 'id = "one"\ntext = "It is so."\nkind = "greater"\nfactor = "regularizer"\na = "none"\nb = "batchnorm"\n'
+    varies = '[[variations]]\nname = "v"\n'
+    spellings = [
+        f'[[claims]]\n{rest}where = {{ "model.depth" = 2 }}\n{varies}change = {{ "data.scale" = 0.5 }}',
+        f"[[claims]]\n{rest}where.model.depth = 2\n{varies}change.data.scale = 0.5",
+        f"[[claims]]\n{rest}[claims.where.model]\ndepth = 2\n{varies}[variations.change]\ndata.scale = 0.5",
+    ]
+    first, *others = (parse_study(f'name = "mine"\n{DEPTHS}{text}', "mine.toml") for text in spellings)
+    assert others == [first, first]
+
+
 def test_numbers_and_fractions_are_read_in_factors() -> None:
     study = parse_study('name = "mine"\nfactors.data.scale = [1, "1/255"]', "mine.toml")
     assert [level_of(spec, "data.scale") for spec in cells(study)] == [1, 1 / 255]
@@ -225,6 +343,41 @@ def test_numbers_and_fractions_are_read_in_factors() -> None:
         ("factors.seed = [1, 2]", ["factors.seed", "write seeds = N"]),
         ("also_refit = 3", ["also_refit = 3", "list"]),
         ("also_refit = [3]", ["also_refit", "3"]),
+        ("vary = []", ["vary = []", "name at least one of init, order, dropout, split"]),
+        ('vary = ["init", "init"]', ["vary", "names init twice"]),
+        ('vary = ["weights"]', ["vary[0] = 'weights'", "'init', 'order', 'dropout' or 'split'"]),
+        ('vary = "init"', ["vary = 'init'", "must be a valid list"]),
+        ('refit = "steps"', ["refit = 'steps'", "'epochs' or 'updates'"]),
+        ("data.standardize = 1", ["data.standardize = 1", "boolean"]),
+        ("analysis = 3", ["analysis = 3", "[analysis]"]),
+        ("analysis.respose = 'gap'", ["analysis.respose = 'gap'", "did you mean response?"]),
+        ("analysis.response = 'accuracy'", ["analysis.response = 'accuracy'", "'val_accuracy'", "'gap'"]),
+        ("analysis.rope = -1", ["analysis.rope = -1", "greater than or equal to 0"]),
+        ("analysis.direction = 'up'", ["analysis.direction = 'up'", "'higher' or 'lower'"]),
+        ("analysis.primary = 'mode'", ["analysis.primary = 'mode'", "'mean', 'trained' or 'median'"]),
+        ("analysis.comparisons = 'some'", ["analysis.comparisons = 'some'", '"control", "all" or a list of pairs']),
+        ("analysis.comparisons = [['none']]", ["analysis.comparisons", '[["batchnorm", "none"]]']),
+        ("analysis.control = [1]", ["analysis.control = [1]", "a finite number, a text or true/false"]),
+        ("analysis.factor = 'model.depth'", ["analysis.factor", "is not a factor of this study"]),
+        ("claims = 3", ["claims = 3", "list"]),
+        ("[[claims]]\nid = 'x'\ntxt = 'y'", ["claims[0].txt = 'y'", "did you mean text?"]),
+        ("[[claims]]\nid = 'x'\ntext = 'y'", ["claims[0].kind is missing", "add it"]),
+        (
+            "[[claims]]\nid = 'x'\ntext = 'y'\nkind = 'greater'\na = 1",
+            ["claims[0]", 'claim "x"', 'kind = "greater" needs b'],
+        ),
+        (
+            "[[claims]]\nid = 'x'\ntext = 'y'\nkind = 'greater'\na = []\nb = 1",
+            ["claims[0].a = []", "a finite number, a text or true/false"],
+        ),
+        ("[[variations]]\nname = 'x'", ["variations[0].change is missing", "add it"]),
+        ("[[variations]]\nname = 'x'\nchange = {}", ["variations[0].change", "at least 1 item"]),
+        ("[[variations]]\nname = 'x y'\nchange = { train.epochs = 3 }", ["variations[0].name = 'x y'", "folder"]),
+        ("[[variations]]\nnam = 'x'\nchange = { train.epochs = 3 }", ["variations[0].nam", "did you mean name?"]),
+        (
+            "[[variations]]\nname = 'x'\nchange = { train.epoch = 3 }",
+            ["variations[0] (x)", "unknown field train.epoch", "did you mean train.epochs?"],
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_file_key_value_and_mend(body: str, fragments: list[str]) -> None:
@@ -319,7 +472,7 @@ def test_a_file_that_is_not_there_is_told_from_a_preset() -> None:
         read_study("lap.toml")
     message = str(caught.value)
     assert "lap.toml: no such study file" in message
-    assert "presets: lab, quickstart" in message
+    assert "presets: lab, lab-64, lab-audit, lab-strength, quickstart" in message
     assert "\n" not in message
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.errors import UserError
-from regulens.spec import DataSpec
+from regulens.spec import DataSpec, Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +25,24 @@ class Split:
         """Train and validation together: what the chosen network is fitted on again."""
         return np.concatenate([self.train, self.validation])
 
+    def fitted(self, stage: Stage) -> NDArray[np.int64]:
+        """What a run of this stage is trained on."""
+        return self.refit if stage == "refit" else self.train
+
+    def judged(self, stage: Stage) -> NDArray[np.int64]:
+        """What it is validated on while it trains: nothing in a refit."""
+        return self.validation[:0] if stage == "refit" else self.validation
+
 
 def split(images: int, spec: DataSpec) -> Split:
     """Split as the lab did: scikit-learn's ``train_test_split`` twice, not stratified.
 
     First the held-out share is cut off, then it is parted: its first part is test, its second validation.
     The same numbers give the same member images as the same two calls in any script.
+
+    Args:
+        images: how many the data set has.
+        spec: of a run, its ``parts``, which hold the seed of that run's split.
 
     Raises:
         UserError: if a part would be empty.

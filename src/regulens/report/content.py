@@ -10,21 +10,30 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regulens.figures.comparison import CellPoints
 from regulens.models.cnn import LayerRow
 from regulens.report import pictures
+from regulens.report.document import Document
+from regulens.report.paper import TestedNetwork, choice_blocks, paper
 from regulens.report.pictures import KernelPicture, Picture
+from regulens.report.written import cell_text, verdict_counts
 from regulens.results import Opening, RunResult
 from regulens.spec import RunSpec, StudySpec, level_of
+from regulens.stats.analysis import CellSummary
 from regulens.stats.estimates import Summary, chance_bound, summarize
+from regulens.stats.intervals import Interval
+from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.grid import cell_label, cells, level_text, run_label, with_levels
+from regulens.study.looks import look_level, looks_text
 from regulens.study.plan import layers_of
 from regulens.study.protocol import selections_in_force
-from regulens.study.runner import environment_differences
+from regulens.study.runner import environment_differences, run_folder
 from regulens.study.store import Selection, Store
 from regulens.study.study_file import STUDY_FILE
 from regulens.study.table import is_collapsed
+from regulens.training.checkpoint import PREDICTIONS, TEST_PREDICTIONS, load_predictions
 
 
 @dataclass(frozen=True)
@@ -88,13 +97,13 @@ class ReportContent:
     galleries: tuple[Picture, ...]
     cells: tuple[CellReport, ...]
     chance_bounds: str
-    comparison: Picture
     selections: tuple[Selection, ...]
     earlier_selections: tuple[Selection, ...]
     refits: tuple[RefitReport, ...]
     ledger: tuple[tuple[Opening, str], ...]
     kernels: tuple[KernelPicture, ...]
     study_file: str
+    document: Document
 
 
 def report_content(study: StudySpec, folder: Path, store: Store) -> ReportContent | None:
@@ -107,21 +116,36 @@ def report_content(study: StudySpec, folder: Path, store: Store) -> ReportConten
     tested = {record.run_id: record for record in store.ledger()}
     by_id = {result.run_id: result for result in results}
     refits = tuple(_refit_reports(study, folder, results, tested))
+    found = analyse_study(study, results, folder, look_level(store, study.seeds))
+    facts = tuple(_facts(study, reports, results))
+    means = {cell_text(study, cell.levels): cell for cell in found.analysis.cells}
+    comparison = pictures.comparison([_points(cell, means.get(cell.label)) for cell in reports], folder)
     return ReportContent(
         study=study,
-        facts=tuple(_facts(study, reports, results)),
-        sentences=tuple(_sentences(reports, selections, refits)),
+        facts=facts,
+        sentences=tuple(_sentences(reports, selections, refits, found)),
         notes=tuple(_notes(study, results, store.selections())),
         galleries=tuple(pictures.galleries(study, folder)),
         cells=reports,
         chance_bounds=" or ".join(dict.fromkeys(f"{cell.chance_bound:.4f}" for cell in reports)),
-        comparison=pictures.comparison([_points(cell) for cell in reports], folder),
         selections=tuple(selections),
         earlier_selections=tuple(each for each in store.selections() if each not in selections),
         refits=refits,
         ledger=tuple((record, run_label(by_id[record.run_id].spec, study)) for record in tested.values()),
         kernels=tuple(pictures.kernels_of_runs(study, folder, pictures.shown_refits(results, folder))),
         study_file=(folder / STUDY_FILE).read_text(encoding="utf-8"),
+        document=paper(
+            study,
+            results,
+            found,
+            folder=folder,
+            facts=facts,
+            comparison=comparison,
+            choice=tuple(
+                choice_blocks(selections, _fresh(study, results), list(_tested(refits, reports, folder)), found)
+            ),
+            record=tuple(_record(store, study)),
+        ),
     )
 
 
@@ -130,7 +154,7 @@ def _cell_reports(
 ) -> Iterator[CellReport]:
     runs_by_cell: dict[RunSpec, list[RunResult]] = {spec: [] for spec in cells(study)}
     for run in sorted(results, key=lambda run: run.spec.seed):
-        if run.spec.stage == "train":
+        if run.spec.compared:
             runs_by_cell[run.spec.cell].append(run)
     groups = [(spec, runs) for spec, runs in runs_by_cell.items() if runs]
     curves = pictures.curves([(cell_label(spec, study), runs) for spec, runs in groups], folder, "curves")
@@ -162,9 +186,53 @@ def _loss(values: Sequence[float]) -> Loss:
     return Loss(summarize(finite).median if finite else math.nan, len(values) - len(finite))
 
 
-def _points(cell: CellReport) -> CellPoints:
+def _points(cell: CellReport, summary: CellSummary | None) -> CellPoints:
     accuracies = np.array([run.val_accuracy for run in cell.runs])
-    return CellPoints(cell.label, accuracies, cell.chance_bound, cell.published.value if cell.published else None)
+    published = cell.published.value if cell.published else None
+    mean, trained = (_bounds(each) for each in (summary.mean, summary.trained)) if summary else (None, None)
+    return CellPoints(cell.label, accuracies, cell.chance_bound, published, mean, trained)
+
+
+def _bounds(interval: Interval | None) -> tuple[float, float, float] | None:
+    return None if interval is None else (interval.estimate, interval.low, interval.high)
+
+
+def _fresh(study: StudySpec, results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """Return the runs from fresh seeds, by the label of their cell."""
+    found: dict[str, list[RunResult]] = {}
+    for run in results:
+        if run.spec.fresh:
+            found.setdefault(cell_label(run.spec.cell, study), []).append(run)
+    return found
+
+
+def _record(store: Store, study: StudySpec) -> Iterator[str]:
+    """Say where the study left what was declared, and what its looks cost."""
+    text = looks_text(store, study.seeds)
+    if text:
+        yield text
+    for deviation in store.deviations():
+        yield f"{deviation.noted_at.replace('T', ' ').partition('+')[0]} UTC: {deviation.text}."
+
+
+def _tested(refits: Sequence[RefitReport], cells: Sequence[CellReport], folder: Path) -> Iterator[TestedNetwork]:
+    """Yield the refitted networks whose predictions are all there, for what they say of single images."""
+    trained = {cell.label: cell.runs for cell in cells}
+    for refit in refits:
+        runs = [run for run, record in refit.runs if record is not None]
+        test = _right([run_folder(folder, run.run_id) / TEST_PREDICTIONS for run in runs])
+        before = _right([run_folder(folder, run.run_id) / PREDICTIONS for run in trained.get(refit.label, ())])
+        if test is not None and before is not None:
+            rule = "as many updates as before" if runs[0].spec.refit == "updates" else "as many epochs as before"
+            yield TestedNetwork(refit.label, test, before, rule, before.shape[1])
+
+
+def _right(paths: Sequence[Path]) -> NDArray[np.bool_] | None:
+    """Return which images the runs have right, (runs, images); ``None`` where predictions are missing."""
+    if not paths or not all(path.is_file() for path in paths):
+        return None
+    predictions = [load_predictions(path) for path in paths]
+    return np.array([each.probabilities.argmax(1) == each.labels for each in predictions])
 
 
 def _refit_reports(
@@ -277,7 +345,10 @@ def _count(number: int, noun: str) -> str:
 
 
 def _sentences(
-    reports: Sequence[CellReport], selections: Sequence[Selection], refits: Sequence[RefitReport]
+    reports: Sequence[CellReport],
+    selections: Sequence[Selection],
+    refits: Sequence[RefitReport],
+    found: StudyAnalysis,
 ) -> list[str]:
     """State what the tables show, and no more."""
     said = [_extremes(reports)] if len(reports) > 1 else []
@@ -302,8 +373,8 @@ def _sentences(
                 else f"{refit.test.mean:.4f} in its one refit"
             )
             said.append(f"Test accuracy of “{refit.label}”, refitted on train + validation: {values}.")
-    said.append("These are descriptions of the runs made, not tests of significance.")
-    return said
+    counts = verdict_counts(found)
+    return [*said, f"{counts[0].upper()}{counts[1:]}"] if counts else said
 
 
 def _extremes(reports: Sequence[CellReport]) -> str:
@@ -324,7 +395,7 @@ def _extremes(reports: Sequence[CellReport]) -> str:
 def _notes(study: StudySpec, results: Sequence[RunResult], selections: Sequence[Selection]) -> list[str]:
     """Say what a reader must know before trusting the rest."""
     notes = []
-    missing = len(cells(study)) * study.seeds - sum(run.spec.stage == "train" for run in results)
+    missing = len(cells(study)) * study.seeds - sum(run.spec.compared for run in results)
     if missing > 0:
         notes.append(f"The study is not finished: {missing} of its runs are missing.")
     differences = environment_differences([run.environment for run in results])

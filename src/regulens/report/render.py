@@ -12,7 +12,10 @@ from markupsafe import Markup
 
 from regulens.files import write_atomically
 from regulens.report.content import Loss, ReportContent, report_content
-from regulens.report.pictures import Picture
+from regulens.report.document import Document
+from regulens.report.formats import Format, printer
+from regulens.report.formats.printed import printed
+from regulens.report.pictures import Picture, slug
 from regulens.stats.estimates import Summary
 from regulens.study.store import open_store
 from regulens.study.study_file import STUDY_FILE, read_study
@@ -21,26 +24,37 @@ REPORT = "report.html"
 MISSING = "–"
 
 
-def write_report(folder: Path) -> Path | None:
-    """Build ``report.html`` and the figures of a study folder anew.
+def write_report(folder: Path, format: Format = "html") -> Path | None:
+    """Build ``report.html``, or ``.md``, ``.tex``, ``.pdf``, and the figures of a study folder anew.
 
     Returns:
         The report's path, or ``None`` if no run is finished yet.
 
     Raises:
-        UserError: if the folder holds no study.
+        UserError: if the folder holds no study, or the format cannot be written here.
         DataError: if a file in it is damaged.
     """
+    print_document = printer(format)
     store = open_store(folder)
     content = report_content(read_study(folder / STUDY_FILE), folder, store)
     if content is None:
         return None
-    write_atomically(folder / REPORT, render(content))
-    return folder / REPORT
+    path = (folder / REPORT).with_suffix(f".{format}")
+    write_atomically(path, print_document(printed(content), folder) if print_document else render(content))
+    return path
 
 
 def render(content: ReportContent) -> str:
     """Return the report as HTML, every picture inside it."""
+    return _environment().get_template("report.html.jinja").render(content=content)
+
+
+def render_document(document: Document) -> str:
+    """Return a document by itself as HTML, every picture inside it; networks are not linked to."""
+    return _environment().get_template("document.html.jinja").render(document=document)
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("regulens.report"),
         autoescape=True,
@@ -51,13 +65,14 @@ def render(content: ReportContent) -> str:
     environment.filters |= {
         "number": number,
         "loss": loss,
+        "anchor": lambda label: f"runs-{slug(label)}",
         "mean_sd": mean_sd,
         "span": span,
         "time": lambda stamp: stamp.replace("T", " ").partition("+")[0],
         "biases": lambda values: ", ".join(f"{value:.3f}" for value in values),
     }
     environment.globals["figure"] = figure
-    return environment.get_template("report.html.jinja").render(content=content)
+    return environment
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
+from scipy import stats
+
+from regulens.stats.intervals import Interval
 
 COLLAPSE_QUANTILE = 0.999
+RUNS_FOR_SD = 5  # Bonett's trimming is not defined for fewer
+UNSEEN_SHARE = 0.3  # of runs of another kind, which an interquartile mean must not miss
 
 
 def chance_bound(class_counts: ArrayLike) -> float:
@@ -27,7 +33,7 @@ def chance_bound(class_counts: ArrayLike) -> float:
     images = int(counts.sum())
     if images == 0:
         raise ValueError("class_counts must hold at least one image, got none")
-    return float(binom.ppf(COLLAPSE_QUANTILE, images, counts.max() / images) / images)
+    return float(stats.binom.ppf(COLLAPSE_QUANTILE, images, counts.max() / images) / images)
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,133 @@ def summarize(values: ArrayLike) -> Summary:
     Raises:
         ValueError: if there are none.
     """
+    x = _vector(values)
+    sd = float(x.std(ddof=1)) if len(x) > 1 else float("nan")
+    return Summary(len(x), float(np.median(x)), float(x.mean()), sd, float(x.min()), float(x.max()))
+
+
+def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean of the middle half of (..., n) values along the last axis, a scalar array for (n,) values.
+
+    The measure that Agarwal et al. 2021 (NeurIPS, "Deep reinforcement learning at the edge of the statistical
+    precipice") recommend. Each value stands for 1/n of the distribution and counts as far as that lies between the
+    quartiles, so no n is rounded; for n a multiple of four it is ``scipy.stats.trim_mean(values, 0.25)``.
+
+    Raises:
+        ValueError: if n is less than 4.
+    """
+    x = np.asarray(values, np.float64)
+    n = x.shape[-1] if x.ndim else 0
+    if n < 4:
+        raise ValueError(f"an interquartile mean needs at least 4 values, got {n}")
+    edges = np.clip(np.arange(n + 1) / n, 0.25, 0.75)
+    return np.asarray(np.sort(x, axis=-1) @ (2 * np.diff(edges)))
+
+
+def interquartile_mean_interval(
+    values: ArrayLike, level: float, rng: np.random.Generator, resamples: int = 10_000
+) -> Interval:
+    """Return the interquartile mean of (n,) values with a distribution-free interval by simulation.
+
+    Whatever the distribution, its distribution function at the ordered values is distributed as n ordered uniform
+    numbers. Each draw of these says how far the gap between two neighbours lies between the quartiles; with every gap
+    at its lower end it gives a lower bound of the interquartile mean, with every gap at its upper end an upper one,
+    and the interval reaches from a low percentile of the former to a high one of the latter (nonparametric fiducial
+    bounds, as Cui and Hannig 2019, Biometrika 106, 501-518, make them for survival functions). Intervals from a
+    Winsorised variance, Tukey and McLaughlin's or a percentile-t bootstrap, break down where 25 to 40 % of the runs
+    collapse and under heavy ties; this one does not, and is up to a fifth longer where they hold.
+
+    NaN bounds where runs of a kind that make up 30 %, and so reach into the middle half, remain unseen with more than
+    the probability of an error: below 9 values at 95 %.
+
+    Args:
+        values: (n,).
+        level: e.g. 0.95.
+        rng: consumed.
+        resamples: how many draws; a hundred over 1 - level are enough.
+
+    Raises:
+        ValueError: if n is less than 4.
+    """
+    x = np.sort(_vector(values))
+    estimate = float(interquartile_mean(x))
+    if (1 - UNSEEN_SHARE) ** len(x) > 1 - level:
+        return Interval(estimate, math.nan, math.nan, level)
+    at_values = np.clip(np.sort(rng.random((resamples, len(x))), axis=1), 0.25, 0.75)
+    gaps = 2 * np.diff(at_values, axis=1, prepend=0.25, append=0.75)  # shares of the middle half, (resamples, n + 1)
+    low = float(np.quantile(gaps @ np.append(x[0], x), (1 - level) / 2))
+    high = float(np.quantile(gaps @ np.append(x, x[-1]), (1 + level) / 2))
+    return Interval(estimate, min(low, estimate), max(high, estimate), level)
+
+
+def sd_interval(values: ArrayLike, level: float) -> Interval:
+    """Return the sample standard deviation of (n,) values with Bonett's interval, robust to nonnormality.
+
+    Bonett 2006, Computational Statistics & Data Analysis 50, 775-782. At 95 % it covers 95 % for normal values, about
+    90 % at a skewness of 1.4, less under heavy tails. Runs of which some collapse are of two kinds, and no interval
+    knows a kind not yet seen: give it those that trained. NaN bounds below 5 values, where the level is too high for
+    so few (n no more than the normal quantile), and for values that are all the same; the estimate of a single value
+    is NaN.
+    """
+    x = _vector(values)
+    n, estimate = len(x), summarize(x).sd
+    z = float(stats.norm.ppf((1 + level) / 2))
+    if n < RUNS_FOR_SD or n <= z or np.ptp(x) == 0:
+        return Interval(estimate, math.nan, math.nan, level)
+    centre = stats.trim_mean(x, 1 / (2 * math.sqrt(n - 4)))
+    kurtosis = n * np.sum((x - centre) ** 4) / np.sum((x - x.mean()) ** 2) ** 2
+    adjusted = n / (n - z)
+    error = adjusted * math.sqrt((kurtosis - (n - 3) / n) / (n - 1))
+    low, high = (math.sqrt(adjusted) * estimate * math.exp(sign * z * error / 2) for sign in (-1, 1))
+    return Interval(estimate, low, high, level)
+
+
+def median_interval(values: ArrayLike, level: float) -> Interval:
+    """Return the median of (n,) values with the interval of interpolated order statistics.
+
+    Hettmansperger and Sheather 1986, Statistics & Probability Letters 4, 75-79 (scipy). NaN bounds where even the
+    smallest and the largest value do not hold the median with this probability: below 6 values at 95 %.
+
+    Raises:
+        ValueError: if the level is not between 0.5 and 1.
+    """
+    x = _vector(values)
+    if not 0.5 <= level < 1:
+        raise ValueError(f"level must be in [0.5, 1), got {level}")
+    estimate = float(np.median(x))
+    if 1 - 0.5 ** (len(x) - 1) < level:
+        return Interval(estimate, math.nan, math.nan, level)
+    low, high = stats.mstats.median_cihs(x, alpha=1 - level)
+    return Interval(estimate, float(low), float(high), level)
+
+
+def expected_best(values: ArrayLike, k: int, direction: Literal["higher", "lower"] = "higher") -> float:
+    """Return the expected best of k runs from the (n,) runs at hand, without bias.
+
+    The mean of the best over all subsets of k runs, a U-statistic (Tang et al. 2020, ACL, "Showing your work doesn't
+    always work"); that of Dodge et al. 2019 (EMNLP) draws with replacement and is biased towards the worse.
+
+    Raises:
+        ValueError: if k is not between 1 and n: more runs than there are say nothing without a model of their tail.
+    """
+    x = np.sort(_vector(values))
+    n = len(x)
+    if not 1 <= k <= n:
+        raise ValueError(f"k must be between 1 and the number of runs {n}, got {k}")
+    subsets = math.comb(n, k)
+    share_best = np.array([math.comb(rank, k - 1) / subsets for rank in range(n)])  # of subsets in which it is the best
+    return float((x if direction == "higher" else x[::-1]) @ share_best)
+
+
+def expected_best_curve(values: ArrayLike, direction: Literal["higher", "lower"] = "higher") -> NDArray[np.float64]:
+    """Return the expected best of 1, 2, ..., n runs, (n,), from the (n,) runs at hand."""
+    x = _vector(values)
+    return np.array([expected_best(x, k, direction) for k in range(1, len(x) + 1)])
+
+
+def _vector(values: ArrayLike) -> NDArray[np.float64]:
+    """Return (n,) values, at least one."""
     x: NDArray[np.float64] = np.asarray(values, np.float64)
     if x.ndim != 1 or len(x) == 0:
         raise ValueError(f"values must be a non-empty vector, got shape {x.shape}")
-    sd = float(x.std(ddof=1)) if len(x) > 1 else float("nan")
-    return Summary(len(x), float(np.median(x)), float(x.mean()), sd, float(x.min()), float(x.max()))
+    return x

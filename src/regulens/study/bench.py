@@ -50,7 +50,7 @@ def bench(study: StudySpec, workers: int) -> Benchmark:
 
 def _row(spec: RunSpec, label: str) -> BenchRow:
     info = dataset_info(spec.data.name)
-    parts = split(info.images, spec.data)
+    parts = split(info.images, spec.parts)
     with pinned_torch():
         pieces = pieces_of(spec, info.image_shape, len(info.class_names))
         plain = pieces_of(spec, info.image_shape, len(info.class_names))

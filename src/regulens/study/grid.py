@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from regulens.errors import UserError, suggestion
-from regulens.spec import DataSpec, Level, RunSpec, StudySpec, field_paths, level_of
+from regulens.spec import PIXEL_FIELDS, DataSpec, Level, RunSpec, StudySpec, VariationSpec, field_paths, level_of
 
-PARTS_FIELDS = {f"data.{field}" for field in DataSpec.model_fields} - {"data.scale"}
+PARTS_FIELDS = {f"data.{field}" for field in DataSpec.model_fields.keys() - PIXEL_FIELDS}
 """The fields that decide which images a run is trained and judged on."""
 
 
@@ -45,6 +45,7 @@ def with_levels(study: StudySpec, levels: Mapping[str, Level]) -> RunSpec:
         "model": study.model.model_dump(),
         "train": study.train.model_dump(),
         "regularizer": study.regularizer,
+        "vary": study.vary,
     }
     for path, level in levels.items():
         *group, field = path.split(".")
@@ -83,7 +84,7 @@ def cell_levels(spec: RunSpec, study: StudySpec) -> dict[str, Level]:
 
 def cell_label(spec: RunSpec, study: StudySpec) -> str:
     """Return the cell's name in tables and figures: ``depth 2, batchnorm``."""
-    parts = [_level_label(path, level) for path, level in cell_levels(spec, study).items()]
+    parts = [level_label(path, level) for path, level in cell_levels(spec, study).items()]
     return ", ".join(parts) or f"depth {spec.model.depth}, {spec.regularizer}"
 
 
@@ -95,11 +96,13 @@ def run_label(spec: RunSpec, study: StudySpec) -> str:
 def parts_label(spec: RunSpec, study: StudySpec) -> str:
     """Return what tells the images of this run from those of the study's others; empty if there are no others."""
     levels = {path: level for path, level in cell_levels(spec, study).items() if path in PARTS_FIELDS}
-    return ", ".join(_level_label(path, level) for path, level in levels.items())
+    return ", ".join(level_label(path, level) for path, level in levels.items())
 
 
 def level_text(level: Level) -> str:
-    """Write a level as a reader would: 0.00392156862745098 is 1/255."""
+    """Write a level as a reader would: 0.00392156862745098 is 1/255, and true as it stands in the file."""
+    if isinstance(level, bool):
+        return str(level).lower()
     if isinstance(level, float) and 0 < level < 1 and len(repr(level)) > len("0.0123456789"):
         fraction = Fraction(level).limit_denominator(1000)
         if fraction.numerator == 1 and float(fraction) == level:
@@ -107,29 +110,85 @@ def level_text(level: Level) -> str:
     return f"{level:g}" if isinstance(level, float) and float(f"{level:g}") == level else str(level)
 
 
-def _level_label(path: str, level: Level) -> str:
+def plain_message(message: str) -> str:
+    """Strip what pydantic puts before a message of our own, and say it in the words of TOML."""
+    return message.removeprefix("Value error, ").replace("Input should be", "must be").replace("tuple", "list")
+
+
+def level_label(path: str, level: Level) -> str:
+    """Return a level's name in tables and figures: ``depth 2``, or ``batchnorm``, which says itself what it is."""
     if path in {"regularizer", "data.name"}:
         return str(level)
     return f"{path.rpartition('.')[2].replace('_', ' ')} {level_text(level)}"
 
 
-def plain_message(message: str) -> str:
-    """Strip what pydantic puts before a message of our own."""
-    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+def levels_of(study: StudySpec, path: str) -> tuple[Level, ...]:
+    """Return the levels of a factor in the order of the file, each as its cells hold it."""
+    return tuple(normal_level(study, path, level) for level in study.factors[path])
+
+
+def normal_level(study: StudySpec, path: str, level: Level) -> Level:
+    """Return the value of a level, however it is written: ``"1/255"`` is a number, ``l2(1e-2)`` is ``l2(0.01)``.
+
+    Raises:
+        UserError: if it is not a value its field can take.
+    """
+    return level_of(with_levels(study, {path: level}), path)
+
+
+def varied(study: StudySpec) -> list[tuple[str, StudySpec]]:
+    """Return each variation's name and what it makes of the study: the whole grid, with some shared fields changed.
+
+    Refits and published figures are the unvaried study's alone.
+
+    Raises:
+        UserError: naming the variation, the field and the mend.
+    """
+    studies: dict[str, StudySpec] = {}
+    trained = {"the study itself": cells(study)}
+    for number, variation in enumerate(study.variations):
+        place = f"variations[{number}] ({variation.name})"
+        if variation.name.lower() in map(str.lower, studies):
+            raise UserError(f"{place}: there are two of this name; choose another")
+        changed = _changed(study, variation, place)
+        for name, specs in trained.items():
+            if cells(changed) == specs:
+                raise UserError(f"{place}: trains what {name} does; change something else")
+        trained[variation.name], studies[variation.name] = cells(changed), changed
+    return list(studies.items())
+
+
+def _changed(study: StudySpec, variation: VariationSpec, place: str) -> StudySpec:
+    for path in variation.change:
+        if path not in field_paths():
+            raise UserError(f"{place}: unknown field {path}{suggestion(path, field_paths())}")
+        if path in study.factors:
+            raise UserError(f"{place}: {path} is a factor of this study, its cells differ in it; change another field")
+    fields: dict[str, Any] = {
+        "name": variation.name,
+        "title": f"{study.title or study.name}: {variation.text or variation.name}",
+        "also_refit": [],
+        "published": None,
+        "variations": [],
+    }
+    try:
+        shared = with_levels(study, variation.change)
+        fields |= {name: getattr(shared, name) for name in ("data", "model", "train", "regularizer")}
+        changed = study.model_copy(update=fields)
+        cells(changed)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    return changed
 
 
 def _matching(study: StudySpec, where: Mapping[str, Level]) -> list[tuple[Level, ...]]:
-    normal = {path: _normal(study, path, level) for path, level in where.items()}
+    normal = {path: normal_level(study, path, level) for path, level in where.items()}
     names = list(study.factors)
     return [
         levels
         for levels in itertools.product(*study.factors.values())
-        if all(_normal(study, path, levels[names.index(path)]) == level for path, level in normal.items())
+        if all(normal_level(study, path, levels[names.index(path)]) == level for path, level in normal.items())
     ]
-
-
-def _normal(study: StudySpec, path: str, level: Level) -> Level:
-    return level_of(with_levels(study, {path: level}), path)
 
 
 def _check_factor(path: str, levels: list[Level]) -> None:

@@ -71,7 +71,7 @@ def estimate_minutes(study: StudySpec, plan: Sequence[PlannedCell], workers: int
     seconds = {cell.spec: cell.seconds_per_run or 0.0 for cell in plan}
     also = {spec for where in study.also_refit for spec in matching_cells(study, where, "also_refit")}
     train_share = 1 - study.data.validation - study.data.test
-    longer = (train_share + study.data.validation) / train_share
+    longer = 1 if study.refit == "updates" else (train_share + study.data.validation) / train_share
     refits = longer * study.seeds * (max(seconds.values()) + sum(seconds[spec] for spec in also))
     trainings = sum(cell.pending * seconds[cell.spec] for cell in plan)
     return (trainings + (refits if trainings else 0.0)) / workers / 60
@@ -79,5 +79,5 @@ def estimate_minutes(study: StudySpec, plan: Sequence[PlannedCell], workers: int
 
 def _estimate(spec: RunSpec) -> float:
     info = dataset_info(spec.data.name)
-    parts = split(info.images, spec.data)
+    parts = split(info.images, spec.parts)
     return estimate_seconds(spec, info.image_shape, len(info.class_names), len(parts.train), len(parts.validation))

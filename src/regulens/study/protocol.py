@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regulens.data.batches import Feed
+from regulens.data.batches import Feed, pixel_scaling
 from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset, SharedDataset, share
 from regulens.data.split import split
@@ -22,10 +22,11 @@ from regulens.executors.base import Executor
 from regulens.kernels.paths import REFERENCE, why_not_native
 from regulens.models.regularizers import build_regularizer
 from regulens.results import Opening, RunResult
-from regulens.spec import DataSpec, RunSpec, StudySpec, feature_sizes, run_id
+from regulens.spec import MAX_SEEDS, DataSpec, RunSpec, StudySpec, feature_sizes, run_id
 from regulens.study.grid import cell_label, cells, matching_cells, parts_label
+from regulens.study.looks import record_look
 from regulens.study.runner import Note, OnEvent, Opened, Selected, StudyStarted, run_folder, run_pending
-from regulens.study.store import DATABASE, Selection, Store, now, sole_writer
+from regulens.study.store import DATABASE, Deviation, Selection, Store, now, sole_writer
 from regulens.study.study_file import STUDY_FILE, read_study, write_study
 from regulens.training.checkpoint import TEST_PREDICTIONS, load_model, save_predictions
 from regulens.training.device import find_device
@@ -36,13 +37,28 @@ SELECTION_RULE = (
     "the cell with the highest mean validation accuracy after the last epoch, over all its seeds, collapsed runs "
     "included; of equals, the one with fewer parameters, then the first in the study file"
 )
-_FREE_TO_CHANGE = {"seeds", "title", "published", "also_refit"}
+_DECLARED = ("analysis", "claims", "variations")
+_FREE_TO_CHANGE = {"seeds", "fresh", "title", "published", "also_refit", *_DECLARED}
 
 
 def run_protocol(
-    study: StudySpec, folder: Path, executor: Executor, on_event: OnEvent, device: str = "cpu"
+    study: StudySpec,
+    folder: Path,
+    executor: Executor,
+    on_event: OnEvent,
+    device: str = "cpu",
+    *,
+    only_train: bool = False,
 ) -> StudySpec:
     """Bring the study in ``folder`` to its end on ``device``; what is finished there already is not repeated.
+
+    Args:
+        study: what to run.
+        folder: where, a folder of its own.
+        executor: on which the trainings run.
+        on_event: is told what happens.
+        device: where networks are trained.
+        only_train: nothing is selected, refitted or tested: the test part stays sealed.
 
     Returns:
         The study as run: with no fewer seeds than were run in the folder before.
@@ -72,9 +88,15 @@ def run_protocol(
                 on_event=on_event,
                 device=device,
             )
-            choices = select(study, run_stage(planned(study), "train"))
+            trained = run_stage(planned(study), "train")
+            if only_train:
+                return study
+            record_look(store, study.seeds)
+            choices = select(study, trained)
             for choice in choices:
                 _record(choice.selection, store, on_event)
+            if study.fresh:
+                run_stage(fresh_runs(study, choices), "train")
             refits = refits_of(study, [choice.spec for choice in choices])
             run_stage([refit.spec for refit in refits], "refit")
         open_test_parts(refits, folder, store, datasets, on_event)
@@ -105,10 +127,32 @@ def reconcile(study: StudySpec, folder: Path, on_event: OnEvent) -> StudySpec:
             )
     recorded = 0
     if (folder / DATABASE).is_file():
-        recorded = max((result.spec.seed + 1 for result in Store(folder).results()), default=0)
+        store = Store(folder)
+        recorded = max((result.spec.seed + 1 for result in store.results() if not result.spec.fresh), default=0)
     if recorded > study.seeds:
         on_event(Note(f"the folder holds runs of {recorded} seeds: the study goes on with {recorded}"))
+    if recorded:
+        for note in redeclared(study, held):
+            store.save_deviation(
+                Deviation(noted_at=now(), text=f"declared anew after {recorded} seeds were run: {note}")
+            )
+            on_event(Note(f"the declaration is not the one under which runs were made: {note}"))
     return study.model_copy(update={"seeds": max(study.seeds, recorded)})
+
+
+def redeclared(study: StudySpec, held: StudySpec) -> list[str]:
+    """Say in what a study's declarations differ from those of the same study as held, a line each."""
+    lines = []
+    if study.analysis != held.analysis:
+        lines.append(_first_difference("analysis", held.analysis.model_dump(), study.analysis.model_dump()))
+    for kind, ours, theirs in (
+        ("claims", {each.id: each for each in study.claims}, {each.id: each for each in held.claims}),
+        ("variations", {each.name: each for each in study.variations}, {each.name: each for each in held.variations}),
+    ):
+        changed = [name for name in {**theirs, **ours} if ours.get(name) != theirs.get(name)]
+        if changed:
+            lines.append(f"{kind} {', '.join(changed)}")
+    return lines
 
 
 def check_fit(study: StudySpec, datasets: dict[str, Dataset]) -> None:
@@ -116,7 +160,7 @@ def check_fit(study: StudySpec, datasets: dict[str, Dataset]) -> None:
     for spec in cells(study):
         dataset = datasets[spec.data.name]
         list(feature_sizes(spec.model, dataset.image_shape))
-        split(len(dataset.labels), spec.data)
+        split(len(dataset.labels), spec.parts)
 
 
 @dataclass(frozen=True)
@@ -131,13 +175,13 @@ def select(study: StudySpec, trained: Sequence[RunResult]) -> list[Choice]:
     """Choose a cell by ``SELECTION_RULE`` among those that are judged on the same images.
 
     A study whose factors leave data set and split alone, the usual one, has one choice; otherwise one for
-    each set of images.
+    each set of images. Where seeds vary the split, cells are still judged on the same images, seed by seed.
     """
     cells_by_parts: dict[DataSpec, dict[RunSpec, list[RunResult]]] = {}
     for spec in cells(study):
         cells_by_parts.setdefault(spec.parts, {})[spec] = []
     for result in trained:
-        cells_by_parts[result.spec.parts][result.spec.cell].append(result)
+        cells_by_parts[result.spec.cell.parts][result.spec.cell].append(result)
     return [_best(study, runs_by_cell) for runs_by_cell in cells_by_parts.values()]
 
 
@@ -159,6 +203,12 @@ def _best(study: StudySpec, runs_by_cell: dict[RunSpec, list[RunResult]]) -> Cho
     return Choice(best, selection)
 
 
+def fresh_runs(study: StudySpec, choices: Sequence[Choice]) -> list[RunSpec]:
+    """Return trainings of the chosen cells from seeds that had no part in the choice, as many as the study asks for."""
+    seeds = range(MAX_SEEDS, MAX_SEEDS + study.fresh)
+    return [choice.spec.model_copy(update={"seed": seed}) for choice in choices for seed in seeds]
+
+
 @dataclass(frozen=True)
 class Refit:
     """A network to fit again on train and validation together, and why."""
@@ -175,7 +225,7 @@ def refits_of(study: StudySpec, chosen: Sequence[RunSpec]) -> list[Refit]:
         for spec in matching_cells(study, where, f"also_refit[{number}]"):
             reasons.setdefault(spec, "named in the study file (also_refit)")
     return [
-        Refit(spec.model_copy(update={"stage": "refit", "seed": seed}), reason)
+        Refit(spec.model_copy(update={"stage": "refit", "refit": study.refit, "seed": seed}), reason)
         for spec, reason in reasons.items()
         for seed in range(study.seeds)
     ]
@@ -196,21 +246,21 @@ def open_test_parts(
         if record is not None and not math.isnan(record.test_accuracy):
             continue
         model = load_model(run_folder(folder, identity))
-        test = split(len(dataset.labels), spec.data).test
+        parts = split(len(dataset.labels), spec.parts)
         if record is None:  # otherwise it was begun, and cut short before its numbers were stored
             record = Opening(
                 run_id=identity,
                 opened_at=now(),
                 reason=refit.reason,
-                test_images=len(test),
+                test_images=len(parts.test),
                 test_loss=math.nan,
                 test_accuracy=math.nan,
             )
             store.begin_opening(record)
         with pinned_torch():
-            feed = Feed(dataset, spec.data.scale)
-            scored = evaluate(model, build_regularizer(spec.regularizer), feed, test)
-        save_predictions(run_folder(folder, identity) / TEST_PREDICTIONS, scored.probabilities, test, dataset)
+            feed = Feed(dataset, pixel_scaling(dataset, spec.data, parts.fitted(spec.stage)))
+            scored = evaluate(model, build_regularizer(spec.regularizer), feed, parts.test)
+        save_predictions(run_folder(folder, identity) / TEST_PREDICTIONS, scored.probabilities, parts.test, dataset)
         record = record.model_copy(update={"test_loss": scored.loss, "test_accuracy": scored.accuracy})
         store.finish_opening(record)
         on_event(Opened(spec, record))

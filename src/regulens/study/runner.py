@@ -95,12 +95,16 @@ OnEvent = Callable[[StudyEvent], None]
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs for one run; small, so that it travels between processes."""
+    """All that a worker needs for one run; small, so that it travels between processes.
+
+    ``at_once`` is how many runs are made at the same time, this one included.
+    """
 
     spec: RunSpec
     data: SharedDataset
     folder: Path
     device: str = "cpu"
+    at_once: int = 1
 
 
 def run_folder(folder: Path, identity: str) -> Path:
@@ -129,10 +133,11 @@ def run_pending(
     """
     identities = {run_id(spec, data[spec.data.name].digest): spec for spec in specs}
     results = _finished(store, folder, identities)
+    pending = {identity: spec for identity, spec in identities.items() if identity not in results}
+    at_once = min(executor.workers, len(pending))
     jobs = [
-        Job(spec, data[spec.data.name], run_folder(folder, identity), device)
-        for identity, spec in identities.items()
-        if identity not in results
+        Job(spec, data[spec.data.name], run_folder(folder, identity), device, at_once)
+        for identity, spec in pending.items()
     ]
     differences = environment_differences([result.environment for result in results.values()] + [environment(device)])
     if jobs and differences:
@@ -203,7 +208,7 @@ def execute(job: Job, report: Report) -> RunResult:
     dataset = _opened(job.data)
     trained = train(job.spec, dataset, on_epoch=report, device=job.device)
     save_run(job.folder, trained, dataset)
-    return trained.result
+    return trained.result.model_copy(update={"workers": job.at_once})
 
 
 @lru_cache(maxsize=8)

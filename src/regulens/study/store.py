@@ -21,6 +21,10 @@ DATABASE = "study.db"
 STORE_VERSION = 1
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
+_LATER_TABLES = """
+CREATE TABLE IF NOT EXISTS looks (number INTEGER PRIMARY KEY, look TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS deviations (number INTEGER PRIMARY KEY, deviation TEXT NOT NULL);
+"""  # which databases of version 1 began without
 _TABLES = f"""
 BEGIN;
 CREATE TABLE runs (run_id TEXT PRIMARY KEY, result TEXT NOT NULL, finished_at TEXT NOT NULL);
@@ -28,7 +32,7 @@ CREATE TABLE failures (run_id TEXT PRIMARY KEY, spec TEXT NOT NULL, error TEXT N
                        failed_at TEXT NOT NULL);
 CREATE TABLE selections (number INTEGER PRIMARY KEY, selection TEXT NOT NULL);
 CREATE TABLE ledger (run_id TEXT PRIMARY KEY, record TEXT NOT NULL);
-PRAGMA user_version = {STORE_VERSION};
+{_LATER_TABLES}PRAGMA user_version = {STORE_VERSION};
 COMMIT;
 """
 
@@ -46,6 +50,24 @@ class Selection(Record):
     seeds: int
     rule: str
     mean_val_accuracy: float
+
+
+class Look(Record):
+    """One time that a whole study was looked at: with how many seeds, and at which it was declared to be.
+
+    ``declared`` are the numbers of seeds named before the first look; empty where none were.
+    """
+
+    looked_at: str
+    seeds: int
+    declared: tuple[int, ...]
+
+
+class Deviation(Record):
+    """A change of what was declared, made after runs were there."""
+
+    noted_at: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +102,8 @@ class Store:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 connection.executescript(_TABLES)
+            elif version == STORE_VERSION:
+                connection.executescript(_LATER_TABLES)
         if version not in {0, STORE_VERSION}:
             raise DataError(
                 f"{self.path}: was written by another version of Regulens (store {version}, this one reads "
@@ -103,6 +127,24 @@ class Store:
         """Add a selection behind the earlier ones, which are kept."""
         with self._connection() as connection:
             connection.execute("INSERT INTO selections (selection) VALUES (?)", (selection.model_dump_json(),))
+
+    def save_look(self, look: Look) -> None:
+        """Add a look behind the earlier ones."""
+        with self._connection() as connection:
+            connection.execute("INSERT INTO looks (look) VALUES (?)", (look.model_dump_json(),))
+
+    def looks(self) -> list[Look]:
+        """Return every look at the whole study, the latest last."""
+        return self._records(Look, "SELECT look FROM looks ORDER BY number")
+
+    def save_deviation(self, deviation: Deviation) -> None:
+        """Add a deviation from the declared design behind the earlier ones."""
+        with self._connection() as connection:
+            connection.execute("INSERT INTO deviations (deviation) VALUES (?)", (deviation.model_dump_json(),))
+
+    def deviations(self) -> list[Deviation]:
+        """Return every deviation from the declared design, the latest last."""
+        return self._records(Deviation, "SELECT deviation FROM deviations ORDER BY number")
 
     def begin_opening(self, record: Opening) -> None:
         """Enter one opening of the test part into the ledger, before anything is seen: its numbers are NaN yet.

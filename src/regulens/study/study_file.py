@@ -14,11 +14,14 @@ from pydantic import BaseModel, ValidationError
 
 from regulens.errors import UserError, suggestion
 from regulens.files import write_atomically
-from regulens.spec import Published, PublishedSource, StudySpec
-from regulens.study.grid import cells, matching_cells, plain_message
+from regulens.spec import ClaimSpec, Published, PublishedSource, StudySpec, VariationSpec
+from regulens.study.claims import declared_claims
+from regulens.study.declared import declared_analysis
+from regulens.study.grid import cells, matching_cells, plain_message, varied
 
 STUDY_FILE = "study.toml"
 _LEVEL_TYPES = {"bool", "int", "float", "str"}
+_HOLD_LEVELS = {("factors",), ("also_refit",), ("published",), ("analysis",), ("claims",), ("variations",)}
 
 
 def preset_names() -> list[str]:
@@ -86,6 +89,9 @@ def write_study(folder: Path, study: StudySpec) -> None:
 def _check(study: StudySpec) -> None:
     """Check what only shows when the factors are spelled out."""
     cells(study)
+    declared_analysis(study)
+    declared_claims(study)
+    varied(study)
     for number, where in enumerate(study.also_refit):
         matching_cells(study, where, f"also_refit[{number}]")
     for number, published in enumerate(study.published.cells if study.published else []):
@@ -96,9 +102,14 @@ def _check(study: StudySpec) -> None:
 
 def _flatten_paths(content: dict[str, Any]) -> None:
     """Give every table whose keys are dotted field names such keys, however they are written in TOML."""
-    published = content.get("published")
-    cells_published = published.get("cells", []) if isinstance(published, dict) else []
-    holders = [(content, "factors"), *((cell, "where") for cell in cells_published if isinstance(cell, dict))]
+    holders = [(content, "factors")]
+    for owner, tables, key in (
+        (content.get("published"), "cells", "where"),
+        (content, "claims", "where"),
+        (content, "variations", "change"),
+    ):
+        listed = owner.get(tables) if isinstance(owner, dict) else None
+        holders += [(table, key) for table in (listed if isinstance(listed, list) else []) if isinstance(table, dict)]
     for holder, key in holders:
         if isinstance(holder.get(key), dict):
             holder[key] = _flattened(holder[key])
@@ -129,7 +140,7 @@ def _one_line(error: ValidationError) -> str:
     problems = sorted(error.errors(), key=lambda problem: problem["type"] == "missing")
     first = problems[0]
     path, of_level = _path_in_file(first["loc"])
-    name = ".".join(map(str, path))
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
     if first["type"] == "extra_forbidden":
         line = f"unknown key {name} = {first['input']!r}{suggestion(str(path[-1]), _known_keys(path))}"
     elif first["type"] == "missing":
@@ -149,13 +160,18 @@ def _one_line(error: ValidationError) -> str:
 
 def _path_in_file(location: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], bool]:
     """Return the keys that lead to a mistake, and whether it is a level that is of none of the allowed types."""
-    of_level = location[:1] in {("factors",), ("also_refit",), ("published",)} and location[-1] in _LEVEL_TYPES
+    of_level = location[:1] in _HOLD_LEVELS and location[-1] in _LEVEL_TYPES
     return (location[:-1] if of_level else location), of_level
 
 
 def _known_keys(path: tuple[int | str, ...]) -> list[str]:
     """Return the fields of the table that an unknown key stands in."""
-    tables: dict[str, type[BaseModel]] = {"published": PublishedSource, "cells": Published}
+    tables: dict[str, type[BaseModel]] = {
+        "published": PublishedSource,
+        "cells": Published,
+        "claims": ClaimSpec,
+        "variations": VariationSpec,
+    }
     owner: type[BaseModel] = StudySpec
     for part in path[:-1]:
         annotation = owner.model_fields[part].annotation if part in owner.model_fields else None

@@ -35,6 +35,7 @@ def result_rows(study: StudySpec, store: Store) -> list[dict[str, Any]]:
             "test_loss": _finite(record.test_loss) if record else None,
             "test_accuracy": _finite(record.test_accuracy) if record else None,
             "train_seconds": result.train_seconds,
+            "workers": result.workers,
             "status": "finished",
             "collapsed": is_collapsed(result),
             "error": None,
@@ -74,7 +75,10 @@ def _further_factors(study: StudySpec) -> set[str]:
 
 
 def _failed_row(identity: str, spec: RunSpec, study: StudySpec, error: str) -> dict[str, Any]:
-    unknown = ("parameters_total", "parameters_trainable", *_NUMBERS, "test_loss", "test_accuracy", "train_seconds")
+    unknown = (
+        *("parameters_total", "parameters_trainable", *_NUMBERS, "test_loss", "test_accuracy"),
+        *("train_seconds", "workers"),
+    )
     return (
         _identity(identity, spec, study)
         | dict.fromkeys(unknown)

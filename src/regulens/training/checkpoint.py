@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,8 @@ def save_run(folder: Path, trained: Trained, dataset: Dataset) -> None:
         "image_shape": json.dumps(model.image_shape),
         "classes": str(model.output.out_features),
     }
+    if trained.scaling.mean:  # otherwise the spec says it all
+        metadata["pixels"] = json.dumps(asdict(trained.scaling))
     write_atomically(folder / WEIGHTS, save(tensors, metadata))
     if trained.result.val_images:
         save_predictions(folder / PREDICTIONS, trained.probabilities, trained.val_indices, dataset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from regulens.data.batches import Feed
+from regulens.data.batches import Feed, PixelScaling, pixel_scaling
 from regulens.data.dataset import Dataset
-from regulens.data.split import split
+from regulens.data.split import Split, split
 from regulens.errors import UserError
 from regulens.kernels.ops import cross_entropy
 from regulens.models.cnn import CNN, build_model, parameter_counts
@@ -30,11 +31,13 @@ from regulens.training.optimizer import SGD
 class Trained:
     """A finished training: its numbers, the network, and what it says of the validation part.
 
-    ``probabilities`` are (N, classes) float32, ``val_indices`` (N,) int64 indices of their images in the data set.
+    ``probabilities`` are (N, classes) float32, ``val_indices`` (N,) int64 indices of their images in the data set;
+    ``scaling`` is what the network's input must have gone through.
     """
 
     result: RunResult
     model: CNN
+    scaling: PixelScaling
     probabilities: NDArray[np.float32]
     val_indices: NDArray[np.int64]
 
@@ -43,6 +46,8 @@ def train(
     spec: RunSpec, dataset: Dataset, on_epoch: Callable[[EpochRecord], None] | None = None, *, device: str = "cpu"
 ) -> Trained:
     """Train one network and evaluate it; the same spec and data give the same bits on the same machine.
+
+    It is taken to be the one run made at this time; who makes several at once records how many.
 
     Args:
         spec: the complete description of the run.
@@ -57,11 +62,11 @@ def train(
     if spec.data.name != dataset.name:
         raise UserError(f'data.name = "{spec.data.name}": the images given are of "{dataset.name}"; name these')
     place = find_device(device)
-    parts = split(len(dataset.labels), spec.data)
-    refit = spec.stage == "refit"
-    fitted_on, judged_on = (parts.refit, parts.validation[:0]) if refit else (parts.train, parts.validation)
+    parts = split(len(dataset.labels), spec.parts)
+    fitted_on, judged_on = parts.fitted(spec.stage), parts.judged(spec.stage)
+    scaling = pixel_scaling(dataset, spec.data, fitted_on)
     with pinned_torch():
-        feed = Feed(dataset, spec.data.scale, place)
+        feed = Feed(dataset, scaling, place)
         regularizer = build_regularizer(spec.regularizer)
         model = build_run_model(spec, dataset).to(place)
         optimizer = build_optimizer(spec, model, regularizer)
@@ -79,18 +84,21 @@ def train(
         state = [*model.parameters(), *model.buffers(), *optimizer.velocities, loss_sum, hits_sum]
         take_step = recorded(step, min(spec.train.batch_size, len(fitted_on)), state, augment)
         epochs: list[EpochRecord] = []
+        updates = left = updates_of(spec, parts)
         started = time.perf_counter()
-        for epoch in range(1, spec.train.epochs + 1):
+        while left:
             epoch_started = time.perf_counter()
             loss_sum.zero_()
             hits_sum.zero_()
-            for chosen in feed.orders(shuffle.permutation(fitted_on), spec.train.batch_size):
+            batches = feed.orders(shuffle.permutation(fitted_on), spec.train.batch_size)[:left]
+            for chosen in batches:
                 take_step(chosen)
+            left, seen = left - len(batches), sum(map(len, batches))
             judged = evaluate(model, regularizer, feed, judged_on)
             record = EpochRecord(
-                epoch=epoch,
-                loss=loss_sum.item() / len(fitted_on),
-                accuracy=hits_sum.item() / len(fitted_on),
+                epoch=len(epochs) + 1,
+                loss=loss_sum.item() / seen,
+                accuracy=hits_sum.item() / seen,
                 val_loss=judged.loss,
                 val_accuracy=judged.accuracy,
                 seconds=time.perf_counter() - epoch_started,
@@ -109,11 +117,12 @@ def train(
         judged=judged,
         epochs=tuple(epochs),
         seconds=seconds,
+        updates=updates,
         train_images=len(fitted_on),
         val_class_counts=class_counts,
         environment=environment(device),
     )
-    return Trained(result, model.cpu().eval(), judged.probabilities, judged_on)
+    return Trained(result, model.cpu().eval(), scaling, judged.probabilities, judged_on)
 
 
 def _result(
@@ -125,6 +134,7 @@ def _result(
     judged: Evaluation,
     epochs: tuple[EpochRecord, ...],
     seconds: float,
+    updates: int,
     train_images: int,
     val_class_counts: NDArray[np.int64],
     environment: Environment,
@@ -144,9 +154,18 @@ def _result(
         val_loss=judged.loss,
         val_accuracy=judged.accuracy,
         train_seconds=seconds,
+        workers=1,
+        updates=updates,
         epochs=epochs,
         environment=environment,
     )
+
+
+def updates_of(spec: RunSpec, parts: Split) -> int:
+    """Return how many steps a run takes; a refit by updates as many as its training, its last epoch cut short."""
+    by_updates = spec.stage == "refit" and spec.refit == "updates"
+    images = len(parts.train if by_updates else parts.fitted(spec.stage))
+    return spec.train.epochs * math.ceil(images / spec.train.batch_size)
 
 
 def train_step(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from regulens.data.batches import Feed
+from regulens.data.batches import Feed, pixel_scaling
 from regulens.data.dataset import Dataset
 from regulens.models.regularizers import build_regularizer
 from regulens.spec import RunSpec
@@ -42,10 +42,12 @@ def pieces_of(spec: RunSpec, image_shape: tuple[int, int, int], classes: int) ->
     pixels = random.integers(0, 256, (evaluated, *image_shape), np.uint8)
     labels = random.integers(0, classes, evaluated).astype(np.uint8)
     dataset = Dataset(spec.data.name, pixels, labels, tuple(map(str, range(classes))))
-    feed, regularizer = Feed(dataset, spec.data.scale), build_regularizer(spec.regularizer)
+    everything = np.arange(evaluated)
+    feed = Feed(dataset, pixel_scaling(dataset, spec.data, everything))
+    regularizer = build_regularizer(spec.regularizer)
     model = build_run_model(spec, dataset)
     optimizer = build_optimizer(spec, model, regularizer)
-    chosen, everything = torch.arange(size), np.arange(evaluated)
+    chosen = torch.arange(size)
     operands = [
         (torch.rand(size, layer.in_features), layer.weight.detach().clone(), torch.rand(size, layer.out_features))
         for layer in (model.dense, model.output)

@@ -1,0 +1,150 @@
+"""An audit as a document: which conclusions hold under every variation, and which were about something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from regulens.files import write_atomically
+from regulens.report.document import Block, Bullets, Document, Heading, Paragraph, Table
+from regulens.report.render import render_document
+from regulens.report.written import NAMES, unit_of
+from regulens.study.analysis import AnsweredClaim
+from regulens.study.audited import Audit, AuditedVariation, audit_of
+from regulens.study.store import open_store
+from regulens.study.study_file import STUDY_FILE, read_study
+
+_MARKS = {
+    "same": "",
+    "flipped": "flipped",
+    "no longer decided": "no longer decided",
+    "now decided": "now decided",
+    "undecided before and after": "",
+    "not testable": "",
+}
+
+
+AUDIT = "audit.html"
+
+
+def write_audit(folder: Path) -> Audit:
+    """Judge the claims of the study in a folder under its variations, write ``audit.html`` there, return the audit.
+
+    Raises:
+        UserError: if the folder holds no study.
+    """
+    store = open_store(folder)
+    audit = audit_of(read_study(folder / STUDY_FILE), folder, store.results())
+    write_atomically(folder / AUDIT, render_document(audit_document(audit)))
+    return audit
+
+
+def audit_document(audit: Audit) -> Document:
+    """Write an audit up."""
+    study = audit.study
+    lead = (
+        f"The claims of study {study.name}, judged again under {len(audit.variations)} variations of what all its "
+        "networks share."
+    )
+    return Document(f"Audit: {study.title or study.name}", lead, tuple(_blocks(audit)))
+
+
+def _blocks(audit: Audit) -> Iterator[Block]:
+    if audit.missing:
+        yield Paragraph(f"Not run yet: {', '.join(audit.missing)}.", "note")
+    yield Heading("What survives")
+    yield Bullets(tuple(Paragraph(text) for text in conclusions(audit)))
+    yield _verdicts(audit)
+    for place, claim in enumerate(audit.claims):
+        if claim.judged is not None:
+            yield Heading(f"{claim.claim.spec.id}: {claim.claim.spec.text}", 2)
+            yield _parts(audit, place)
+
+
+def conclusions(audit: Audit) -> list[str]:
+    """Say for each claim in a sentence what the variations do to it."""
+    texts = []
+    for place, claim in enumerate(audit.claims):
+        name = claim.claim.spec.id
+        if claim.judged is None:
+            texts.append(f"{name}: not testable here: {claim.reason}.")
+            continue
+        by_change: dict[str, list[str]] = {}
+        for variation in audit.variations:
+            by_change.setdefault(variation.claims[place].change, []).append(variation.name)
+        text = f"{name}: {claim.judged.verdict} as declared"
+        for change in ("flipped", "no longer decided", "now decided"):
+            if change in by_change:
+                verdicts = {
+                    variation.claims[place].claim.judged.verdict  # type: ignore[union-attr]  # decided, so judged
+                    for variation in audit.variations
+                    if variation.claims[place].change == change
+                }
+                what = f"{change} ({' or '.join(sorted(verdicts))})" if change == "now decided" else change
+                text += f"; {what} under {', '.join(by_change[change])}"
+        if not by_change.keys() - {"same", "undecided before and after"}:
+            text += "; no variation changes that"
+        texts.append(text + ".")
+    return texts
+
+
+def _verdicts(audit: Audit) -> Table:
+    rows = [
+        (
+            variation.text,
+            str(variation.seeds),
+            *(
+                each.claim.judged.verdict + (f", {_MARKS[each.change]}" if _MARKS[each.change] else "")
+                if each.claim.judged
+                else "–"
+                for each in variation.claims
+            ),
+        )
+        for variation in audit.variations
+    ]
+    declared = tuple(claim.judged.verdict if claim.judged else "not testable" for claim in audit.claims)
+    columns = ("variation", "seeds", *(claim.claim.spec.id for claim in audit.claims))
+    return Table(
+        caption="The verdict on each claim",
+        columns=columns,
+        rows=(("as declared", str(audit.study.seeds), *declared), *rows),
+        note="Flipped: from one decided verdict to the opposite one. No longer decided is not that: the evidence "
+        "became too weak. Each row is a family of its own at 5 %.",
+        left=tuple(range(2, len(columns))),
+        marked=(0,),
+        name="verdicts",
+    )
+
+
+def _parts(audit: Audit, place: int) -> Table:
+    """Return what a claim's parts come to as declared and under each variation, and the shift between the two."""
+    rows = []
+    claim = audit.claims[place]
+    for number, each in enumerate(claim.claim.contrasts):
+        unit = unit_of(each.response)
+        name = each.label + (f" ({NAMES[each.response]})" if each.response != audit.study.analysis.response else "")
+        rows.append((name, "as declared", unit.difference(claim.parts[number].interval(0.95), word=False), ""))
+        rows += [
+            (
+                name,
+                variation.name,
+                unit.difference(after.parts[number].interval(0.95), word=False),
+                unit.difference(variation.claims[place].shifts[number].interval, word=False),
+            )
+            for variation, after in _testable(audit, place)
+        ]
+    return Table(
+        caption="Its parts under each variation",
+        columns=("part", "variation", "difference", "claim x variation"),
+        rows=tuple(rows),
+        note="Differences of accuracies in points, with 95 % intervals, each for itself. Claim x variation: by how "
+        "much the variation moves the difference, an interaction.",
+        left=(1,),
+        name=f"parts-{claim.claim.spec.id}",
+    )
+
+
+def _testable(audit: Audit, place: int) -> Iterator[tuple[AuditedVariation, AnsweredClaim]]:
+    for variation in audit.variations:
+        if variation.claims[place].shifts:
+            yield variation, variation.claims[place].claim

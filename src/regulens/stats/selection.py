@@ -1,0 +1,151 @@
+"""The winner's curse: by how much the best of several cells looks better than it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regulens.stats.samples import Sample
+
+BATCH = 250  # resamples that are held at once
+
+
+@dataclass(frozen=True)
+class Optimism:
+    """How much the mean of the selected cell is expected to overstate its mean on fresh seeds.
+
+    Attributes:
+        estimate: in the response's unit, positive where the selected looks better than it is; NaN where a cell has a
+            single run.
+        monte_carlo_error: the standard error that the finite number of resamples leaves in it.
+        selected: the index of the cell with the best mean, of equals the first.
+        chosen: (cells,) the share of resamples in which each cell was the best: how firm the choice is.
+    """
+
+    estimate: float
+    monte_carlo_error: float
+    selected: int
+    chosen: NDArray[np.float64]
+
+
+def selection_optimism(
+    samples: Sequence[Sample],
+    rng: np.random.Generator,
+    resamples: int = 2000,
+    *,
+    correct: Sequence[NDArray[np.bool_]] | None = None,
+    higher_is_better: bool = True,
+) -> Optimism:
+    """Estimate the optimism of the cell with the best mean, by the out-of-bag bootstrap.
+
+    In each resample the best cell is selected by the runs drawn, and judged by its runs that were not drawn, which are
+    fresh to that choice (Tsamardinos, Greasidou and Borboudakis 2018, Machine Learning 107, 1895-1922). Drawn with
+    replacement, n runs carry the noise of fewer, so the difference is scaled back by the root of that ratio. In units
+    of the standard error of a cell's mean, with normal runs: right for equal cells (1.4 of eight), right within 0.02
+    where one is far ahead (0), and up to 0.2 too much between (0.3 with two runs). For skewed or collapsing cells of
+    five runs it is up to a fifth too low, of 29 runs right. The plain bootstrap, which takes the observed means for the
+    true ones, finds seven tenths of the optimism of equal cells.
+
+    Given ``correct``, images are drawn too, the same for all cells, and the selected is judged on those not drawn: the
+    optimism against fresh seeds and fresh images, within 6 % of the true one of equal cells, whether runs, images or
+    the noise of single runs on single images prevailed.
+
+    Args:
+        samples: one of each cell.
+        rng: consumed.
+        resamples: how many.
+        correct: one (runs, images) matrix for each cell, the images the same, whose row means are the sample's values.
+        higher_is_better: otherwise the cell with the lowest mean is selected, and optimism is how much too low it is.
+
+    Raises:
+        ValueError: if there is no cell, or ``correct`` does not belong to the samples.
+    """
+    if not samples:
+        raise ValueError("samples must hold at least one cell, got none")
+    if correct is not None:
+        _check(samples, correct)
+    sign = 1.0 if higher_is_better else -1.0
+    selected = int(np.argmax([sign * cell.values.mean() for cell in samples]))
+    if min(cell.n for cell in samples) < 2:
+        return Optimism(math.nan, math.nan, selected, np.full(len(samples), math.nan))
+    profiles = None if correct is None else _profiles(correct)
+    gaps, best = [], []
+    for start in range(0, resamples, BATCH):
+        drawn, gap = _draw_runs(samples, min(BATCH, resamples - start), rng)
+        if profiles is not None:
+            inside, outside, scale = _weights(profiles.shape[1], len(drawn), rng)
+            drawn += inside @ profiles.T
+            gap += (inside - outside) @ profiles.T * scale
+        winner = np.argmax(sign * drawn, axis=1)
+        gap -= gap.mean(axis=1, keepdims=True)  # zero on average over the resamples: less noise at no bias
+        gaps.append(sign * gap[np.arange(len(gap)), winner])
+        best.append(winner)
+    found = np.concatenate(gaps)
+    chosen = np.bincount(np.concatenate(best), minlength=len(samples)) / len(found)
+    return Optimism(float(found.mean()), float(found.std(ddof=1) / math.sqrt(len(found))), selected, chosen)
+
+
+def _profiles(correct: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+    """Return (cells, images): how much easier each image is for a cell than for the cells on average.
+
+    Images that are hard for all cells move all means alike and play no part in the choice. What is left of a cell's
+    mean over its runs is in part the noise of single runs on single images, which the runs' own means carry already:
+    each row is shrunk to the spread that it has without.
+    """
+    hits = np.array([matrix.mean(axis=0) for matrix in correct])
+    own = hits - hits.mean(axis=0)
+    own -= own.mean(axis=1, keepdims=True)
+    noise = np.array([np.mean(row * (1 - row)) / (len(matrix) - 1) for row, matrix in zip(hits, correct, strict=True)])
+    k = len(correct)
+    noise = noise * (1 - 2 / k) + noise.sum() / k**2  # of a cell's mean less the mean of all
+    spread = own.var(axis=1)
+    kept = np.divide(spread - noise, spread, out=np.zeros(k), where=spread > noise)
+    shrunk: NDArray[np.float64] = own * np.sqrt(kept)[:, None]
+    return shrunk
+
+
+def _check(samples: Sequence[Sample], correct: Sequence[NDArray[np.bool_]]) -> None:
+    """Refuse matrices that are not the samples'."""
+    shapes = [matrix.shape for matrix in correct]
+    if [shape[0] for shape in shapes] != [cell.n for cell in samples]:
+        raise ValueError(f"correct must have a row for each run of each cell, got shapes {shapes}")
+    if len({shape[1] for shape in shapes}) != 1:
+        raise ValueError(f"correct must have the same images in each cell, got shapes {shapes}")
+    for cell, matrix in zip(samples, correct, strict=True):
+        if not np.allclose(matrix.mean(axis=1), cell.values, atol=1e-6):
+            raise ValueError("the row means of correct must be the values of the sample")
+
+
+def _draw_runs(
+    samples: Sequence[Sample], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (count, cells) means of the runs drawn, and how far these are above those not drawn, scaled."""
+    drawn, gaps = [], []
+    for cell in samples:
+        inside, outside, scale = _weights(cell.n, count, rng)
+        drawn.append(inside @ cell.values)
+        gaps.append((inside - outside) @ cell.values * scale)
+    return np.stack(drawn, axis=1), np.stack(gaps, axis=1)
+
+
+def _weights(n: int, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return (count, n) weights of n drawn with replacement and of those left out, at least one, each adding up to 1.
+
+    The third is the root of how much more noise the mean of n values has than that of what was drawn of them.
+    """
+    times = _times_drawn(n, count, rng)
+    while len(full := np.flatnonzero(times.all(axis=1))):
+        times[full] = _times_drawn(n, len(full), rng)
+    left = times == 0
+    noise = float(np.mean(np.sum((times / n) ** 2, axis=1)))
+    return times / n, left / left.sum(axis=1, keepdims=True), math.sqrt(1 / n / noise)
+
+
+def _times_drawn(n: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return (count, n) how often each of n was drawn, n times with replacement; quicker than a multinomial."""
+    places = rng.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
+    return np.bincount(places.ravel(), minlength=count * n).reshape(count, n)

@@ -1,0 +1,146 @@
+"""An analysis as JSON has it, and as DataFrames: plain numbers, ``None`` and a reason for what is unavailable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from regulens.stats.analysis import Analysis, CellSummary, Level, NamedComparison
+from regulens.stats.comparisons import Comparison
+from regulens.stats.intervals import Interval
+
+_DECIDES = (
+    *("difference", "low", "high", "low95", "high95", "p", "p_holm"),
+    *("probability_of_improvement", "poi_low", "poi_high", "verdict"),
+)
+
+
+def analysis_dict(analysis: Analysis) -> dict[str, list[Any]]:
+    """Return ``{"cells": [...], "comparisons": [...], "claims": [], "warnings": [...]}``, free of NaN.
+
+    Differences are a - b in the response's unit; ``low`` and ``high`` bound the simultaneous interval, ``low95`` and
+    ``high95`` the unadjusted one. Where a number is ``None``, ``reason`` says why; what stands behind ``reason`` in a
+    comparison never decides, and is left out where there is none.
+    """
+    runs = {frozenset(cell.levels.items()): cell.runs for cell in analysis.cells}
+    return {
+        "cells": [_cell(cell) for cell in analysis.cells],
+        "comparisons": [_comparison(each, runs, analysis) for each in analysis.comparisons],
+        "claims": [],
+        "warnings": list(analysis.warnings),
+    }
+
+
+def cells_frame(analysis: Analysis) -> pd.DataFrame:
+    """Return the cells, indexed by their levels."""
+    cells = analysis_dict(analysis)["cells"]
+    return _indexed(cells, "levels", [cell.levels for cell in analysis.cells])
+
+
+def comparisons_frame(analysis: Analysis) -> pd.DataFrame:
+    """Return the comparisons, indexed by the levels of the factors that are not compared, if there are any."""
+    comparisons = analysis_dict(analysis)["comparisons"]
+    return _indexed(comparisons, "where", [each.where for each in analysis.comparisons])
+
+
+def _indexed(records: list[dict[str, Any]], key: str, places: list[Mapping[str, Level]]) -> pd.DataFrame:
+    """Return records without their levels, which become the index: no level's name can hide a number's."""
+    frame = pd.DataFrame([{name: value for name, value in record.items() if name != key} for record in records])
+    factors = list(places[0]) if places else []
+    if len(factors) == 1:
+        frame.index = pd.Index([place[factors[0]] for place in places], name=factors[0])
+    elif factors:
+        frame.index = pd.MultiIndex.from_tuples([tuple(place.values()) for place in places], names=factors)
+    return frame
+
+
+def _cell(cell: CellSummary) -> dict[str, Any]:
+    found: dict[str, Any] = {"levels": dict(cell.levels), "n": cell.runs}
+    found["collapsed"] = None if cell.collapse is None else round(cell.collapse.estimate * cell.runs)
+    trained = None if cell.collapse is None else cell.trained
+    for name, interval in (
+        ("collapse_rate", cell.collapse),
+        ("mean", cell.mean),
+        ("trained_mean", trained),
+        ("median", cell.median),
+        ("sd", cell.sd),
+        ("iqm", cell.interquartile_mean),
+    ):
+        found |= {name: _number(interval, "estimate")} | _bounds(name, interval)
+    return found | {"best_of": list(cell.best_of), "reason": _why_not_all(cell)}
+
+
+def _why_not_all(cell: CellSummary) -> str | None:
+    """Say why a number of the cell is missing, ``None`` if none is."""
+    if cell.runs == 1:
+        reasons = ["one run: no spread, and no interval"]
+    else:
+        intervals = {
+            "mean": cell.mean,
+            "mean among runs that trained": None if cell.collapse is None else cell.trained,
+            "median": cell.median,
+            "sd": cell.sd,
+            "interquartile mean": cell.interquartile_mean,
+        }
+        missing = [name for name, interval in intervals.items() if interval is not None and math.isnan(interval.low)]
+        reasons = [f"too few runs, or no spread, for an interval of {', '.join(missing)}"] if missing else []
+        reasons += ["an interquartile mean needs 4 runs"] if cell.interquartile_mean is None else []
+    reasons += ["no run trained"] if cell.trained is None else []
+    reasons += ["collapse was not looked for"] if cell.collapse is None else []
+    return "; ".join(reasons) or None
+
+
+def _comparison(
+    named: NamedComparison, runs: Mapping[frozenset[tuple[str, Level]], int], analysis: Analysis
+) -> dict[str, Any]:
+    n_a, n_b = (runs.get(frozenset({**named.where, named.factor: level}.items()), 0) for level in (named.a, named.b))
+    head = {"factor": named.factor, "a": named.a, "b": named.b, "where": dict(named.where), "n_a": n_a, "n_b": n_b}
+    design, result = analysis.design, named.result
+    declared = {"estimand": design.primary, "direction": design.direction, "rope": design.rope}
+    if result is None:
+        return head | dict.fromkeys(_DECIDES) | {"reason": named.reason} | declared
+    reason = "; ".join(filter(None, (result.reason, result.p_reason))) or None
+    return head | _judged(result) | {"reason": reason} | declared | _beside(result, analysis.collapse_looked_for)
+
+
+def _judged(result: Comparison) -> dict[str, Any]:
+    return {
+        "difference": _finite(result.difference.estimate),
+        "low": _finite(result.difference.low),
+        "high": _finite(result.difference.high),
+        "low95": _finite(result.unadjusted.low),
+        "high95": _finite(result.unadjusted.high),
+        "p": _finite(result.p),
+        "p_holm": _finite(result.p_holm),
+        "probability_of_improvement": _finite(result.improvement.estimate),
+        "poi_low": _finite(result.improvement.low),
+        "poi_high": _finite(result.improvement.high),
+        "verdict": result.verdict,
+    }
+
+
+def _beside(result: Comparison, collapse_looked_for: bool) -> dict[str, Any]:
+    """Return what never decides, as far as there is any."""
+    found: dict[str, Any] = {
+        "level": result.difference.level,
+        "effect_size": _finite(result.effect_size),
+        "p_brunner_munzel": _finite(result.p_brunner_munzel),
+    }
+    for name, interval in (("trained", result.trained if collapse_looked_for else None), ("collapse", result.collapse)):
+        found |= {f"{name}_difference": _number(interval, "estimate")} | _bounds(name, interval)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
+    return {f"{name}_low": _number(interval, "low"), f"{name}_high": _number(interval, "high")}
+
+
+def _number(interval: Interval | None, name: str) -> float | None:
+    return None if interval is None else _finite(getattr(interval, name))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,98 @@
+"""What an audit comes to: each claim under each variation, and which conclusions were about something else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from regulens.results import RunResult
+from regulens.spec import StudySpec
+from regulens.stats.intervals import Interval, mover_difference
+from regulens.study.analysis import AnsweredClaim, answer_claims
+from regulens.study.audit import change_text, variation_folder
+from regulens.study.grid import varied
+from regulens.study.store import DATABASE, Store
+
+Change = Literal["same", "flipped", "no longer decided", "now decided", "undecided before and after", "not testable"]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """By how much a variation moves one part of a claim: its difference there minus that of the unvaried study."""
+
+    text: str
+    response: str
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class AuditedClaim:
+    """A claim under one variation, and what that changes."""
+
+    claim: AnsweredClaim
+    change: Change
+    shifts: tuple[Shift, ...]
+
+
+@dataclass(frozen=True)
+class AuditedVariation:
+    """A variation: its name, what it changes in words, the seeds that were run, and the claims under it."""
+
+    name: str
+    text: str
+    seeds: int
+    claims: tuple[AuditedClaim, ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The claims of a study as declared, and under each variation whose runs are there."""
+
+    study: StudySpec
+    claims: tuple[AnsweredClaim, ...]
+    variations: tuple[AuditedVariation, ...]
+    missing: tuple[str, ...]
+
+
+def audit_of(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> Audit:
+    """Judge a study's claims as declared and under each variation, each variation a family of its own at 5 %.
+
+    Args:
+        study: with its variations.
+        folder: of the study; variations lie below it.
+        results: of the unvaried study.
+    """
+    before = answer_claims(study, results)
+    found, missing = [], []
+    for variation, (name, spec) in zip(study.variations, varied(study), strict=True):
+        place = variation_folder(folder, name)
+        runs = Store(place).results() if (place / DATABASE).is_file() else []
+        if not runs:
+            missing.append(name)
+            continue
+        after = answer_claims(spec, runs)
+        claims = tuple(_audited(old, new) for old, new in zip(before, after, strict=True))
+        seeds = max(run.spec.seed for run in runs) + 1
+        found.append(AuditedVariation(name, variation.text or change_text(variation), seeds, claims))
+    return Audit(study, before, tuple(found), tuple(missing))
+
+
+def _audited(before: AnsweredClaim, after: AnsweredClaim) -> AuditedClaim:
+    if before.judged is None or after.judged is None:
+        return AuditedClaim(after, "not testable", ())
+    shifts = tuple(
+        Shift(old.text, each.response, mover_difference(new.interval(0.95), old.interval(0.95)))
+        for each, old, new in zip(before.claim.contrasts, before.parts, after.parts, strict=True)
+    )
+    return AuditedClaim(after, compare_verdicts(before.judged.verdict, after.judged.verdict), shifts)
+
+
+def compare_verdicts(before: str, after: str) -> Change:
+    """Say what became of a verdict: flipped is from one decided verdict to the opposite one, and nothing else."""
+    if before == after:
+        return "undecided before and after" if before == "undecided" else "same"
+    if after == "undecided":
+        return "no longer decided"
+    return "now decided" if before == "undecided" else "flipped"

@@ -1,0 +1,112 @@
+"""What a study declares to be judged by, with every default filled in and every name checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from regulens.errors import UserError, suggestion
+from regulens.spec import BETTER, ROPE, Direction, Level, Response, StudySpec
+from regulens.study.grid import level_text, levels_of, normal_level
+
+
+@dataclass(frozen=True)
+class DeclaredAnalysis:
+    """The ``[analysis]`` of a study.
+
+    Attributes:
+        response: what runs are compared by.
+        direction: which values of it are better.
+        rope: half the width of the region of practical equivalence, in the response's unit; 0 judges only the sign.
+        primary: the estimand that decides.
+        factor: dotted name of the compared factor; ``None`` in a study without factors.
+        levels: of it, in the order of the file.
+        control: the one of them that the others are compared with; ``None`` in a study without factors.
+        comparisons: ``control``, ``all``, or the pairs (a, b) named.
+        paired: whether runs of one seed are a block: they are where seeds vary the split.
+    """
+
+    response: Response
+    direction: Direction
+    rope: float
+    primary: Literal["mean", "trained", "median"]
+    factor: str | None
+    levels: tuple[Level, ...]
+    control: Level | None
+    comparisons: Literal["control", "all"] | tuple[tuple[Level, Level], ...]
+    paired: bool
+
+
+def declared_analysis(study: StudySpec) -> DeclaredAnalysis:
+    """Return what the study is judged by.
+
+    The compared factor is by default the regularizer, else the first factor; the control its level ``none``, else
+    its first level.
+
+    Raises:
+        UserError: naming the key, its value and the mend.
+    """
+    asked = study.analysis
+    factor = _compared_factor(study)
+    levels = levels_of(study, factor) if factor is not None else ()
+    return DeclaredAnalysis(
+        response=asked.response,
+        direction=asked.direction or BETTER[asked.response],
+        rope=ROPE[asked.response] if asked.rope is None else asked.rope,
+        primary=asked.primary,
+        factor=factor,
+        levels=levels,
+        control=_control(study, factor, levels),
+        comparisons=_comparisons(study, factor),
+        paired="split" in study.vary,
+    )
+
+
+def _compared_factor(study: StudySpec) -> str | None:
+    asked = study.analysis.factor
+    if asked is None:
+        return "regularizer" if "regularizer" in study.factors else next(iter(study.factors), None)
+    if asked not in study.factors:
+        raise UserError(f'analysis.factor = "{asked}": is not a factor of this study{suggestion(asked, study.factors)}')
+    return asked
+
+
+def _control(study: StudySpec, factor: str | None, levels: tuple[Level, ...]) -> Level | None:
+    asked = study.analysis.control
+    if factor is None:
+        if asked is not None:
+            raise UserError(f"analysis.control = {level_text(asked)}: this study has no factors; remove it")
+        return None
+    if asked is not None:
+        return _level(study, factor, asked, "analysis.control")
+    return "none" if "none" in levels else levels[0]
+
+
+def _comparisons(study: StudySpec, factor: str | None) -> Literal["control", "all"] | tuple[tuple[Level, Level], ...]:
+    asked = study.analysis.comparisons
+    if isinstance(asked, str):
+        return asked
+    if factor is None:
+        raise UserError("analysis.comparisons: this study has no factors; remove it")
+    pairs: list[tuple[Level, Level]] = []
+    for number, pair in enumerate(asked):
+        place = f"analysis.comparisons[{number}]"
+        a, b = (_level(study, factor, level, place) for level in pair)
+        if a == b:
+            raise UserError(f"{place}: compares {level_text(a)} with itself; name two levels")
+        if {(a, b), (b, a)} & set(pairs):
+            raise UserError(f"{place}: {level_text(a)} and {level_text(b)} are compared already; keep one of them")
+        pairs.append((a, b))
+    return tuple(pairs)
+
+
+def _level(study: StudySpec, factor: str, level: Level, place: str) -> Level:
+    known = levels_of(study, factor)
+    try:
+        value = normal_level(study, factor, level)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    if value not in known:
+        nearest = suggestion(level_text(value), map(level_text, known))
+        raise UserError(f"{place} = {level_text(value)}: is not a level of {factor}{nearest}")
+    return value

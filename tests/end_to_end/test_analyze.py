@@ -1,0 +1,137 @@
+"""`regulens analyze` as a user meets it: tables, JSON alone on stdout, and every mistake in one line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from regulens.cli import main
+from regulens.study.own_numbers import analyze
+
+COLUMNS = ("--response", "val_accuracy", "--factors", "depth,regularizer", "--seed", "seed")
+Answer = tuple[int, str, str]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Runs of which batch norm is better at one block, and one without it collapsed at two."""
+    lines = ["depth,regularizer,seed,val_accuracy,host"]
+    for depth, name, seed in itertools.product((1, 2), ("none", "batchnorm"), range(8)):
+        value = 0.84 + 0.05 * (name == "batchnorm") + 0.001 * ((seed * 5) % 8)
+        lines.append(f"{depth},{name},{seed},{0.1 if (depth, name, seed) == (2, 'none', 3) else value:.4f},here")
+    path = tmp_path / "results.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Run the command in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["regulens", "analyze", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return code or 0, printed.out, printed.err
+
+    return run
+
+
+def test_json_stands_alone_on_stdout_and_torch_stays_out(results: Path) -> None:
+    code = "import sys\nfrom regulens.cli import main\ntry:\n main()\nfinally:\n"
+    code += " print('torch' in sys.modules, file=sys.stderr)"
+    arguments = ["analyze", str(results), *COLUMNS, "--chance", "0.1", "--format", "json"]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr.split() == ["False"]
+    found = json.loads(done.stdout)
+    wanted = analyze(results, response="val_accuracy", factors="depth,regularizer", seed="seed", chance=0.1)
+    assert found == wanted.as_dict()
+    assert [cell["collapsed"] for cell in found["cells"]] == [0, 0, 1, 0]
+
+
+def test_every_option_reaches_the_analysis(results: Path, answer: Callable[..., Answer]) -> None:
+    code, out, _ = answer(
+        *(results, *COLUMNS, "--compare", "depth", "--control", "2", "--rope", "0.01", "--direction", "lower"),
+        *("--paired", "--primary", "median", "--format", "json"),
+    )
+    assert code == 0
+    found = json.loads(out)["comparisons"]
+    assert [(each["a"], each["b"], each["where"]) for each in found] == [
+        (1, 2, {"regularizer": name}) for name in ("batchnorm", "none")
+    ]
+    for each in found:
+        assert (each["rope"], each["direction"], each["estimand"]) == (0.01, "lower", "median")
+    assert answer(results, *COLUMNS[:4], "--paired")[0] == 2
+
+
+def test_the_tables_fit_100_columns_and_say_what_they_mean(results: Path, answer: Callable[..., Answer]) -> None:
+    code, out, err = answer(results, *COLUMNS, "--chance", "0.1")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert lines[0] == "val_accuracy of each cell"
+    assert "val_accuracy: regularizer against none" in lines
+    assert len([line for line in lines if "batchnorm – none" in line and line.startswith(("1 ", "2 "))]) == 2
+    assert len([line for line in lines if "among trained" in line]) == 3
+    told = " ".join(out.split())
+    assert "count as collapsed: the number of judged images is unknown." in told
+    assert "The 2 comparisons are one family" in told
+    assert "Undecided, as better among the runs that trained, but so few runs leave the collapse rates open" in told
+
+
+def test_without_chance_the_answer_says_that_no_collapse_is_looked_for(
+    results: Path, answer: Callable[..., Answer]
+) -> None:
+    _, out, _ = answer(results, *COLUMNS)
+    assert "Collapse was not looked for" in out
+    assert "among trained" not in out
+
+
+def test_two_calls_print_the_same(results: Path, answer: Callable[..., Answer]) -> None:
+    assert answer(results, *COLUMNS, "--format", "json") == answer(results, *COLUMNS, "--format", "json")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "arguments", "words"),
+    [
+        ("1,none,2,", "1,none,2,nan#", COLUMNS, 'line 4: val_accuracy "nan#'),
+        ("1,none,2,0.8420", "1,none,2,", COLUMNS, "line 4: val_accuracy is NaN"),
+        ("1,none,2,", "1,none,1,", COLUMNS, "line 4: is a duplicate of line 3"),
+        (",0.8", ",8.8", COLUMNS, "accuracies in percent"),
+        ("", "", ("--response", "acc", *COLUMNS[2:]), 'no column "acc"'),
+        ("", "", (*COLUMNS, "--control", "nome"), "did you mean none?"),
+        ("", "", (*COLUMNS, "--chance", "10"), "chance must be between 0 and 1"),
+        ("", "", (*COLUMNS, "--rope", "much"), "--rope"),
+        ("", "", (*COLUMNS, "--direction", "up"), "--direction"),
+        ("", "", COLUMNS[2:], "Missing option '--response'"),
+        ("", "", (*COLUMNS, "--format", "csv"), "--format"),
+    ],
+)
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_a_mistake_is_exit_code_2_and_one_line(
+    old: str,
+    new: str,
+    arguments: tuple[str, ...],
+    words: str,
+    output: str,
+    results: Path,
+    answer: Callable[..., Answer],
+) -> None:
+    results.write_text(results.read_text().replace(old, new) if old else results.read_text())
+    code, out, err = answer(results, "--format", output, *arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: ")
+    assert words in err

@@ -1,0 +1,635 @@
+"""Results trained elsewhere: what is read is what was written, what is wrong is named, the numbers are scipy's."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+import regulens
+from regulens.errors import UserError
+from regulens.stats.analysis import declared_pairs
+from regulens.stats.comparisons import Design, compare
+from regulens.stats.estimates import median_interval, sd_interval
+from regulens.stats.intervals import collapse_of, improvement_interval, mean_interval, overall_interval
+from regulens.stats.samples import Sample, sample
+from regulens.study.analysis_text import cell_table, comparison_table, notes
+from regulens.study.own_numbers import OwnAnalysis, analyze
+from regulens.study.own_rows import read_rows
+
+HEADER = "depth,regularizer,seed,val_accuracy"
+REGULARIZERS = ("none", "batchnorm", "l2(0.01)")
+NAMED = {"response": "val_accuracy", "factors": ("depth", "regularizer"), "seed": "seed"}
+ALWAYS = {
+    *("factor", "a", "b", "where", "n_a", "n_b", "difference", "low", "high", "low95", "high95", "p", "p_holm"),
+    *("probability_of_improvement", "poi_low", "poi_high", "verdict", "reason"),
+}
+Row = tuple[object, ...]
+
+
+def runs(seeds: int = 5, regularizers: Sequence[str] = REGULARIZERS, spread: float = 0.004) -> list[Row]:
+    """Return rows of depth, regularizer, seed and an accuracy that lies symmetrically around its cell's mean."""
+    places = np.linspace(-1, 1, seeds) if seeds > 1 else [0.0]
+    return [
+        (depth, name, seed, round(0.8 + 0.02 * depth + 0.03 * place + spread * float(at) * (1 + place), 6))
+        for depth in (1, 2)
+        for place, name in enumerate(regularizers)
+        for seed, at in enumerate(places)
+    ]
+
+
+def text_of(rows: Iterable[Row], header: str = HEADER, separator: str = ",") -> str:
+    lines = [header.split(","), *rows]
+    return "".join(separator.join(map(str, line)) + "\n" for line in lines)
+
+
+def changed(row: int, column: int, value: object) -> str:
+    """Return the text of ``runs`` with one value changed; row 0 stands in line 2."""
+    rows = [list(each) for each in runs()]
+    rows[row][column] = value
+    return text_of(map(tuple, rows))
+
+
+def frame_of(rows: Iterable[Row]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=HEADER.split(","))
+
+
+def analysed(rows: Iterable[Row], **options: Any) -> OwnAnalysis:
+    return analyze(frame_of(rows), **(NAMED | options))
+
+
+def of_cell(rows: Iterable[Row], depth: int, regularizer: str) -> np.ndarray:
+    return np.array([row[3] for row in rows if row[:2] == (depth, regularizer)], float)
+
+
+@pytest.fixture
+def refusal(tmp_path: Path) -> Callable[..., str]:
+    """Return the one line that a file's content is refused with."""
+
+    def refuse(content: str | bytes, **options: Any) -> str:
+        path = tmp_path / "results.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(UserError) as caught:
+            analyze(path, **(NAMED | options))
+        message = str(caught.value)
+        assert "\n" not in message
+        return message.replace(f"{tmp_path}/", "")
+
+    return refuse
+
+
+class TestNumbers:
+    def test_symmetric_cells_have_welchs_intervals_and_exact_permutation_p(self) -> None:
+        rows = runs()
+        found = analysed(rows, rope=0.0).as_dict()["comparisons"]
+        assert [(each["a"], each["b"], each["where"]) for each in found] == [
+            (name, "none", {"depth": depth}) for depth in (1, 2) for name in REGULARIZERS[1:]
+        ]
+        for each in found:
+            a, b = of_cell(rows, each["where"]["depth"], each["a"]), of_cell(rows, each["where"]["depth"], "none")
+            welch = stats.ttest_ind(a, b, equal_var=False)
+            assert each["difference"] == pytest.approx(a.mean() - b.mean())
+            assert [each["low"], each["high"]] == pytest.approx(list(welch.confidence_interval(1 - 0.05 / 4)))
+            assert [each["low95"], each["high95"]] == pytest.approx(list(welch.confidence_interval(0.95)))
+            assert each["p"] == pytest.approx(2 / math.comb(10, 5))  # the cells do not overlap
+            assert each["p_holm"] == pytest.approx(4 * 2 / math.comb(10, 5))
+            assert each["probability_of_improvement"] == stats.mannwhitneyu(a, b).statistic / 25 == 1
+            assert each["verdict"] == "better"
+            assert each["reason"] is None
+            assert each.keys() >= ALWAYS
+
+    def test_numbers_are_those_of_the_statistics_called_directly(self) -> None:
+        rng = np.random.default_rng(5)
+        rows = [
+            (depth, name, seed, 0.1 if rng.random() < 0.2 else float(rng.normal(0.85, 0.02)))
+            for depth, name, seed in itertools.product((1, 2), REGULARIZERS, range(6))
+        ]
+        by_cell: dict[tuple[int, str], Sample] = {}
+        for depth, name in itertools.product((1, 2), REGULARIZERS):
+            values = of_cell(rows, depth, name)
+            by_cell[depth, name] = sample(values, values <= 0.11)
+        every = list(by_cell.values())
+        assert 0 < sum(each.collapses for each in every) < 12
+        design = Design(rope=0.005, bounds=(0.0, 1.0))
+        pairs = [(by_cell[d, a], by_cell[d, b]) for d in (1, 2) for a, b in declared_pairs(REGULARIZERS, "none")]
+        wanted = compare(pairs, design, every, np.random.default_rng(0))
+        answer = analysed(rows, chance=0.1).as_dict()
+        for each, want in zip(answer["comparisons"], wanted, strict=True):
+            got = [each[name] for name in ("difference", "low", "high", "low95", "high95", "p", "p_holm")]
+            own = want.unadjusted
+            expected = [*_bounds(want.difference), own.low, own.high, want.p, want.p_holm]
+            assert got == pytest.approx(expected)
+            assert [each["trained_difference"], each["trained_low"]] == pytest.approx(
+                [want.trained.estimate, want.trained.low]
+            )
+            assert want.collapse is not None
+            assert each["collapse_difference"] == pytest.approx(want.collapse.estimate)
+            assert each["verdict"] == want.verdict
+            pair = [of_cell(rows, each["where"]["depth"], each[side]) for side in "ab"]
+            poi = [each[name] for name in ("probability_of_improvement", "poi_low", "poi_high")]
+            assert poi == pytest.approx(_bounds(improvement_interval(pair[0], pair[1], 0.95)))
+        for cell in answer["cells"]:
+            of = by_cell[cell["levels"]["depth"], cell["levels"]["regularizer"]]
+            assert (cell["n"], cell["collapsed"]) == (6, of.collapses)
+            rate = proportion_confint(of.collapses, 6, method="wilson")
+            assert [cell["collapse_rate_low"], cell["collapse_rate_high"]] == pytest.approx(rate)
+            for name, interval in (
+                ("mean", overall_interval(of, collapse_of(every), 0.95).within((0, 1))),
+                ("trained_mean", mean_interval(of.trained, 0.95).within((0, 1))),
+                ("median", median_interval(of.values, 0.95)),
+                ("sd", sd_interval(of.values, 0.95)),
+            ):
+                assert [cell[name], cell[f"{name}_low"], cell[f"{name}_high"]] == pytest.approx(_bounds(interval))
+            assert cell["best_of"][-1] == pytest.approx(of.values.max())
+
+    def test_lower_is_better_turns_verdict_and_chance_but_not_the_difference(self) -> None:
+        for up, down in zip(
+            analysed(runs()).as_dict()["comparisons"],
+            analysed(runs(), direction="lower").as_dict()["comparisons"],
+            strict=True,
+        ):
+            assert [up[name] for name in ("difference", "low", "high")] == [
+                down[name] for name in ("difference", "low", "high")
+            ]
+            assert (up["verdict"], down["verdict"]) == ("better", "worse")
+            assert down["probability_of_improvement"] == 1 - up["probability_of_improvement"]
+
+    def test_paired_seeds_are_compared_as_pairs(self) -> None:
+        shared = np.random.default_rng(3).normal(0, 0.05, 8)
+        rows = [
+            (depth, name, seed, 0.7 + shared[seed] + (0.01 + at if name == "l2" else 0))
+            for depth, name in itertools.product((1, 2), ("none", "l2"))
+            for seed, at in enumerate(np.linspace(-0.002, 0.002, 8))
+        ]
+        pairs = stats.ttest_rel(of_cell(rows, 1, "l2"), of_cell(rows, 1, "none"))
+        [first, _] = analysed(rows, paired=True).as_dict()["comparisons"]
+        assert [first["low95"], first["high95"]] == pytest.approx(list(pairs.confidence_interval(0.95)))
+        assert first["verdict"] == "better"
+        assert analysed(rows).as_dict()["comparisons"][0]["verdict"] == "undecided"
+
+    @pytest.mark.parametrize(("primary", "estimate"), [("mean", np.mean), ("median", np.median)])
+    def test_the_primary_estimand_decides(self, primary: str, estimate: Callable[..., float]) -> None:
+        rows = [(*row[:3], 0.5 if row[1:3] == ("batchnorm", 0) else row[3]) for row in runs(9)]
+        [first, *_] = analysed(rows, primary=primary).as_dict()["comparisons"]
+        assert first["estimand"] == primary
+        assert first["difference"] == pytest.approx(
+            estimate(of_cell(rows, 1, "batchnorm")) - estimate(of_cell(rows, 1, "none"))
+        )
+
+    def test_primary_trained_compares_the_runs_that_trained(self) -> None:
+        rows = [(*row[:3], 0.1 if row[1:3] == ("batchnorm", 0) else row[3]) for row in runs()]
+        [first, *_] = analysed(rows, primary="trained", chance=0.1).as_dict()["comparisons"]
+        wanted = of_cell(rows, 1, "batchnorm")[1:].mean() - of_cell(rows, 1, "none").mean()
+        assert first["difference"] == first["trained_difference"] == pytest.approx(wanted)
+
+
+def _bounds(interval: Any) -> list[float]:
+    return [interval.estimate, interval.low, interval.high]
+
+
+class TestInvariance:
+    @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.randoms(use_true_random=False), st.permutations(HEADER.split(",")))
+    def test_neither_the_order_of_rows_nor_of_columns_changes_anything(
+        self, tmp_path: Path, random: Any, columns: list[str]
+    ) -> None:
+        rows = [(*row[:3], 0.1 if row[2] == 3 else row[3]) for row in runs(8, ("none", "l2"))]
+        shuffled = random.sample(rows, len(rows))
+        path = tmp_path / "shuffled.csv"
+        frame_of(shuffled)[columns].to_csv(path, index=False)
+        assert analyze(path, **NAMED, chance=0.1).to_json() == analysed(rows, chance=0.1).to_json()
+
+    @pytest.mark.parametrize(
+        ("separator", "encoding"),
+        [(",", "utf-8"), (";", "utf-8-sig"), ("\t", "utf-16"), ("|", "utf-8"), (", ", "utf-8")],
+    )
+    def test_separators_and_encodings_of_spreadsheets_are_read(
+        self, separator: str, encoding: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "results.csv"
+        path.write_bytes(text_of(runs(), separator=separator).replace("\n", "\r\n").encode(encoding))
+        assert analyze(str(path), **NAMED).to_json() == analysed(runs()).to_json()
+
+    def test_the_public_name_is_this_function(self) -> None:
+        assert regulens.analyze is analyze
+
+
+class TestLevels:
+    def levels(self, texts: Sequence[str], tmp_path: Path) -> list[object]:
+        """Return what the levels of a factor come out as, in JSON."""
+        path = tmp_path / "levels.csv"
+        path.write_text(
+            text_of([(text, name, 0, 0.5) for text in texts for name in ("none", "l2")], "x,regularizer,s,y")
+        )
+        found = analyze(path, response="y", factors="x, regularizer", seed="s", compare="regularizer")
+        cells = json.loads(found.to_json())["cells"]
+        return list(dict.fromkeys((type(cell["levels"]["x"]), cell["levels"]["x"]) for cell in cells))
+
+    @pytest.mark.parametrize(
+        ("texts", "wanted"),
+        [
+            (["10", "9"], [(int, 9), (int, 10)]),
+            (["1.0", "2.0"], [(int, 1), (int, 2)]),
+            (["0.5", "0", "1e-3"], [(int, 0), (float, 0.001), (float, 0.5)]),
+            (["True", "false"], [(bool, False), (bool, True)]),
+            (["None", "NA", "null"], [(str, "NA"), (str, "None"), (str, "null")]),
+            (["0.1", "off"], [(str, "0.1"), (str, "off")]),
+            (["inf", "2"], [(str, "2"), (str, "inf")]),
+            (["12345678901234567891"], [(int, 12345678901234567891)]),
+        ],
+    )
+    def test_texts_of_a_file_become_their_natural_types(
+        self, texts: list[str], wanted: list[object], tmp_path: Path
+    ) -> None:
+        assert self.levels(texts, tmp_path) == wanted
+
+    def test_levels_of_a_frame_keep_their_types(self) -> None:
+        frame = frame_of(runs())
+        frame["depth"] = frame["depth"].astype(float)
+        frame["regularizer"] = frame["regularizer"].astype("category")
+        frame["seed"] = frame["seed"].astype("Int64")
+        assert analyze(frame, **NAMED).to_json() == analysed(runs()).to_json()
+
+    def test_numpys_own_booleans_are_levels(self) -> None:
+        frame = frame_of(runs())
+        frame["depth"] = np.array([np.bool_(depth == 1) for depth in frame["depth"]], object)
+        places = [each["where"] for each in analyze(frame, **NAMED).as_dict()["comparisons"]]
+        assert places == 2 * [{"depth": False}] + 2 * [{"depth": True}]
+
+    @pytest.mark.parametrize("written", ["none", "None", "NONE"])
+    def test_the_control_is_the_level_none_in_any_case(self, written: str) -> None:
+        found = analysed((row[0], written if row[1] == "none" else row[1], *row[2:]) for row in runs())
+        assert (found.compared, found.control) == ("regularizer", written)
+        assert {each["b"] for each in found.as_dict()["comparisons"]} == {written}
+
+    def test_the_factor_that_has_the_named_control_is_compared(self) -> None:
+        found = analysed(((row[0], "base" if row[1] == "none" else row[1], *row[2:]) for row in runs()), control="base")
+        assert (found.compared, found.control) == ("regularizer", "base")
+
+    @pytest.mark.parametrize("control", [1, 1.0, "1"])
+    def test_a_number_may_be_the_control(self, control: object) -> None:
+        found = analysed(runs(), compare="depth", control=control).as_dict()["comparisons"]
+        places = [{"regularizer": name} for name in sorted(REGULARIZERS)]
+        assert [(each["a"], each["b"], each["where"]) for each in found] == [(2, 1, where) for where in places]
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (changed(3, 3, ""), "line 5: val_accuracy is NaN (an empty field)"),
+            (changed(3, 3, "nan"), "line 5: val_accuracy is NaN (nan)"),
+            (changed(3, 3, "NA"), "line 5: val_accuracy is NaN (NA)"),
+            (changed(4, 3, "-inf"), "line 6: val_accuracy is infinite (-inf)"),
+            (changed(4, 3, "1e999"), "line 6: val_accuracy is infinite (1e999)"),
+            (changed(5, 3, "high"), 'line 7: val_accuracy "high" is non-numeric'),
+            (changed(5, 3, "1_0"), 'line 7: val_accuracy "1_0" is non-numeric'),
+            (changed(7, 3, "88.2"), "line 9: val_accuracy 88.2 is above 1, but that of line 2 is 0.816: a mix"),
+            (changed(7, 3, "88.2 %"), "line 9: val_accuracy 88.2 % is in percent; write 0.882"),
+            (
+                text_of((*row[:3], 100 * row[3]) for row in runs()),
+                "line 2: val_accuracy 81.6 is above 1; accuracies in",
+            ),
+            (
+                text_of([*runs(), runs()[2]]),
+                "line 32: is a duplicate of line 4, both depth 1, regularizer none, seed 2",
+            ),
+            (
+                text_of([*((*row, 16) for row in runs()), *((*row, 64) for row in runs())], HEADER + ",filters"),
+                "line 32: is a duplicate of line 2, both depth 1, regularizer none, seed 0; they differ in filters",
+            ),
+            (changed(3, 1, ""), "line 5: regularizer is NaN (an empty field)"),
+            (changed(3, 0, "NaN"), "line 5: depth is NaN (NaN)"),
+            (changed(3, 2, ""), "line 5: seed is NaN (an empty field)"),
+            ("", "is empty"),
+            ("\n \n", "is empty"),
+            (HEADER, "is empty: there is no run in it"),
+            (HEADER.replace("depth", "dept"), 'no column "depth"; did you mean dept?'),
+            (text_of(runs(), HEADER.replace("seed", "depth")), 'column "depth" is there twice'),
+            (text_of([*runs(), (1, "none", 7)]), "line 32: has 3 fields, the header has 4"),
+            (text_of([*runs(), (1, "none", 7, "0,9")]), "line 32: has 5 fields, the header has 4; are these decimal"),
+            (
+                text_of([(*row[:3], str(row[3]).replace(".", ",")) for row in runs()], separator=";"),
+                "line 2: val_accuracy 0,816 has a decimal comma; write 0.816",
+            ),
+            (text_of(runs()) + '1,"l2,3,4\n', "line 32: is not valid CSV"),
+            (text_of(runs()).replace("l2(0.01)", "grün", 1).encode("latin-1"), "line 12: is not UTF-8"),
+            (b"PK\x03\x04\xff\xfe\x00", "line 1: is not UTF-8"),
+            (
+                text_of((depth, name.replace("none", "base"), *rest) for depth, name, *rest in runs()),
+                'control "none" is not a level of any factor; name the compared factor and its control (levels: 1, 2',
+            ),
+            (
+                text_of(("none" if row[0] == 1 else "pool", *row[1:]) for row in runs()),
+                'depth and regularizer have the level "none"; say which is compared: compare depth',
+            ),
+            (text_of((row[0], "None", row[2] + 9, row[3]) for row in runs() if row[1] == "none"), "has one level only"),
+            (
+                text_of([*runs(), *((row[0], "None", *row[2:]) for row in runs() if row[1] == "none")]).replace(
+                    "none", "NONE"
+                ),
+                "regularizer has the levels NONE and None; say which is the control",
+            ),
+        ],
+    )
+    def test_a_wrong_file_is_one_line_with_the_row_and_the_word(
+        self, content: str | bytes, words: str, refusal: Callable[..., str]
+    ) -> None:
+        message = refusal(content)
+        assert message.startswith("results.csv: ")
+        assert words in message
+
+    def test_lines_are_counted_as_an_editor_does(self, refusal: Callable[..., str]) -> None:
+        content = HEADER + ',note\n\n1,none,0,0.8,"two\nlines"\n,,,,\n1,l2,0,x,\n'
+        assert 'results.csv: line 6: val_accuracy "x" is non-numeric' in refusal(content)
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"response": "val_acuracy"}, 'no column "val_acuracy"; did you mean val_accuracy?'),
+            ({"factors": "depth,regulariser"}, 'no column "regulariser"; did you mean regularizer?'),
+            ({"seed": "sed"}, 'no column "sed"; did you mean seed?'),
+            ({"compare": "dept"}, 'compare: "dept" is not one of the factors; did you mean depth?'),
+            ({"compare": "depth"}, 'control "none" is not a level of depth; name the control (levels: 1, 2)'),
+            ({"control": "nome"}, 'control "nome" is not a level of any factor; did you mean none?'),
+            ({"compare": "regularizer", "control": "l2"}, 'control "l2" is not a level of regularizer; known: batch'),
+            ({"factors": "depth,val_accuracy"}, "val_accuracy is the response and a factor as well"),
+            ({"factors": "seed,regularizer"}, "seed is the seed and a factor as well"),
+            ({"seed": "val_accuracy"}, "val_accuracy is the response and the seed as well"),
+            ({"factors": "depth,depth"}, "factors name depth twice"),
+            ({"factors": ""}, "factors must name a column"),
+            ({"factors": []}, "factors must name a column"),
+            ({"response": ""}, "response must name a column"),
+            ({"chance": 10}, "chance must be between 0 and 1, got 10"),
+            ({"chance": 0}, "chance must be between 0 and 1, got 0"),
+            ({"chance": math.nan}, "chance must be between 0 and 1, got nan"),
+            ({"chance": 0.95}, "chance 0.95: runs up to 1.1 times it count as collapsed"),
+            ({"chance": 0.1, "direction": "lower"}, "chance is the accuracy of guessing, of which more is better"),
+            ({"rope": -0.1}, "rope must be a finite number >= 0, got -0.1"),
+            ({"rope": math.nan}, "rope must be a finite number >= 0, got nan"),
+            ({"direction": "up"}, 'direction must be higher or lower, got "up"'),
+            ({"primary": "mode"}, 'primary must be mean or trained or median, got "mode"'),
+            ({"primary": "trained"}, "primary trained needs chance"),
+            ({"paired": True, "seed": None}, "paired needs the seeds"),
+        ],
+    )
+    def test_a_wrong_option_is_one_line(self, options: dict[str, Any], words: str, refusal: Callable[..., str]) -> None:
+        assert words in refusal(text_of(runs()), **options)
+
+    def test_paired_cells_need_the_same_seeds(self, refusal: Callable[..., str]) -> None:
+        message = refusal(text_of([row for row in runs() if row[:3] != (2, "batchnorm", 3)]), paired=True)
+        assert (
+            "line 20: seed 3 of depth 2, regularizer none is not among those of depth 2, regularizer batch" in message
+        )
+        extra = refusal(text_of([*runs(), (1, "l2(0.01)", 9, 0.8)]), paired=True)
+        assert "line 32: seed 9 of depth 1, regularizer l2(0.01) is not among those of depth 1, regul" in extra
+
+    def test_files_that_are_not_there_or_not_files(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"absent\.csv: no such file"):
+            analyze(tmp_path / "absent.csv", **NAMED)
+        with pytest.raises(UserError, match="cannot be read: Is a directory"):
+            analyze(tmp_path, **NAMED)
+
+    @pytest.mark.parametrize(
+        ("column", "value", "words"),
+        [
+            ("regularizer", None, r"row 4 \(index 13\): regularizer is NaN \(.*keep_default_na=False"),
+            ("regularizer", pd.NA, r"row 4 \(index 13\): regularizer is NaN \(.*keep_default_na=False"),
+            ("regularizer", " ", r"row 4 \(index 13\): regularizer is NaN \(an empty field\)"),
+            ("regularizer", math.inf, r"row 4 \(index 13\): regularizer is infinite"),
+            ("regularizer", (1, 2), r"row 4 \(index 13\): regularizer is a tuple"),
+            ("val_accuracy", math.nan, r"row 4 \(index 13\): val_accuracy is NaN"),
+            ("val_accuracy", True, r"row 4 \(index 13\): val_accuracy True is non-numeric"),
+            ("val_accuracy", [1], r"row 4 \(index 13\): val_accuracy \[1\] is non-numeric"),
+        ],
+    )
+    def test_a_row_of_a_frame_is_named_by_place_and_index(self, column: str, value: object, words: str) -> None:
+        frame = frame_of(runs()).astype(object)
+        frame.at[3, column] = value
+        frame.index += 10
+        with pytest.raises(UserError, match=words):
+            analyze(frame, **NAMED)
+
+    def test_an_error_rate_in_percent_is_nobodys_mistake(self) -> None:
+        rows = frame_of((*row[:3], 100 * (1 - row[3])) for row in runs()).rename(columns={"val_accuracy": "error"})
+        found = analyze(rows, **(NAMED | {"response": "error"}), direction="lower")
+        assert {each["verdict"] for each in found.as_dict()["comparisons"]} == {"better"}
+
+
+class TestWhatIsHandled:
+    def check(self, found: OwnAnalysis) -> dict[str, Any]:
+        """Return the JSON, in which there is no NaN and every null has its reason."""
+        answer = json.loads(found.to_json(), parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
+        assert list(answer) == ["cells", "comparisons", "claims", "warnings"]
+        assert answer["claims"] == []
+        for each in answer["comparisons"]:
+            assert each.keys() >= ALWAYS
+            missing = {name for name, value in each.items() if value is None} - {"reason"}
+            assert missing <= ALWAYS
+            assert not missing or each["reason"]
+        for each in answer["cells"]:
+            missing = [name for name, value in each.items() if value is None and name != "reason"]
+            assert bool(missing) == bool(each["reason"])
+        return answer
+
+    def test_one_seed_leaves_no_interval_and_no_p(self) -> None:
+        answer = self.check(analysed(runs(1), chance=0.1))
+        for each in answer["comparisons"]:
+            assert each["difference"] > 0
+            assert each["verdict"] == "undecided"
+            assert {each[name] for name in ("low", "high", "low95", "high95", "p", "p_holm")} == {None}
+            assert "too few runs" in each["reason"]
+            assert 0 <= each["poi_low"] < 0.5 < each["poi_high"] <= 1
+        assert [warning for warning in answer["warnings"] if "one run only" in warning]
+
+    def test_one_run_against_five(self) -> None:
+        rows = [row for row in runs() if row[1] != "batchnorm" or row[2] == 0]
+        answer = self.check(analysed(rows))
+        [each] = [each for each in answer["comparisons"] if each["where"] == {"depth": 1} and each["a"] == "batchnorm"]
+        assert (each["n_a"], each["n_b"], each["low"], each["p"]) == (1, 5, None, None)
+        assert "cells have unequal numbers of runs: 1 to 5" in " ".join(answer["warnings"])
+
+    def test_a_missing_cell_is_null_with_its_reason_and_a_warning(self) -> None:
+        answer = self.check(analysed(row for row in runs() if row[:2] != (2, "none")))
+        assert len(answer["cells"]) == 5
+        missing = [each for each in answer["comparisons"] if each["where"] == {"depth": 2}]
+        assert len(missing) == 2
+        for each in missing:
+            assert (each["n_a"], each["n_b"], each["difference"], each["verdict"]) == (5, 0, None, None)
+            assert each["reason"] == "there are no runs of regularizer none at depth 2"
+        assert answer["warnings"].count("there are no runs of regularizer none at depth 2") == 1
+
+    def test_constant_cells_are_told_of(self) -> None:
+        rows = [(*row[:3], 0.9 if row[1] == "none" else row[3]) for row in runs()]
+        answer = self.check(analysed(rows))
+        assert len([warning for warning in answer["warnings"] if "same value" in warning]) == 2
+        self.check(analysed([(*row[:3], 0.9) for row in runs()]))
+
+    @pytest.mark.parametrize("collapsing", [{"none"}, {"batchnorm"}, set(REGULARIZERS)])
+    def test_cells_of_which_every_run_collapsed(self, collapsing: set[str]) -> None:
+        rows = [(*row[:3], 0.1 if row[1] in collapsing else row[3]) for row in runs()]
+        answer = self.check(analysed(rows, chance=0.1))
+        for cell in answer["cells"]:
+            gone = cell["levels"]["regularizer"] in collapsing
+            assert cell["collapse_rate"] == gone
+            assert (cell["trained_mean"] is None) == gone
+
+    def test_a_run_collapsed_up_to_eleven_tenths_of_chance(self) -> None:
+        rows = [(*row[:3], {0: 0.1, 1: 0.1375, 2: 0.1376}.get(row[2], row[3])) for row in runs()]
+        answer = self.check(analysed(rows, chance=0.125))
+        assert {(cell["collapsed"], cell["collapse_rate"]) for cell in answer["cells"]} == {(2, 0.4)}
+        assert any("not above 0.1375 (1.1 x chance) count as collapsed" in warning for warning in answer["warnings"])
+
+    def test_without_chance_no_collapse_is_looked_for_and_that_is_said(self) -> None:
+        answer = self.check(analysed((*row[:3], 0.1 if row[2] == 0 else row[3]) for row in runs()))
+        assert {cell["collapsed"] for cell in answer["cells"]} == {None}
+        assert "collapse was not looked for: the accuracy of guessing is not given" in answer["warnings"]
+        assert not any("trained_difference" in each for each in answer["comparisons"])
+
+    @pytest.mark.parametrize(
+        ("response", "options", "rope"),
+        [
+            ("val_accuracy", {}, 0.005),
+            ("Top1Acc", {}, 0.005),
+            ("score", {"chance": 0.1}, 0.005),
+            ("score", {}, 0.0),
+            ("acceleration", {}, 0.0),
+            ("val_accuracy", {"rope": 0.0}, 0.0),
+            ("score", {"rope": 0.02}, 0.02),
+        ],
+    )
+    def test_practical_equivalence_defaults_to_half_a_point_of_accuracies(
+        self, response: str, options: dict[str, float], rope: float
+    ) -> None:
+        frame = frame_of(runs()).rename(columns={"val_accuracy": response})
+        answer = self.check(analyze(frame, **(NAMED | {"response": response} | options)))
+        assert {each["rope"] for each in answer["comparisons"]} == {rope}
+        assert any("rope was not given" in warning for warning in answer["warnings"]) == ("rope" not in options)
+
+    @pytest.mark.parametrize(
+        ("response", "shift", "reaches"), [("val_accuracy", 0.05, False), ("acc_gap", 0.05, True), ("acc", 0, True)]
+    )
+    def test_no_interval_of_an_accuracy_reaches_below_zero(self, response: str, shift: float, reaches: bool) -> None:
+        rows = [(1, name, seed, value + shift) for name in ("none", "l2") for seed, value in enumerate((-0.04, 0.04))]
+        frame = frame_of(rows).rename(columns={"val_accuracy": response})
+        answer = self.check(analyze(frame, **(NAMED | {"response": response})))
+        assert (answer["cells"][0]["mean_low"] < 0) == reaches
+
+    def test_without_seeds_a_repeated_run_is_not_seen_and_that_is_said(self) -> None:
+        answer = self.check(analysed([*runs(), runs()[0]], seed=None))
+        assert answer["cells"][0]["n"] == 6
+        assert any("no column of seeds" in warning for warning in answer["warnings"])
+
+    def test_seeds_may_be_texts(self) -> None:
+        named = ((*row[:2], f"run-{row[2]}", row[3]) for row in runs())
+        assert analysed(named, paired=True).to_json() == analysed(runs(), paired=True).to_json()
+
+
+class TestFrames:
+    def test_cells_and_comparisons_are_frames_indexed_by_levels(self) -> None:
+        found = analysed(runs())
+        assert found.cells.index.names == ["depth", "regularizer"]
+        assert found.cells.loc[(1, "none"), "mean"] == pytest.approx(of_cell(runs(), 1, "none").mean())
+        one = found.comparisons.loc[2]
+        assert one["a"].tolist() == ["batchnorm", "l2(0.01)"]
+        assert one["verdict"].tolist() == ["better", "better"]
+
+    def test_a_single_factor_leaves_comparisons_nothing_to_be_indexed_by(self) -> None:
+        found = analysed([row for row in runs() if row[0] == 1], factors=["regularizer"])
+        assert found.cells.index.tolist() == ["none", "batchnorm", "l2(0.01)"]
+        assert found.comparisons.index.tolist() == [0, 1]
+        assert [each["where"] for each in found.as_dict()["comparisons"]] == [{}, {}]
+
+    def test_a_factor_may_be_called_like_a_number_of_the_answer(self) -> None:
+        found = analyze(frame_of(runs()).rename(columns={"depth": "mean"}), **(NAMED | {"factors": "mean,regularizer"}))
+        assert found.cells.index.names == ["mean", "regularizer"]
+        assert found.cells["mean"].iloc[0] == pytest.approx(of_cell(runs(), 1, "none").mean())
+
+    def test_the_callers_frame_is_left_alone(self) -> None:
+        frame = frame_of(runs())
+        before = frame.copy(deep=True)
+        analyze(frame, **NAMED)
+        pd.testing.assert_frame_equal(frame, before)
+
+    def test_all_columns_are_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "results.csv"
+        path.write_text("a;b\n1;x\n\n 2 ;y\n")
+        rows = read_rows(path, ["a"])
+        assert (rows.names, rows.columns) == (("line 2", "line 4"), {"a": ["1", "2"], "b": ["x", "y"]})
+
+
+class TestText:
+    def test_tables_hold_the_numbers(self) -> None:
+        rows = [(*row[:3], 0.1 if row[:3] == (2, "none", 0) else row[3]) for row in runs()]
+        found = analysed(rows, chance=0.1)
+        cells, comparisons = cell_table(found.analysis), comparison_table(found.analysis)
+        assert cells.columns == (
+            *("depth", "regularizer", "n", "collapsed", "mean [95 %]", "among trained", "median", "sd"),
+        )
+        values = of_cell(rows, 2, "none")
+        [row] = [row for row in cells.rows if row[:2] == ("2", "none")]
+        assert (row[2], row[3], row[4][:6]) == ("5", "1", f"{values.mean():.4f}")
+        assert row[5:] == tuple(f"{x:.4f}" for x in (values[1:].mean(), np.median(values), values.std(ddof=1)))
+        assert [row[1] for row in comparisons.rows] == 2 * [
+            *("batchnorm – none", "  among trained", "l2(0.01) – none", "  among trained")
+        ]
+        first = found.as_dict()["comparisons"][0]
+        assert comparisons.rows[0][2:] == (
+            f"{first['difference']:+.4f} [{first['low']:+.4f}, {first['high']:+.4f}]",
+            f"{first['probability_of_improvement']:.2f} [{first['poi_low']:.2f}, {first['poi_high']:.2f}]",
+            f"{first['p_holm']:.4f}",
+            first["verdict"],
+        )
+
+    def test_what_is_unavailable_is_a_dash(self) -> None:
+        analysis = analysed(row for row in runs(1) if row[:2] != (2, "none")).analysis
+        assert cell_table(analysis).rows[0] == ("1", "none", "1", "0.8200", "0.8200", "–")
+        assert comparison_table(analysis).rows[0] == (
+            *("1", "batchnorm – none", "+0.0300", "1.00 [0.21, 1.00]", "–", "undecided"),
+        )
+        assert comparison_table(analysis).rows[-1] == ("2", "l2(0.01) – none", "–", "–", "–", "no runs")
+
+    @pytest.mark.parametrize(
+        ("values", "shown"),
+        [
+            ((101.0, 103.0), "102.00"),
+            ((50.0, 250.0), "150.0"),
+            ((0.1, 0.1), "0.1000"),
+            ((1e-6, 3e-6), "0.000002000"),
+            ((0.0, 0.0), "0"),
+        ],
+    )
+    def test_means_show_as_many_decimals_as_they_need(self, values: tuple[float, float], shown: str) -> None:
+        rows = [(1, name, seed, value) for name in ("none", "l2") for seed, value in enumerate(values)]
+        frame = frame_of(rows).rename(columns={"val_accuracy": "y"})
+        table = cell_table(analyze(frame, **(NAMED | {"response": "y"})).analysis)
+        assert table.rows[0][3].split()[0] == shown
+
+    def test_a_difference_of_nothing_has_no_minus(self) -> None:
+        table = comparison_table(analysed(((*row[:3], 0.1) for row in runs()), chance=0.1).analysis)
+        assert table.rows[0][2] == "+0.0000 [+0.0000, +0.0000]"
+
+    def test_notes_say_what_decides_over_how_many_and_what_stays_open(self) -> None:
+        said = " ".join(notes(analysed(runs(spread=0.03), chance=0.1).analysis))
+        assert "wholly beyond ±0.005, equivalent if wholly within" in said
+        assert "The 4 comparisons are one family: each interval is made at 98.75 %, so that together" in said
+        assert "the mean of all runs, collapses included" in said
+        assert "seeds are not paired" in said
+        assert "Undecided, as the interval reaches over the edge" in said
+        assert "Rope was not given" in said
+        other = " ".join(notes(analysed(runs(2), rope=0, paired=True, primary="median").analysis))
+        assert "wholly on one side of zero" in other
+        assert "the median of all runs" in other
+        assert "Runs of one seed are paired" in other
+        assert "No p, as with 2 pairs and 4 comparisons" in other
