@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from regulens.api import Audit as Audit
     from regulens.api import Benchmark as Benchmark
     from regulens.api import Dataset as Dataset
     from regulens.api import Study as Study
     from regulens.api import Trained as Trained
     from regulens.api import UserError as UserError
+    from regulens.api import audit_study as audit_study
     from regulens.api import bench_study as bench_study
     from regulens.api import build_model as build_model
     from regulens.api import build_regularizer as build_regularizer
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "regulens.api": (
+        "Audit",
         "Benchmark",
         "Dataset",
         "Study",
         "Trained",
         "UserError",
+        "audit_study",
         "bench_study",
         "build_model",
         "build_regularizer",

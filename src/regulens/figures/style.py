@@ -33,6 +33,7 @@ _STYLE: Any = {
     "ytick.color": "#444a54",
     "legend.frameon": False,
     "svg.hashsalt": "regulens",
+    "text.parse_math": False,  # a dollar in a user's label is a dollar
 }
 _FORMATS: dict[str, Any] = {"png": {"dpi": 160}, "svg": {"metadata": {"Date": None}}}
 """How each is written; an SVG without its date is the same file each time."""
@@ -61,8 +62,18 @@ def bare(axes: Axes) -> None:
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     """Write ``name.svg`` and ``name.png`` (160 dpi) and return the path of the SVG."""
     with house_style():
+        _settle(figure)
         for suffix, options in _FORMATS.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, **options)
             write_atomically(folder / f"{name}.{suffix}", buffer.getvalue())
     return folder / f"{name}.svg"
+
+
+def _settle(figure: Figure) -> None:
+    """Lay the figure out and round its axes' places: the layout's last bits would not be the same each time."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(side, 6) for side in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))

@@ -222,9 +222,13 @@ def _tested(refits: Sequence[RefitReport], cells: Sequence[CellReport], folder: 
         runs = [run for run, record in refit.runs if record is not None]
         test = _right([run_folder(folder, run.run_id) / TEST_PREDICTIONS for run in runs])
         before = _right([run_folder(folder, run.run_id) / PREDICTIONS for run in trained.get(refit.label, ())])
-        if test is not None and before is not None:
+        cell = next((cell for cell in cells if cell.label == refit.label), None)
+        if test is not None and before is not None and cell is not None:
+            kept, before = (rows[rows.mean(1) > cell.chance_bound] for rows in (test, before))
+            if not (len(kept) and len(before)):
+                continue
             rule = "as many updates as before" if runs[0].spec.refit == "updates" else "as many epochs as before"
-            yield TestedNetwork(refit.label, test, before, rule, before.shape[1])
+            yield TestedNetwork(refit.label, kept, before, rule, before.shape[1], len(test) - len(kept))
 
 
 def _right(paths: Sequence[Path]) -> NDArray[np.bool_] | None:

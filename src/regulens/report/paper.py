@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from regulens.report import analysis_pictures
 from regulens.report.document import Block, Document, Figure, Heading, Paragraph
 from regulens.report.pictures import Picture
-from regulens.report.written import analysis_blocks, methods_text, minus, results_blocks, unit_of
+from regulens.report.written import analysis_blocks, methods_text, results_blocks, unit_of
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.stats.images import seeds_and_images
@@ -102,7 +102,8 @@ def _confusion(study: StudySpec, trained: Sequence[RunResult], found: StudyAnaly
 class TestedNetwork:
     """A refitted network: what its refits have right on the test part, its trainings on validation, (runs, images).
 
-    ``rule`` says how long a refit trains; ``more_images`` is by how many images it has more.
+    Of runs that trained only. ``rule`` says how long a refit trains; ``more_images`` is by how many images it has more;
+    ``collapsed`` is how many refits are left out.
     """
 
     label: str
@@ -110,6 +111,7 @@ class TestedNetwork:
     validation: NDArray[np.bool_]
     rule: str
     more_images: int
+    collapsed: int = 0
 
 
 def choice_blocks(
@@ -141,15 +143,16 @@ def _choice_text(selection: Selection, fresh: Sequence[RunResult], found: StudyA
         f"fixed beforehand ({selection.rule})."
     )
     if len(fresh) > 1:
-        again = mean_interval(np.array([run.val_accuracy for run in fresh]), 0.95)
+        again = mean_interval(np.array([run.val_accuracy for run in fresh]), 0.95).within((0, 1))
         text += f" Its mean validation accuracy over {len(fresh)} fresh seeds, which had no part in the choice, is "
         text += f"{unit.interval(again)}."
     text += f" Over the {selection.seeds} seeds that it was chosen by it is {selection.mean_val_accuracy:.4f}"
     if found.optimism is not None and not selection.among and found.declared.response == "val_accuracy":
-        luck = minus(f"{100 * found.optimism.estimate:.2f}")
+        points = 100 * found.optimism.estimate
+        luck = f"an estimated {points:.2f} points are" if points >= 0.005 else "practically nothing is"
         text += (
-            f", of which an estimated {luck} points are the luck of the choice (bootstrap over seeds, in which it is "
-            f"the best {100 * found.optimism.chosen[found.optimism.selected]:.0f} % of the time)"
+            f", of which {luck} the luck of the choice (bootstrap over seeds, in which it is the best "
+            f"{100 * found.optimism.chosen[found.optimism.selected]:.0f} % of the time)"
         )
     return text + "."
 
@@ -161,6 +164,8 @@ def _test_text(each: TestedNetwork) -> str:
         f"Test accuracy of {each.label}, refitted on {each.more_images:,} more images ({each.rule}): "
         f"{unit.interval(test)}, over {len(each.test)} refits and {each.test.shape[1]:,} sealed images together."
     )
+    if each.collapsed:
+        text += f" {each.collapsed} more refits collapsed and are left out of that."
     if np.isfinite([test.low, before.low]).all():
         text += (
             f" Validation minus test, after that refit: {unit.difference(mover_difference(before, test))}, over seeds "

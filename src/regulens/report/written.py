@@ -434,8 +434,9 @@ def _claims_table(found: StudyAnalysis) -> Table:
         columns=("id", "claim", "verdict", "seeds to decide"),
         rows=tuple(rows),
         note=f"A family of their own, which errs with at most {100 * (1 - found.level):.2g} %. A claim is supported if "
-        "all its parts are and refuted if one is. Seeds: for each network, to a decision with 80 % probability if the "
-        "effects are as they now look.",
+        "all its parts are and refuted if one is: if its interval lies wholly below the edge of practical equivalence, "
+        "so that the difference is of no practical size or goes the other way. Seeds: for each network, to a decision "
+        "with 80 % probability if the effects are as they now look.",
         left=(1, 2, 3),
         name="claims",
     )

@@ -113,7 +113,7 @@ def analyse(
     samples = [cell.sample for cell in cells]
     named = list(_named_pairs(cells, factor, pairs))
     possible = [(a.sample, b.sample) for _, _, _, a, b in named if a and b]
-    results = iter(compare(possible, design, samples, rng) if possible else [])
+    results = iter(compare(possible, design, samples, rng, family=len(named)) if possible else [])
     comparisons = tuple(
         NamedComparison(factor, level_a, level_b, where, next(results))
         if a and b
