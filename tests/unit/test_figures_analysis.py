@@ -503,7 +503,7 @@ def test_confusion_averages_shares_and_lists_the_worst_pairs_with_counts() -> No
     matrix, pairs = drawn(draw_confusion(info)).axes
     cells = {tuple(map(round, text.get_position())): text.get_text() for text in matrix.texts[:-1]}
     assert cells == {(0, 0): "70.0", (1, 0): "30.0", (0, 1): "5.0", (1, 1): "95.0", (1, 2): "2.5", (2, 2): "97.5"}
-    assert matrix.texts[-1].get_text() == "percent of each class's images, mean of 2 runs; blank: under 0.05"
+    assert matrix.texts[-1].get_text() == "percent of each class, mean of 2 runs\nblank: under 0.05"
     assert pairs.texts[1].get_text() == "x → y"
     assert pairs.texts[2].get_text() == "30.0 %, 6 of 20"
     widths = [bar.get_width() for bar in pairs.patches]

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from regulens.stats.samples import Sample, sample
-from regulens.stats.selection import Optimism, selection_optimism
+from regulens.stats.selection import Optimism, selection_optimism, single_run_ranking
 
 Cells = list[NDArray[np.float64]]
 
@@ -163,3 +163,28 @@ def test_matrices_of_other_runs_are_refused(correct: list[NDArray[np.bool_]], me
 def test_no_cells_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one cell"):
         selection_optimism([], np.random.default_rng(0))
+
+
+class TestSingleRunRanking:
+    def test_it_counts_the_pairs_of_two_cells(self) -> None:
+        a, b = sample([0.9, 0.8, 0.1]), sample([0.5, 0.6, 0.55])  # the means are 0.6 and 0.55; a wins 6 of 9 pairs
+        found = single_run_ranking([a, b], np.random.default_rng(0))
+        assert found.best == pytest.approx(6 / 9, abs=0.015)
+        assert found.order == found.best
+        turned = single_run_ranking(
+            [sample(-a.values), sample(-b.values)], np.random.default_rng(0), higher_is_better=False
+        )
+        assert turned == found
+
+    def test_cells_far_apart_are_always_ranked_rightly_and_alike_ones_by_chance(self) -> None:
+        rng = np.random.default_rng(1)
+        apart = [sample(level + 0.001 * rng.standard_normal(5)) for level in (0.5, 0.7, 0.9)]
+        assert single_run_ranking(apart, rng).order == 1
+        alike = [sample(rng.standard_normal(200)) for _ in range(4)]
+        found = single_run_ranking(alike, rng)
+        assert 0.15 < found.best < 0.4
+        assert found.order < 0.1
+
+    def test_one_cell_is_no_ranking(self) -> None:
+        with pytest.raises(ValueError, match="at least two cells, got 1"):
+            single_run_ranking([sample([1.0])], np.random.default_rng(0))

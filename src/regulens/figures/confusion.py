@@ -198,12 +198,12 @@ def _draw_matrix(axes: Axes, info: ConfusionInfo) -> None:
     axes.spines[:].set_visible(False)
     axes.set_anchor("W")
     axes.set(xlabel="taken for", ylabel="class")
-    axes.set_title(f"{info.title}\n", loc="left", fontweight="bold")
+    axes.set_title(f"{info.title}\n\n", loc="left", fontweight="bold")
     axes.text(0, 1.015, _note(info, decimals), transform=axes.transAxes, fontsize=8, color=_QUIET, va="bottom")
 
 
 def _note(info: ConfusionInfo, decimals: int) -> str:
-    return f"percent of each class's images, {_runs(info)}; blank: under {0.5 * 10.0**-decimals:g}"
+    return f"percent of each class, {_runs(info)}\nblank: under {0.5 * 10.0**-decimals:g}"
 
 
 def _runs(info: ConfusionInfo) -> str:

@@ -117,6 +117,12 @@ def analysis_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
     if sentences:
         yield Bullets(tuple(sentences))
     yield from map(Paragraph, _interaction_sentences(found, unit))
+    if found.ranking is not None:
+        yield Paragraph(
+            "A study with a single run of each network, drawn from these, would put the network with the best mean "
+            f"first with probability {found.ranking.best:.2f}, and rank all {len(found.analysis.cells)} as their means "
+            f"do with probability {found.ranking.order:.2f}."
+        )
     if found.claims:
         yield Heading("Claims", 2)
         yield _claims_table(found)

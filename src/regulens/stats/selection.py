@@ -149,3 +149,46 @@ def _times_drawn(n: int, count: int, rng: np.random.Generator) -> NDArray[np.int
     """Return (count, n) how often each of n was drawn, n times with replacement; quicker than a multinomial."""
     places = rng.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
     return np.bincount(places.ravel(), minlength=count * n).reshape(count, n)
+
+
+@dataclass(frozen=True)
+class SingleRunRanking:
+    """How a study with one run of each cell would rank them, against the order of the means found here.
+
+    Attributes:
+        best: the probability that it puts the cell with the best mean first.
+        order: the probability that it ranks all cells in the order of their means.
+        studies: how many such studies were drawn.
+    """
+
+    best: float
+    order: float
+    studies: int
+
+
+def single_run_ranking(
+    samples: Sequence[Sample], rng: np.random.Generator, studies: int = 20_000, *, higher_is_better: bool = True
+) -> SingleRunRanking:
+    """Draw one run of each cell again and again, and count how often that ranks the cells as their means do.
+
+    The runs at hand stand for those one could have had; of equal values the first cell counts as the better.
+
+    Args:
+        samples: one of each cell.
+        rng: consumed.
+        studies: how many are drawn.
+        higher_is_better: whether a higher response is better.
+
+    Raises:
+        ValueError: if there are fewer than two cells.
+    """
+    if len(samples) < 2:
+        raise ValueError(f"a ranking needs at least two cells, got {len(samples)}")
+    sign = -1.0 if higher_is_better else 1.0
+    drawn = sign * np.stack([each.values[rng.integers(each.n, size=studies)] for each in samples], axis=1)
+    means = sign * np.array([each.values.mean() for each in samples])
+    ranks = np.argsort(drawn, axis=1, kind="stable")
+    truth = np.argsort(means, kind="stable")
+    return SingleRunRanking(
+        float(np.mean(ranks[:, 0] == truth[0])), float(np.mean(np.all(ranks == truth, axis=1))), studies
+    )

@@ -34,7 +34,7 @@ from regulens.stats.images import VarianceSplit, seeds_and_images, variance_spli
 from regulens.stats.intervals import Collapse, Interval, collapse_of, mean_interval, overall_interval
 from regulens.stats.power import Question, SeedsNeeded, seeds_needed_from_pilot
 from regulens.stats.samples import Sample
-from regulens.stats.selection import Optimism, selection_optimism
+from regulens.stats.selection import Optimism, SingleRunRanking, selection_optimism, single_run_ranking
 from regulens.study.claims import Contrast, DeclaredClaim, declared_claims
 from regulens.study.declared import DeclaredAnalysis, declared_analysis
 from regulens.study.grid import cell_label, cell_levels, cells
@@ -99,6 +99,7 @@ class StudyAnalysis:
         claims: in the order of the file.
         images: by cell label, for accuracies on one set of images.
         optimism: of the selected cell's mean, ``None`` where there is no choice of one among several.
+        ranking: how studies with one run of each network would rank them; ``None`` for a single network.
         gaps: by the set of a cell's levels, the mean of training minus validation accuracy over all runs.
         left_out: runs whose response is not a finite number.
     """
@@ -111,6 +112,7 @@ class StudyAnalysis:
     claims: tuple[AnsweredClaim, ...]
     images: Mapping[str, CellImages]
     optimism: Optimism | None
+    ranking: SingleRunRanking | None
     gaps: Mapping[frozenset[tuple[str, Level]], Interval]
     left_out: tuple[str, ...]
 
@@ -144,6 +146,9 @@ def analyse_study(
         claims=tuple(_answer_claims(_Evidence(study, trained, design, level, {declared.response: samples}), rng)),
         images=_images(study, samples, matrices, declared.response),
         optimism=_optimism(samples, declared, rng),
+        ranking=single_run_ranking(list(samples.values()), rng, higher_is_better=declared.direction == "higher")
+        if len(samples) > 1
+        else None,
         gaps={
             frozenset(cell_levels(spec, study).items()): mean_interval(sample.values, 0.95)
             for spec, sample in samples_of(study, trained, "gap").items()
