@@ -161,7 +161,7 @@ class Count:
         self.asked += 1
         if math.isfinite(interval.low):
             self.made += 1
-            self.covered += interval.low <= truth <= interval.high
+            self.covered += interval.low - 1e-12 <= truth <= interval.high + 1e-12  # ties make bounds of no width
             self.length += interval.high - interval.low
 
     def text(self) -> str:
