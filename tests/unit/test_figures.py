@@ -13,7 +13,7 @@ from regulens.figures.comparison import CellPoints, comparison_info, draw_compar
 from regulens.figures.curves import common_limits, curves_info, draw_curves
 from regulens.figures.gallery import draw_gallery, gallery_info
 from regulens.figures.kernels import draw_kernels, kernels_info
-from regulens.figures.style import TRAIN, VALIDATION, save_figure
+from regulens.figures.style import TRAIN, VALIDATION, house_style, save_figure, settled
 from regulens.interpret.kernels import ConvKernels
 from regulens.study.store import open_store
 
@@ -103,3 +103,19 @@ def test_single_value_kernels_are_scaled_by_layer_and_broken_ones_left_open() ->
     broken = kernels_info(ConvKernels("conv1", np.tile(weight, (1, 1, 2, 2)), np.zeros(3, np.float32)), "kernel", "")
     assert np.isnan(broken.tiles[6:]).all()
     assert not np.isnan(broken.tiles[3:5]).any()
+
+
+@pytest.mark.parametrize("resolution", [72, 160])
+def test_a_figure_keeps_every_label_inside_at_each_resolution(resolution: int) -> None:
+    labels = ["depth 1, none", "depth 1, dropout(0.1) + batchnorm", "depth 2, l2(0.0001)"]
+    points = [CellPoints(label, np.array([0.9, 0.95]), 0.1) for label in labels]
+    with house_style():
+        figure = draw_comparison(comparison_info(points))
+        with settled(figure, resolution):
+            figure.draw_without_rendering()
+            assert figure.dpi == resolution
+            for axes in figure.axes:
+                for text in [*axes.get_yticklabels(), axes.xaxis.label]:
+                    assert text.get_window_extent().x0 >= 0.02 * resolution
+                    assert text.get_window_extent().y0 >= 0
+        assert figure.dpi == 100

@@ -35,8 +35,8 @@ _STYLE: Any = {
     "svg.hashsalt": "regulens",
     "text.parse_math": False,  # a dollar in a user's label is a dollar
 }
-_FORMATS: dict[str, Any] = {"png": {"dpi": 160}, "svg": {"metadata": {"Date": None}}}
-"""How each is written; an SVG without its date is the same file each time."""
+_FORMATS: dict[str, tuple[int, Any]] = {"png": (160, {}), "svg": (72, {"metadata": {"Date": None}})}
+"""The resolution and options of each format; an SVG without its date is the same file each time."""
 
 
 @contextmanager
@@ -62,18 +62,27 @@ def bare(axes: Axes) -> None:
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     """Write ``name.svg`` and ``name.png`` (160 dpi) and return the path of the SVG."""
     with house_style():
-        _settle(figure)
-        for suffix, options in _FORMATS.items():
+        for suffix, (resolution, options) in _FORMATS.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, **options)
+            with settled(figure, resolution):
+                figure.savefig(buffer, format=suffix, dpi=resolution, **options)
             write_atomically(folder / f"{name}.{suffix}", buffer.getvalue())
     return folder / f"{name}.svg"
 
 
-def _settle(figure: Figure) -> None:
-    """Lay the figure out and round its axes' places: the layout's last bits would not be the same each time."""
-    figure.draw_without_rendering()
+@contextmanager
+def settled(figure: Figure, resolution: int) -> Iterator[None]:
+    """Hold the figure's layout for this resolution, its places rounded: its last bits are not the same each time."""
+    engine, before = figure.get_layout_engine(), figure.dpi
+    figure.set_dpi(resolution)
+    for _ in range(2):  # a constrained layout comes to rest in two passes
+        figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
         left, bottom, width, height = (round(side, 6) for side in axes.get_position().bounds)
         axes.set_position((left, bottom, width, height))
+    try:
+        yield
+    finally:
+        figure.set_dpi(before)
+        figure.set_layout_engine(engine)

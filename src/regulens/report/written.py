@@ -479,7 +479,7 @@ def methods_text(study: StudySpec, found: StudyAnalysis, sources: Sequence[str])
     collapse = any(cell.collapse is not None and cell.collapse.estimate > 0 for cell in found.analysis.cells)
     family = len(found.analysis.comparisons)
     text = (
-        f"Each network was trained from {study.seeds} seeds, which vary {_and(sources)}"
+        f"Each network was trained from {study.seeds} seed{'' if study.seeds == 1 else 's'}, which vary {_and(sources)}"
         + ("" if "split" in study.vary else "; the split is fixed, and every statement is conditional on it")
         + f". The response is the {unit.name} after the last epoch; {declared.direction} is better. The "
         f"{_ESTIMANDS[declared.primary]}, decides. "
