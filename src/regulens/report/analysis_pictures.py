@@ -33,7 +33,7 @@ def forest(study: StudySpec, found: StudyAnalysis, folder: Path) -> Picture | No
     unit, design = unit_of(found.declared.response), found.analysis.design
     rows = [
         ForestRow(
-            label=f"{level_text(each.a)} − {level_text(each.b)}",
+            label=f"{level_label(each.factor, each.a)} − {level_label(each.factor, each.b)}",
             group=_words(study, each.where),
             estimate=each.result.difference.estimate,
             low=each.result.difference.low,

@@ -12,7 +12,7 @@ from regulens.stats.analysis import CellSummary, NamedComparison
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
 from regulens.study.analysis import AnsweredClaim, StudyAnalysis
-from regulens.study.grid import level_label, level_text
+from regulens.study.grid import level_label
 
 NAMES: dict[Response, str] = {
     "val_accuracy": "validation accuracy",
@@ -128,7 +128,15 @@ def analysis_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
         yield _claims_table(found)
         yield Bullets(tuple(_claim_sentence(claim, found) for claim in found.claims))
     for text in [*found.left_out, *found.analysis.warnings]:
-        yield Paragraph(text[0].upper() + text[1:] + ("" if text.endswith(".") else "."), "note")
+        said = _plain(study, text)
+        yield Paragraph(said[0].upper() + said[1:] + ("" if said.endswith(".") else "."), "note")
+
+
+def _plain(study: StudySpec, text: str) -> str:
+    """Name factors as the rest of the report does: depth, not model.depth."""
+    for path in study.factors:
+        text = text.replace(f"{path} ", f"{path.rpartition('.')[2].replace('_', ' ')} ")
+    return text
 
 
 def verdict_counts(found: StudyAnalysis) -> str:
@@ -308,7 +316,7 @@ def _named(study: StudySpec, found: StudyAnalysis) -> Iterator[tuple[NamedCompar
     """Yield each comparison with its place and its name."""
     for each in found.analysis.comparisons:
         place = cell_text(study, each.where) if each.where else DASH
-        yield each, place, f"{level_text(each.a)} against {level_text(each.b)}"
+        yield each, place, f"{level_label(each.factor, each.a)} against {level_label(each.factor, each.b)}"
 
 
 def _p_text(p: float) -> str:
@@ -320,7 +328,7 @@ def _p_text(p: float) -> str:
 def _comparison_sentence(study: StudySpec, each: NamedComparison, found: StudyAnalysis, unit: Unit) -> Paragraph:
     place = _place(study, each.where)
     start = f"{place[0].upper()}{place[1:]}, " if place else ""
-    a, b = level_text(each.a), level_text(each.b)
+    a, b = (level_label(each.factor, level) for level in (each.a, each.b))
     cells = tuple(cell_text(study, {**each.where, each.factor: level}) for level in (each.a, each.b))
     if each.result is None:
         return Paragraph(f"{start}{a} and {b} cannot be compared: {each.reason}.", cells=cells)
@@ -371,7 +379,9 @@ def _once(answers: FactorAnswers, found: StudyAnalysis) -> bool:
 
 def _effect_row(study: StudySpec, each: Estimated, unit: Unit) -> tuple[str, str, str]:
     effect = each.effect
-    name = level_text(effect.a) if effect.b is None else f"{level_text(effect.a)} against {level_text(effect.b)}"
+    name = level_label(effect.factor, effect.a)
+    if effect.b is not None:
+        name += f" against {level_label(effect.factor, effect.b)}"
     place = cell_text(study, effect.where) if effect.where else DASH
     if effect.by is not None:
         path, level, reference = effect.by
@@ -404,7 +414,7 @@ def _interaction_sentences(found: StudyAnalysis, unit: Unit) -> list[str]:
                 continue
             shown = "differ" if each.nonzero else "are not shown to differ"
             sentences.append(
-                f"{level_text(each.effect.a)} changes {unit.name} by {unit.difference(before)} at "
+                f"{level_label(each.effect.factor, each.effect.a)} changes {unit.name} by {unit.difference(before)} at "
                 f"{level_label(path, reference)} and by {unit.difference(at)} at {level_label(path, level)}; the two "
                 f"{shown}: {unit.difference(each.simultaneous)}."
             )
