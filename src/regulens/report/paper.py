@@ -17,7 +17,7 @@ from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.stats.images import seeds_and_images
 from regulens.stats.intervals import collapse_of, mean_interval, mover_difference
-from regulens.study.analysis import StudyAnalysis, samples_of
+from regulens.study.analysis import BOUNDS, StudyAnalysis, samples_of
 from regulens.study.store import Selection
 from regulens.study.strengths import strength_series
 
@@ -79,7 +79,8 @@ def _methods(study: StudySpec, found: StudyAnalysis, facts: Sequence[tuple[str, 
 def _strengths(study: StudySpec, trained: Sequence[RunResult], found: StudyAnalysis, folder: Path) -> Iterator[Block]:
     higher = found.declared.direction == "higher"
     samples = samples_of(study, trained, found.declared.response)
-    series = strength_series(study, samples, collapse_of(list(samples.values()), higher))
+    collapse = collapse_of(list(samples.values()), higher)
+    series = strength_series(study, samples, collapse, BOUNDS[found.declared.response])
     picture = analysis_pictures.strength_picture(series, found, folder)
     if picture is None:
         return

@@ -57,8 +57,13 @@ class StrengthSeries:
         return found
 
 
-def strength_series(study: StudySpec, samples: Samples, collapse: Collapse | None) -> list[StrengthSeries]:
-    """Return the grids among the levels of the regularizer: those with two or more positive strengths."""
+def strength_series(
+    study: StudySpec, samples: Samples, collapse: Collapse | None, bounds: tuple[float, float]
+) -> list[StrengthSeries]:
+    """Return the grids among the levels of the regularizer: those with two or more positive strengths.
+
+    No interval reaches beyond ``bounds``, what the response can be.
+    """
     if "regularizer" not in study.factors:
         return []
     groups: dict[tuple[str, str], dict[float, RunSpec]] = {}
@@ -74,17 +79,11 @@ def strength_series(study: StudySpec, samples: Samples, collapse: Collapse | Non
         if none is not None:
             by_strength[0.0] = none
         if sum(strength > 0 for strength in by_strength) >= LEAST_STRENGTHS:
-            found.append(_series(kind, where, by_strength, samples, collapse))
+            strengths = tuple(sorted(by_strength))
+            runs = tuple(samples[by_strength[strength]] for strength in strengths)
+            means = tuple(overall_interval(each, collapse, 0.95).within(bounds) for each in runs)
+            found.append(StrengthSeries(kind, where, strengths, runs, means))
     return found
-
-
-def _series(
-    kind: str, where: str, by_strength: dict[float, RunSpec], samples: Samples, collapse: Collapse | None
-) -> StrengthSeries:
-    strengths = tuple(sorted(by_strength))
-    runs = tuple(samples[by_strength[strength]] for strength in strengths)
-    means = tuple(overall_interval(each, collapse, 0.95) for each in runs)
-    return StrengthSeries(kind, where, strengths, runs, means)
 
 
 def _strengths(regularizer: str) -> list[tuple[str, float]]:
