@@ -1,0 +1,297 @@
+"""A study's analysis from made-up results whose truth is known, the looks at it, the seeds it needs, and its audit."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regulens.api import audit_study, load_study, run_study
+from regulens.errors import UserError
+from regulens.executors.local import LocalExecutor
+from regulens.report.audit import conclusions
+from regulens.results import Environment, RunResult
+from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
+from regulens.stats.intervals import welch_interval
+from regulens.stats.power import Looks
+from regulens.study.analysis import StudyAnalysis, analyse_study
+from regulens.study.audited import compare_verdicts
+from regulens.study.grid import cells
+from regulens.study.looks import declared_looks, look_level, looks_text, record_look
+from regulens.study.power_plan import power_rows
+from regulens.study.runner import Note, StudyEvent
+from regulens.study.store import Store, open_store
+from regulens.study.study_file import parse_study
+from regulens.study.until_decided import default_looks
+
+FILE = """
+name = "made-up"
+seeds = 8
+[factors]
+model.depth = [1, 2]
+regularizer = ["none", "l2(0.01)", "batchnorm"]
+[[claims]]
+id = "best"
+text = "Batch norm is best."
+kind = "best"
+a = "batchnorm"
+[[claims]]
+id = "l2"
+text = "L2 lowers both accuracies."
+kind = "greater"
+a = "none"
+b = "l2(0.01)"
+response = ["train_accuracy", "val_accuracy"]
+[[claims]]
+id = "more"
+text = "Batch norm helps two blocks more."
+kind = "interaction"
+a = "batchnorm"
+b = "none"
+by = "model.depth"
+between = [2, 1]
+[[claims]]
+id = "time"
+text = "Two blocks take longer."
+kind = "greater"
+factor = "model.depth"
+a = 2
+b = 1
+response = "train_seconds"
+[[claims]]
+id = "filters"
+text = "More filters help."
+kind = "greater"
+factor = "model.filters"
+a = 64
+b = 16
+needs = "regulens run lab-64"
+"""
+MEANS = {(1, "none"): 0.86, (1, "l2(0.01)"): 0.84, (1, "batchnorm"): 0.9}
+MEANS |= {(2, "none"): 0.8, (2, "l2(0.01)"): 0.8, (2, "batchnorm"): 0.88}
+HERE = Environment(
+    regulens="0", python="3", torch="2", numpy="2", platform="here", cpu="one", device="cpu", kernels="reference"
+)
+
+
+@pytest.fixture(scope="module")
+def study() -> StudySpec:
+    return parse_study(FILE, "made-up")
+
+
+def result(spec: RunSpec, accuracy: float, workers: int | None = 2) -> RunResult:
+    return RunResult(
+        run_id=f"{spec.model.depth}{spec.regularizer}{spec.seed}",
+        cell_id=f"{spec.model.depth}{spec.regularizer}",
+        dataset_digest="0",
+        spec=spec,
+        parameters_total=1,
+        parameters_trainable=1,
+        train_images=100,
+        val_class_counts=(100,) * 10,
+        train_loss=0.1,
+        train_accuracy=min(1.0, accuracy + 0.01),
+        val_loss=0.1,
+        val_accuracy=accuracy,
+        train_seconds=10.0 * spec.model.depth + 0.1 * spec.seed,
+        workers=workers,
+        epochs=(),
+        environment=HERE,
+    )
+
+
+def results(study: StudySpec, seeds: int = 8, collapsed: float = 0.0, workers: int | None = 2) -> list[RunResult]:
+    rng = np.random.default_rng(seeds)
+    found = []
+    for spec in cells(study):
+        for seed in range(seeds):
+            accuracy = MEANS[spec.model.depth, spec.regularizer] + 0.004 * rng.standard_normal()
+            accuracy = 0.1 if spec.regularizer == "none" and seed < collapsed * seeds else accuracy
+            found.append(result(spec.model_copy(update={"seed": seed}), accuracy, workers))
+    return found
+
+
+def verdicts(found: StudyAnalysis) -> dict[str, str]:
+    return {
+        claim.claim.spec.id: claim.judged.verdict if claim.judged else "not testable here" for claim in found.claims
+    }
+
+
+class TestAnalysis:
+    def test_comparisons_are_those_declared_and_their_intervals_welchs(self, study: StudySpec) -> None:
+        runs = results(study)
+        found = analyse_study(study, runs)
+        names = [(each.a, each.b, dict(each.where)) for each in found.analysis.comparisons]
+        assert names == [(a, "none", {"model.depth": depth}) for depth in (1, 2) for a in ("l2(0.01)", "batchnorm")]
+        values = {
+            cell: np.array([run.val_accuracy for run in runs if (run.spec.model.depth, run.spec.regularizer) == cell])
+            for cell in MEANS
+        }
+        first = found.analysis.comparisons[1].result
+        assert first is not None
+        assert first.difference == welch_interval(values[1, "batchnorm"], values[1, "none"], 1 - 0.05 / 4)
+        assert [each.result.verdict for each in found.analysis.comparisons if each.result] == [
+            "worse",
+            "better",
+            "undecided",
+            "better",
+        ]
+
+    def test_claims_are_judged_and_say_what_cannot_be_tested_here(self, study: StudySpec) -> None:
+        found = analyse_study(study, results(study))
+        assert verdicts(found) == {
+            "best": "supported",
+            "l2": "undecided",
+            "more": "supported",
+            "time": "not testable here",
+            "filters": "not testable here",
+        }
+        by_id = {claim.claim.spec.id: claim for claim in found.claims}
+        assert "--workers 1" in by_id["time"].reason
+        assert "regulens run lab-64" in by_id["filters"].reason
+        assert by_id["best"].seeds is None
+        assert by_id["l2"].seeds is not None
+        assert len(by_id["l2"].parts) == 4
+
+    def test_seconds_count_where_runs_were_made_one_at_a_time(self, study: StudySpec) -> None:
+        assert verdicts(analyse_study(study, results(study, workers=1)))["time"] == "supported"
+
+    def test_collapses_widen_what_is_said_of_all_runs_and_not_of_those_that_trained(self, study: StudySpec) -> None:
+        clean, broken = (analyse_study(study, results(study, collapsed=share)) for share in (0.0, 0.25))
+        before, after = (each.analysis.comparisons[1].result for each in (clean, broken))
+        assert before is not None
+        assert after is not None
+        assert after.difference.high - after.difference.low > 10 * (before.difference.high - before.difference.low)
+        assert after.trained.low > 0.005
+        assert (before.verdict, after.verdict) == ("better", "undecided")
+
+    def test_a_stricter_level_widens_every_family(self, study: StudySpec) -> None:
+        usual, strict = (analyse_study(study, results(study), level=level) for level in (0.95, 0.99))
+        for one, other in zip(usual.analysis.comparisons, strict.analysis.comparisons, strict=True):
+            assert one.result is not None
+            assert other.result is not None
+            assert other.result.difference.low < one.result.difference.low
+        assert strict.claims[0].judged is not None
+        assert usual.claims[0].judged is not None
+        assert strict.claims[0].judged.parts[0].interval.low < usual.claims[0].judged.parts[0].interval.low
+
+    def test_fresh_seeds_and_losses_that_are_not_finite_are_left_out(self, study: StudySpec) -> None:
+        fresh = result(cells(study)[0].model_copy(update={"seed": MAX_SEEDS}), 0.5)
+        assert analyse_study(study, [*results(study), fresh]).analysis.cells[0].runs == 8
+        by_loss = study.model_copy(update={"analysis": study.analysis.model_copy(update={"response": "val_loss"})})
+        runs = results(study)
+        runs[0] = runs[0].model_copy(update={"val_loss": math.nan})
+        found = analyse_study(by_loss, runs)
+        assert found.analysis.cells[0].runs == 7
+        assert len(found.left_out) == 1
+        assert "seed 0: its val_loss is not finite" in found.left_out[0]
+
+
+class TestLooks:
+    def test_a_study_of_one_look_keeps_its_level(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        assert look_level(store, 5) == 0.95
+        record_look(store, 5)
+        record_look(store, 5)
+        assert [look.seeds for look in store.looks()] == [5]
+        assert look_level(store, 5) == 0.95
+        assert looks_text(store, 5) == ""
+
+    def test_extending_it_is_a_look_that_was_not_declared(self, tmp_path: Path) -> None:
+        store = Store(tmp_path)
+        record_look(store, 5)
+        record_look(store, 29)
+        assert look_level(store, 29) == Looks((5,)).level_at(1)
+        assert "extended after it had been looked at" in looks_text(store, 29)
+
+    def test_declared_looks_share_the_error_and_cannot_be_changed(self, tmp_path: Path) -> None:
+        store, looks = Store(tmp_path), (5, 10, 20)
+        assert declared_looks(store, looks) == looks
+        for seeds in looks[:2]:
+            record_look(store, seeds, looks)
+        assert [look_level(store, seeds) for seeds in looks] == [Looks(looks).level_at(number) for number in range(3)]
+        assert declared_looks(store, ()) == looks
+        with pytest.raises(UserError, match="begun with looks at 5, 10, 20 seeds"):
+            declared_looks(store, (5, 29))
+
+    def test_looks_double_up_to_the_last(self) -> None:
+        assert default_looks(29) == (5, 10, 20, 29)
+        assert default_looks(4) == (4,)
+        with pytest.raises(UserError, match="at least 2"):
+            default_looks(1)
+
+
+class TestPower:
+    def test_a_pilot_and_a_stated_spread_need_about_the_same(self, study: StudySpec) -> None:
+        stated = power_rows(study, [], effect=0.015, sd=0.004)
+        piloted = power_rows(study, results(study, seeds=30), effect=0.015)
+        assert len(stated) == len(piloted) == 4
+        for one, other in zip(stated, piloted, strict=True):
+            assert one.seeds is not None
+            assert other.seeds is not None
+            assert one.seeds.low is not None
+            assert other.seeds.low is not None
+            assert abs(one.seeds.low - other.seeds.low) <= 3
+
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [({"effect": 0.0}, "above 0"), ({"effect": 0.1, "sd": -1.0}, "above 0"), ({"effect": 0.1}, "pilot")],
+    )
+    def test_what_cannot_be_answered_is_one_line(self, study: StudySpec, wrong: dict[str, float], words: str) -> None:
+        with pytest.raises(UserError, match=words):
+            power_rows(study, [], **wrong)  # type: ignore[arg-type]
+
+
+def test_a_study_grows_from_look_to_look_and_then_is_tested(
+    tiny_file: Path, tmp_path: Path, processes: LocalExecutor
+) -> None:
+    events: list[StudyEvent] = []
+    study = load_study(tiny_file, tmp_path / "grown")
+    run = run_study(study, looks=(2, 3), executor=processes, on_event=events.append)
+    store = open_store(run.folder)
+    looks = store.looks()
+    assert [look.seeds for look in looks] in ([2], [2, 3])
+    assert looks[0].declared == (2, 3)
+    assert run.spec.seeds == looks[-1].seeds
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert any(text.startswith("look at 2 seeds") for text in notes)
+    assert len(store.ledger()) >= run.spec.seeds
+    assert "Looks at 2, 3 seeds were declared" in (run.folder / "report.html").read_text()
+
+
+def test_an_audit_judges_every_claim_under_every_variation(
+    tiny_file: Path, tmp_path: Path, processes: LocalExecutor
+) -> None:
+    file = tmp_path / "audited.toml"
+    claim = '[[claims]]\nid = "bn"\ntext = "Batch norm is better."\nkind = "greater"\na = "batchnorm"\nb = "none"\n'
+    file.write_text(
+        f'{tiny_file.read_text()}\n{claim}[[variations]]\nname = "quick"\nchange = {{ train.epochs = 1 }}\n'
+    )
+    found = audit_study(load_study(file, tmp_path / "audited"), executor=processes)
+    assert [variation.name for variation in found.variations] == ["quick"]
+    (claim_there,) = found.variations[0].claims
+    assert len(claim_there.shifts) == 2  # one for each depth
+    assert conclusions(found)[0].startswith("bn: ")
+    page = (tmp_path / "audited" / "audit.html").read_text()
+    assert "epochs 1" in page
+    assert "claim x variation" in page
+    assert open_store(tmp_path / "audited").ledger() == []
+    with pytest.raises(UserError, match="declares no claims to audit"):
+        audit_study(load_study(tiny_file, tmp_path / "none"), executor=processes)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        ("supported", "refuted", "flipped"),
+        ("refuted", "supported", "flipped"),
+        ("supported", "undecided", "no longer decided"),
+        ("undecided", "refuted", "now decided"),
+        ("refuted", "refuted", "same"),
+        ("undecided", "undecided", "undecided before and after"),
+    ],
+)
+def test_flipped_is_from_one_decided_verdict_to_the_opposite(before: str, after: str, change: str) -> None:
+    assert compare_verdicts(before, after) == change
