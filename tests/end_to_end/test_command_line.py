@@ -107,6 +107,9 @@ def test_a_study_runs_from_its_file_to_its_report(regulens: Run, tiny_file: Path
 def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(regulens: Run, tiny_file: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.toml"
     long.write_text(tiny_file.read_text().replace("epochs = 2", "epochs = 20").replace("limit = 120", "limit = 400"))
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background would hand down that it is ignored
     process = subprocess.Popen(
         command("run", str(long), "--workers", "1"),
         cwd=tmp_path,
