@@ -90,7 +90,8 @@ class KernelScale(enum.StrEnum):
 
 
 Source = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A preset (lab, quickstart), a study file, or a study's folder.")
+    str,
+    typer.Argument(metavar="STUDY", help="A preset (quickstart, lab, lab-64 ...), a study file, or a study's folder."),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, e.g. studies/lab.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder (default: studies/NAME).")]
@@ -198,7 +199,9 @@ def plan(
 
 @app.command()
 def init(
-    preset: Annotated[str, typer.Argument(metavar="PRESET", help="lab or quickstart.")],
+    preset: Annotated[
+        str, typer.Argument(metavar="PRESET", help="quickstart, lab, lab-64, lab-audit or lab-strength.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write it there; it must not exist.")
     ] = None,

@@ -173,6 +173,24 @@ class TestCollapse:
         other = -overall_interval(down, collapse_of([down, rest[1]], higher=False), 0.95)
         assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-9)
 
+    def test_runs_that_trained_below_those_that_collapsed_are_mirrored_too(self) -> None:
+        gaps = sample([0.02, 0.021, 0.019, 0.022, 0.0], [False, False, False, False, True])
+        for higher in (True, False):
+            collapse = collapse_of([gaps], higher)
+            got = overall_interval(gaps, collapse, 0.95)
+            turned = -overall_interval(
+                sample(-gaps.values, gaps.collapsed),
+                collapse_of([sample(-gaps.values, gaps.collapsed)], not higher),
+                0.95,
+            )
+            assert (got.low, got.high) == pytest.approx((turned.low, turned.high))
+            rate = wilson(1, 5, 0.95)
+            assert got.low < 0.0205 * (1 - rate.high) + 0.001
+            assert got.high == pytest.approx(
+                got.estimate
+                + math.hypot(0.0205 * (0.2 - rate.low), 0.8 * (mean_interval(gaps.trained, 0.95).high - 0.0205))
+            )
+
 
 class TestImprovement:
     def test_estimate_is_the_share_of_pairs_with_ties_half(self) -> None:

@@ -55,7 +55,10 @@ def test_cells_in_a_row_have_some_and_the_estimate_errs_upwards() -> None:
 
 def test_collapsing_cells_of_ten_runs_have_nearly_what_is_found() -> None:
     rng = np.random.default_rng(3)
-    draw = lambda: list(np.where(rng.random((6, 10)) < 0.2, 0.1, 0.8 + 0.01 * rng.normal(size=(6, 10))))  # noqa: E731
+
+    def draw() -> list[np.ndarray]:
+        return list(np.where(rng.random((6, 10)) < 0.2, 0.1, 0.8 + 0.01 * rng.normal(size=(6, 10))))
+
     true, estimated = true_and_estimated(draw, np.full(6, 0.66), 300)
     assert 0.75 * true < estimated < 1.1 * true
 

@@ -75,11 +75,8 @@ def conclusions(audit: Audit) -> list[str]:
         text = f"{name}: {claim.judged.verdict} as declared"
         for change in ("flipped", "no longer decided", "now decided"):
             if change in by_change:
-                verdicts = {
-                    variation.claims[place].claim.judged.verdict  # type: ignore[union-attr]  # decided, so judged
-                    for variation in audit.variations
-                    if variation.claims[place].change == change
-                }
+                changed = [each.claims[place] for each in audit.variations if each.claims[place].change == change]
+                verdicts = {each.claim.judged.verdict for each in changed if each.claim.judged is not None}
                 what = f"{change} ({' or '.join(sorted(verdicts))})" if change == "now decided" else change
                 text += f"; {what} under {', '.join(by_change[change])}"
         if not by_change.keys() - {"same", "undecided before and after"}:

@@ -298,7 +298,7 @@ def _facts(study: StudySpec, reports: Sequence[CellReport], results: Sequence[Ru
         return _field_text(study, path)
 
     return [
-        ("Data", f"{field('data.name')}; pixels 0..255 times {field('data.scale')}"),
+        ("Data", f"{field('data.name')}; pixels 0..255 times {field('data.scale')}{_standardized(study)}"),
         ("Split", "; ".join(_split_text(run, len(first_runs) > 1) for run in first_runs)),
         (
             "Networks",
@@ -326,6 +326,13 @@ def _facts(study: StudySpec, reports: Sequence[CellReport], results: Sequence[Ru
         ("Machine", f"{environment.cpu}, {environment.platform}, device {environment.device}, one thread per run"),
         ("Data digest", ", ".join(dict.fromkeys(run.dataset_digest for run in first_runs))),
     ]
+
+
+def _standardized(study: StudySpec) -> str:
+    how = "brought to mean 0 and standard deviation 1 over the images fitted on"
+    if "data.standardize" in study.factors:
+        return f", then, where standardize is True, {how}"
+    return f", then {how}" if study.data.standardize else ""
 
 
 def _split_text(run: RunResult, several: bool) -> str:
@@ -414,6 +421,11 @@ def _notes(study: StudySpec, results: Sequence[RunResult], selections: Sequence[
                     f"“{before.label}” before, “{after.label}” now. The ledger lists every opening of the test part, "
                     f"those for the earlier selection included."
                 )
+    if "split" in study.vary:
+        notes.append(
+            "Seeds vary the split: an image that is sealed under one seed may be trained on under another. Within a "
+            "seed all networks have the same images, and runs of one seed are compared as pairs."
+        )
     if "data.split_seed" in study.factors:
         notes.append(
             "The cells differ in their split: an image that is sealed for one may be trained on by another, so a cell "

@@ -149,10 +149,10 @@ def _choice_text(selection: Selection, fresh: Sequence[RunResult], found: StudyA
         text += f"{unit.interval(again)}."
     text += f" Over the {selection.seeds} seeds that it was chosen by it is {selection.mean_val_accuracy:.4f}"
     if found.optimism is not None and not selection.among and found.declared.response == "val_accuracy":
-        points = 100 * found.optimism.estimate
+        points, resampled = 100 * found.optimism.estimate, "seeds and images" if found.images else "seeds"
         luck = f"an estimated {points:.2f} points are" if points >= 0.005 else "practically nothing is"
         text += (
-            f", of which {luck} the luck of the choice (bootstrap over seeds, in which it is the best "
+            f", of which {luck} the luck of the choice (bootstrap over {resampled}, in which it is the best "
             f"{100 * found.optimism.chosen[found.optimism.selected]:.0f} % of the time)"
         )
     return text + "."

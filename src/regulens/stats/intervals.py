@@ -104,7 +104,8 @@ def overall_interval(cell: Sample, collapse: Collapse | None, level: float) -> I
     """
     if collapse is None:
         return mean_interval(cell.values, level)
-    if collapse.mean > collapse.best:  # where lower is better
+    level_of_trained = float(np.mean(cell.trained)) if len(cell.trained) else collapse.best
+    if collapse.mean > level_of_trained:  # as with losses, or a gap: the product below wants a gain above zero
         mirrored = Sample(-cell.values, cell.collapsed, cell.seeds)
         return -overall_interval(mirrored, Collapse(-collapse.mean, -collapse.best), level)
     estimate = float(np.mean(cell.values))

@@ -11,7 +11,6 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from regulens.errors import DataError
 from regulens.results import RunResult
 from regulens.spec import Level, Response, RunSpec, StudySpec
 from regulens.stats.analysis import Analysis, Cell, analyse, declared_pairs
@@ -145,14 +144,11 @@ def analyse_study(
         anova=analyse_variance(tuple(study.factors), _values(study, samples, trained_only=False)),
         claims=tuple(_answer_claims(_Evidence(study, trained, design, level, {declared.response: samples}), rng)),
         images=_images(study, samples, matrices, declared.response),
-        optimism=_optimism(samples, declared, rng),
+        optimism=_optimism(samples, declared, matrices, rng),
         ranking=single_run_ranking(list(samples.values()), rng, higher_is_better=declared.direction == "higher")
         if len(samples) > 1
         else None,
-        gaps={
-            frozenset(cell_levels(spec, study).items()): mean_interval(sample.values, 0.95)
-            for spec, sample in samples_of(study, trained, "gap").items()
-        },
+        gaps=_gaps(study, trained),
         left_out=tuple(_left_out(study, trained, declared.response)),
     )
 
@@ -171,8 +167,6 @@ def answer_claims(study: StudySpec, results: Sequence[RunResult], level: float =
 
 def response_of(result: RunResult, response: Response) -> float:
     """Return a run's response; the gap is training minus validation accuracy."""
-    if response == "gap":
-        return result.train_accuracy - result.val_accuracy
     return cast("float", getattr(result, response))
 
 
@@ -375,10 +369,10 @@ def _correct(samples: Samples, trained: Sequence[RunResult], folder: Path) -> di
     matrices = {}
     for spec, sample in samples.items():
         runs = {run.spec.seed: run.run_id for run in trained if run.spec.cell == spec}
-        try:
-            predictions = [load_predictions(run_folder(folder, runs[int(seed)]) / PREDICTIONS) for seed in sample.seeds]
-        except DataError:
-            continue  # the report goes without them, and `regulens run` makes them again
+        paths = [run_folder(folder, runs[int(seed)]) / PREDICTIONS for seed in sample.seeds]
+        if not all(path.is_file() for path in paths):
+            continue
+        predictions = [load_predictions(path) for path in paths]
         matrices[spec] = np.array([each.probabilities.argmax(1) == each.labels for each in predictions])
     return matrices
 
@@ -397,7 +391,25 @@ def _images(
     return found
 
 
-def _optimism(samples: Samples, declared: DeclaredAnalysis, rng: np.random.Generator) -> Optimism | None:
+def _optimism(
+    samples: Samples,
+    declared: DeclaredAnalysis,
+    matrices: Mapping[RunSpec, NDArray[np.bool_]],
+    rng: np.random.Generator,
+) -> Optimism | None:
+    """Estimate the luck of the choice over seeds, and over images too where all cells are judged on the same ones."""
     if len(samples) < 2 or min(sample.n for sample in samples.values()) < 2:
         return None
-    return selection_optimism(list(samples.values()), rng, higher_is_better=declared.direction == "higher")
+    same = declared.response == "val_accuracy" and len({spec.parts for spec in samples}) == 1
+    correct = [matrices[spec] for spec in samples] if same and matrices.keys() == samples.keys() else None
+    higher = declared.direction == "higher"
+    return selection_optimism(list(samples.values()), rng, correct=correct, higher_is_better=higher)
+
+
+def _gaps(study: StudySpec, trained: Sequence[RunResult]) -> dict[frozenset[tuple[str, Level]], Interval]:
+    samples = samples_of(study, trained, "gap")
+    collapse = collapse_of(list(samples.values()), _up(list(samples.values())))
+    return {
+        frozenset(cell_levels(spec, study).items()): overall_interval(sample, collapse, 0.95).within(BOUNDS["gap"])
+        for spec, sample in samples.items()
+    }
