@@ -12,12 +12,11 @@ from regulens.data.dataset import Dataset
 from regulens.errors import RegulensError, UserError
 from regulens.executors.base import Executor
 from regulens.executors.local import LocalExecutor, available_cores
-from regulens.interpret.kernels import Scaling
 from regulens.models.cnn import CNN, build_model
 from regulens.models.regularizers import build_regularizer
 from regulens.report.audit import write_audit
 from regulens.report.formats import Format
-from regulens.report.pictures import KernelPicture, kernels_of_runs, shown_refits
+from regulens.report.inside_methods import InsideMethods
 from regulens.report.render import REPORT, write_report
 from regulens.results import RunResult
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
@@ -25,6 +24,8 @@ from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.audit import run_variations
 from regulens.study.audited import Audit
 from regulens.study.bench import Benchmark, bench
+from regulens.study.inside import OnMeasured, inside_records, measurable, measure_inside, quietly
+from regulens.study.inside_analysis import InsideAnalysis, analyse_inside, measured_rows
 from regulens.study.looks import look_level
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.plan import PlannedCell, plan_study
@@ -78,7 +79,7 @@ class StudyProgress:
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(InsideMethods):
     """A study and the folder where its runs are, or will be."""
 
     spec: StudySpec
@@ -118,23 +119,26 @@ class Study:
         finished = {result.spec for result in open_store(self.folder).results()}
         return [spec for spec in self.runs() if spec not in finished]
 
-    def results(self) -> pd.DataFrame:
+    def results(self, compared: bool = False) -> pd.DataFrame:
         """Return one row per recorded run; the columns are those of ``regulens results``.
+
+        Args:
+            compared: only those that are compared: no refits, no runs from fresh seeds, none that failed.
 
         Raises:
             UserError: if the study has not been run.
         """
         import pandas as pd
 
-        return pd.DataFrame(self.result_rows(), columns=result_columns(self.spec))
+        return pd.DataFrame(self.result_rows(compared), columns=result_columns(self.spec))
 
-    def result_rows(self) -> list[dict[str, Any]]:
+    def result_rows(self, compared: bool = False) -> list[dict[str, Any]]:
         """Return the rows of ``results`` as plain dictionaries; what does not exist is ``None``.
 
         Raises:
             UserError: if the study has not been run.
         """
-        return result_rows(self.spec, open_store(self.folder))
+        return result_rows(self.spec, open_store(self.folder), compared)
 
     def progress(self) -> StudyProgress:
         """Return how far the study is.
@@ -175,19 +179,38 @@ class Study:
         name = TEST_PREDICTIONS if result.spec.stage == "refit" else PREDICTIONS
         return load_predictions(run_folder(self.folder, result.run_id) / name)
 
-    def kernels(
-        self, run: str | None = None, layer: str | None = None, scaling: Scaling = "kernel"
-    ) -> list[KernelPicture]:
-        """Draw the kernels of one run, or of each refitted network (lowest seed), into ``figures/``.
+    def inside(self, workers: int | None = None, on_measured: OnMeasured = quietly) -> InsideAnalysis:
+        """Measure what is not measured yet inside each run's network, and compare the networks in it.
+
+        Args:
+            workers: processes at work at once; by default one per core.
+            on_measured: called with the number of runs measured, and of all.
 
         Raises:
-            UserError: if there is no such run or layer, or no refit yet.
+            UserError: if the study has not been run, or no run is finished.
+            DataError: if the data set or a run's weights are damaged.
+            RegulensError: if a run could not be measured; the others are kept.
         """
         results = open_store(self.folder).results()
-        chosen = [self._result(run)] if run else shown_refits(results, self.folder)
-        if not chosen:
-            raise UserError(f"{self.folder}: no network is refitted yet; name a trained one with --run RUN_ID")
-        return kernels_of_runs(self.spec, self.folder, chosen, layer, scaling)
+        if not measurable(results, self.folder):
+            raise UserError(f"{self.folder}: no run is finished yet, there is nothing to look into")
+        with LocalExecutor(check_workers(workers)) as executor:
+            records = measure_inside(self.folder, executor, on_measured)
+        return analyse_inside(self.spec, results, records, self.folder)
+
+    def measures(self) -> pd.DataFrame:
+        """Return what is measured inside the networks: one row per run, place (a layer, or the network) and measure.
+
+        Raises:
+            UserError: if nothing is measured yet.
+        """
+        import pandas as pd
+
+        store = open_store(self.folder)
+        found = analyse_inside(self.spec, store.results(), inside_records(store), self.folder)
+        if not found.runs:
+            raise UserError(f"{self.folder}: nothing is measured inside its networks yet; run regulens inside first")
+        return pd.DataFrame(measured_rows(self.spec, found))
 
     def analysis(self) -> StudyAnalysis:
         """Return what the study's results say by the rules that it declared: the numbers behind its report.
@@ -223,7 +246,7 @@ class Study:
         return found[0]
 
     def report(self, format: Format = "html") -> Path:
-        """Rebuild the figures and ``report.html``, or ``.md``, ``.tex``, ``.pdf``, and return its path.
+        """Rebuild the figures and ``report.html``, or ``.md``, ``.tex``, ``.pdf``, ``.json``, and return its path.
 
         Raises:
             UserError: if no run of the study is finished, or the format is not known or needs what is not installed.

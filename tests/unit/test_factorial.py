@@ -14,22 +14,17 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.oneway import anova_oneway
 
+from regulens.stats.anova import analyse_variance
+from regulens.stats.contrasts import Level, Levels, contrast, mover_contrast, mover_estimator, welch_estimator
 from regulens.stats.factorial import (
     Estimated,
     Layout,
-    Level,
-    Levels,
-    analyse_variance,
     answer_factor,
-    contrast,
     estimate_effects,
     interactions,
     main_effects,
     marginal_means,
-    mover_contrast,
-    mover_estimator,
     simple_effects,
-    welch_estimator,
 )
 from regulens.stats.intervals import Collapse, Interval, mover_difference, overall_interval, welch_interval, wilson
 from regulens.stats.samples import sample

@@ -14,8 +14,8 @@ from regulens.figures.curves import common_limits, curves_info, draw_curves
 from regulens.figures.gallery import draw_gallery, gallery_info
 from regulens.figures.kernels import draw_kernels, kernels_info
 from regulens.figures.style import TRAIN, VALIDATION, house_style, save_figure, settled
-from regulens.interpret.kernels import ConvKernels
 from regulens.study.store import open_store
+from regulens.weights.kernels import ConvKernels
 
 
 def test_gallery_shows_images_of_each_class_beside_its_name(digits: Dataset) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from regulens.api import Study, load_study
 from regulens.errors import UserError
-from regulens.report.content import place_among, report_content
-from regulens.report.pictures import kernels_of_runs, shown_refits, slug
+from regulens.report.content import report_content
+from regulens.report.kernel_pictures import kernels_of_runs, shown_refits
+from regulens.report.networks import place_among
+from regulens.report.pictures import slug
 from regulens.report.render import mean_sd, number, render, write_report
 from regulens.stats.estimates import summarize
 from regulens.study.store import Store, open_store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -19,7 +20,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from typer.testing import CliRunner
 
-from regulens.api import Study
+from regulens.api import Study, analyze, load_study
 from regulens.cli import app
 from regulens.errors import UserError
 from regulens.figures.style import new_figure, save_figure
@@ -35,6 +36,7 @@ from regulens.report.formats.pdf import pdf
 from regulens.report.formats.printed import printed
 from regulens.report.pictures import Picture
 from regulens.study.store import open_store
+from regulens.study.study_file import STUDY_FILE
 
 HOSTILE = (
     "a_b & 50% $x$ #1 {y} ~z ^w \\cmd <t> | `c` *e* [l](u) ![i](j) \"q\" '' -- ,, – − ± × “q” é ≤ 中 &amp; \n\n end\\"
@@ -535,3 +537,35 @@ def test_without_fpdf2_the_extra_is_named_before_anything_is_drawn(
     with pytest.raises(UserError, match=r"pip install 'regulens\[pdf\]'$"):
         finished.report("pdf")
     assert printer("md") is markdown
+
+
+def test_json_has_the_numbers_of_the_analysis_and_its_claims(finished: Study, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished.folder, folder)
+    text = (folder / STUDY_FILE).read_text().replace("claims = []\n", "")
+    claim = '[[claims]]\nid = "bn"\ntext = "Batch norm helps."\nkind = "greater"\nfactor = "regularizer"\n'
+    (folder / STUDY_FILE).write_text(text + claim + 'a = "batchnorm"\nb = "none"\n')
+    study = load_study(folder)
+    path = study.report("json")
+    assert path == folder / "report.json"
+    found = json.loads(path.read_text())
+    assert found.keys() == {"cells", "comparisons", "claims", "warnings"}
+    assert [cell["n"] for cell in found["cells"]] == [2] * 4
+    analysis = study.analysis()
+    for each, named in zip(found["comparisons"], analysis.analysis.comparisons, strict=True):
+        assert named.result is not None
+        assert each["difference"] == pytest.approx(named.result.difference.estimate)
+        assert each["verdict"] == named.result.verdict
+    (bn,) = found["claims"]
+    judged = analysis.claims[0].judged
+    assert judged is not None
+    assert (bn["id"], bn["verdict"], len(bn["parts"])) == ("bn", judged.verdict, 2)
+    assert bn["parts"][0]["difference"] == pytest.approx(judged.parts[0].interval.estimate)
+
+
+def test_compared_results_can_be_analysed_as_they_are(finished: Study) -> None:
+    frame = finished.results(compared=True)
+    assert set(frame["stage"]) == {"train"}
+    assert len(frame) == 8 < len(finished.results())
+    found = analyze(frame, response="val_accuracy", factors=["depth", "regularizer"], seed="seed")
+    assert [each["n_a"] for each in found.as_dict()["comparisons"]] == [2, 2]

@@ -15,11 +15,11 @@ from regulens.figures.interaction import InteractionInfo, InteractionLine, draw_
 from regulens.figures.strength import StrengthCurve, StrengthInfo, StrengthPanel, draw_strengths
 from regulens.figures.style import save_figure
 from regulens.report.pictures import FIGURES, Picture, slug
-from regulens.report.written import unit_of
+from regulens.report.wording import unit_of
 from regulens.results import RunResult
 from regulens.spec import Level, StudySpec
 from regulens.study.analysis import StudyAnalysis
-from regulens.study.grid import cell_label, level_label, level_text
+from regulens.study.grid import cell_label, factor_label, level_label, level_text
 from regulens.study.runner import run_folder
 from regulens.study.strengths import StrengthSeries
 from regulens.study.table import is_collapsed
@@ -90,9 +90,9 @@ def interaction_pictures(study: StudySpec, found: StudyAnalysis, folder: Path) -
             lines.append(InteractionLine(_words(study, dict(place)), *bounds))
         info = InteractionInfo(
             title=title,
-            factor=_name(factor),
+            factor=factor_label(factor),
             levels=tuple(map(level_text, found.declared.levels)),
-            other=" and ".join(map(_name, others)),
+            other=" and ".join(map(factor_label, others)),
             lines=tuple(lines),
             response=unit.name,
         )
@@ -175,7 +175,3 @@ def _picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _words(study: StudySpec, levels: Mapping[str, Level]) -> str:
     return ", ".join(level_label(path, levels[path]) for path in study.factors if path in levels)
-
-
-def _name(path: str) -> str:
-    return path.rpartition(".")[2].replace("_", " ")

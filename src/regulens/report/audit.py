@@ -8,8 +8,8 @@ from pathlib import Path
 from regulens.files import write_atomically
 from regulens.report.document import Block, Bullets, Document, Heading, Paragraph, Table
 from regulens.report.render import render_document
-from regulens.report.written import NAMES, unit_of
-from regulens.study.analysis import AnsweredClaim
+from regulens.report.wording import NAMES, unit_of
+from regulens.study.answers import AnsweredClaim
 from regulens.study.audited import Audit, AuditedVariation, audit_of
 from regulens.study.store import open_store
 from regulens.study.study_file import STUDY_FILE, read_study

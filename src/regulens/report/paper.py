@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from regulens.report import analysis_pictures
 from regulens.report.document import Block, Document, Figure, Heading, Paragraph
 from regulens.report.pictures import Picture
-from regulens.report.written import analysis_blocks, methods_text, results_blocks, unit_of
+from regulens.report.sentences import methods_text
+from regulens.report.wording import unit_of
+from regulens.report.written import analysis_blocks, results_blocks
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.stats.images import seeds_and_images
 from regulens.stats.intervals import collapse_of, mean_interval, mover_difference
-from regulens.study.analysis import BOUNDS, StudyAnalysis, samples_of
+from regulens.study.analysis import StudyAnalysis
+from regulens.study.samples import BOUNDS, samples_of
 from regulens.study.store import Selection
 from regulens.study.strengths import strength_series
 

@@ -11,18 +11,13 @@ import numpy as np
 
 from regulens.data.catalog import dataset_info, load_dataset, locate
 from regulens.data.split import split
-from regulens.errors import UserError
 from regulens.figures.comparison import CellPoints, comparison_info, draw_comparison
 from regulens.figures.curves import common_limits, curves_info, draw_curves
 from regulens.figures.gallery import draw_gallery, gallery_info
-from regulens.figures.kernels import draw_kernels, kernels_info
 from regulens.figures.style import save_figure
-from regulens.interpret.kernels import ConvKernels, Scaling, conv_kernels
 from regulens.results import RunResult
 from regulens.spec import DataSpec, StudySpec
-from regulens.study.grid import cells, run_label
-from regulens.study.runner import run_folder
-from regulens.training.checkpoint import WEIGHTS, load_model
+from regulens.study.grid import cells
 
 FIGURES = "figures"
 
@@ -33,16 +28,6 @@ class Picture:
 
     path: Path
     caption: str
-
-
-@dataclass(frozen=True, eq=False)
-class KernelPicture:
-    """The kernels of one layer of one run, as numbers and as a figure."""
-
-    run_id: str
-    network: str
-    kernels: ConvKernels
-    picture: Picture
 
 
 def galleries(study: StudySpec, folder: Path) -> list[Picture]:
@@ -77,48 +62,6 @@ def comparison(points: Sequence[CellPoints], folder: Path) -> Picture:
     """Draw all networks side by side."""
     path = save_figure(draw_comparison(comparison_info(points)), folder / FIGURES, "comparison")
     return Picture(path, "Validation accuracy of every network; each point is one seed.")
-
-
-def shown_refits(results: Sequence[RunResult], folder: Path) -> list[RunResult]:
-    """Return the refitted run with the lowest seed of each refitted cell: those whose kernels are shown.
-
-    Refits of an earlier selection are not made anew: one whose weights were lost is passed over.
-    """
-    by_cell: dict[str, RunResult] = {}
-    for run in sorted(results, key=lambda run: run.spec.seed):
-        if run.spec.stage == "refit" and (run_folder(folder, run.run_id) / WEIGHTS).is_file():
-            by_cell.setdefault(run.cell_id, run)
-    return list(by_cell.values())
-
-
-def kernels_of_runs(
-    study: StudySpec,
-    folder: Path,
-    runs: Sequence[RunResult],
-    layer: str | None = None,
-    scaling: Scaling = "kernel",
-) -> list[KernelPicture]:
-    """Draw the kernels of the convolutions of these runs, or of the one named in each run that has it.
-
-    Raises:
-        UserError: if ``layer`` is not a convolution of any of the runs.
-        DataError: if a run's weights are damaged.
-    """
-    drawn = []
-    layers: dict[str, None] = {}
-    for run in runs:
-        network = run_label(run.spec, study)
-        for kernels in conv_kernels(load_model(run_folder(folder, run.run_id))):
-            layers[kernels.layer] = None
-            if layer not in {None, kernels.layer}:
-                continue
-            name = f"kernels-{slug(network)}-{kernels.layer}" + ("-layer-scale" if scaling == "layer" else "")
-            path = save_figure(draw_kernels(kernels_info(kernels, scaling, network)), folder / FIGURES, name)
-            caption = f"{kernels.layer} of {network}: {kernels.shape} (height x width x input channels x filters)."
-            drawn.append(KernelPicture(run.run_id, network, kernels, Picture(path, caption)))
-    if layer is not None and not drawn:
-        raise UserError(f'no convolution is named "{layer}"; there are {", ".join(layers)}')
-    return drawn
 
 
 def slug(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +12,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from regulens.files import write_atomically
-from regulens.report.content import Loss, ReportContent, report_content
+from regulens.report.content import ReportContent, report_content
 from regulens.report.document import Document
 from regulens.report.formats import Format, printer
 from regulens.report.formats.printed import printed
+from regulens.report.networks import Loss
 from regulens.report.pictures import Picture, slug
 from regulens.stats.estimates import Summary
-from regulens.study.store import open_store
+from regulens.study.analysis import analyse_study
+from regulens.study.analysis_json import study_analysis_dict
+from regulens.study.looks import look_level
+from regulens.study.store import Store, open_store
 from regulens.study.study_file import STUDY_FILE, read_study
 
 REPORT = "report.html"
@@ -25,7 +30,7 @@ MISSING = "–"
 
 
 def write_report(folder: Path, format: Format = "html") -> Path | None:
-    """Build ``report.html``, or ``.md``, ``.tex``, ``.pdf``, and the figures of a study folder anew.
+    """Build ``report.html``, or ``.md``, ``.tex``, ``.pdf``, and the figures of a study folder anew; or ``.json``.
 
     Returns:
         The report's path, or ``None`` if no run is finished yet.
@@ -36,11 +41,24 @@ def write_report(folder: Path, format: Format = "html") -> Path | None:
     """
     print_document = printer(format)
     store = open_store(folder)
+    if format == "json":
+        return _write_numbers(folder, store)
     content = report_content(read_study(folder / STUDY_FILE), folder, store)
     if content is None:
         return None
     path = (folder / REPORT).with_suffix(f".{format}")
     write_atomically(path, print_document(printed(content), folder) if print_document else render(content))
+    return path
+
+
+def _write_numbers(folder: Path, store: Store) -> Path | None:
+    """Write ``report.json``: the study's own analysis, as ``regulens analyze`` prints that of other results."""
+    study, results = read_study(folder / STUDY_FILE), store.results()
+    if not any(result.spec.compared for result in results):
+        return None
+    found = analyse_study(study, results, folder, look_level(store, study.seeds))
+    path = (folder / REPORT).with_suffix(".json")
+    write_atomically(path, json.dumps(study_analysis_dict(found), indent=1, allow_nan=False))
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -112,17 +112,12 @@ def seeds_needed(
         studies: how many are simulated.
 
     Raises:
-        ValueError: if the cells are not as many as the weights, or collapse plays a part in some of them only, or lies
-            above the runs that train in some and below in others.
+        ValueError: if the cells are not as many as the weights, or collapse plays a part in some of them only.
     """
     if len(cells) != len(question.weights):
         raise ValueError(f"there must be a cell for each of {len(question.weights)} weights, got {len(cells)}")
-    rises = [cell.rise for cell in cells if cell.rise is not None]
-    if len(rises) not in {0, len(cells)} or (rises and min(rises) < 0 < max(rises)):
-        raise ValueError(f"all cells must have a rise, of one sign, or none, got {[cell.rise for cell in cells]}")
-    if rises and min(rises) < 0:  # the same contrast of mirrored values
-        question = replace(question, weights=tuple(-weight for weight in question.weights))
-        cells = [replace(cell, rise=-rise) for cell, rise in zip(cells, rises, strict=True)]
+    if len({cell.rise is None for cell in cells}) > 1:
+        raise ValueError(f"all cells must have a rise, or none, got {[cell.rise for cell in cells]}")
     runs = _simulate(question, cells, rng, max_seeds, studies)
 
     def share(seeds: int) -> float:
@@ -237,7 +232,8 @@ class _Runs:
         trained: number of runs that trained.
         powers: sums of their deviations from ``centres``, of the squares and of the cubes of these.
         centres: (cells,) true means of the runs that train, above the value of collapsed ones.
-        best: (studies, seeds) the best run so far of any cell, above the value of collapsed ones.
+        best: (studies, seeds) the run so far, of any cell, that is furthest above the value of collapsed ones, or
+            furthest below it where most runs that train are.
         collapse: whether the intervals carry collapse.
     """
 
@@ -260,7 +256,8 @@ def _simulate(
     shape = (studies, max_seeds, len(cells))
     deviations = rng.normal(size=shape) * sd
     trained = rng.random(shape) < kept
-    best = np.maximum.accumulate(np.where(trained, centres + deviations, 0.0).max(axis=2), axis=1)
+    side = -1.0 if centres.sum() < 0 else 1.0
+    best = side * np.maximum.accumulate(np.where(trained, side * (centres + deviations), 0.0).max(axis=2), axis=1)
     deviations = np.where(trained, deviations, 0.0)
     first, second, third = (np.cumsum(deviations**power, axis=1) for power in (1, 2, 3))
     count = np.cumsum(trained, axis=1, dtype=np.float64)
@@ -284,9 +281,10 @@ def _intervals(runs: _Runs, question: Question, seeds: int) -> tuple[Floats, Flo
     alone, best = n < 2, runs.best[:, seeds - 1, None]
     kept, fewest, most = n / seeds, *(1 - bound for bound in _wilson(seeds - n, seeds, level))
     gain = np.where(alone, best, means)
-    low, high = np.where(alone, gain, below), np.where(alone, 0.0, above)
-    down = np.hypot(gain * (kept - fewest), kept * low) * np.abs(weights)
-    up = np.hypot(gain * (most - kept), kept * high) * np.abs(weights)
+    low, high = np.where(alone, np.maximum(gain, 0.0), below), np.where(alone, np.maximum(-gain, 0.0), above)
+    mirrored = gain < 0  # more collapses then move a mean up
+    down = np.hypot(gain * np.where(mirrored, most - kept, kept - fewest), kept * low) * np.abs(weights)
+    up = np.hypot(gain * np.where(mirrored, kept - fewest, most - kept), kept * high) * np.abs(weights)
     turned = weights < 0
     estimate = (n * runs.centres + runs.powers[0][:, seeds - 1]) / seeds @ weights
     down, up = np.where(turned, up, down), np.where(turned, down, up)

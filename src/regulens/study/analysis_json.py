@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from regulens.stats.analysis import Analysis, CellSummary, Level, NamedComparison
 from regulens.stats.comparisons import Comparison
 from regulens.stats.intervals import Interval
+
+if TYPE_CHECKING:  # results from elsewhere are analysed without torch
+    from regulens.study.analysis import StudyAnalysis
+    from regulens.study.answers import AnsweredClaim
 
 _DECIDES = (
     *("difference", "low", "high", "low95", "high95", "p", "p_holm"),
@@ -32,6 +36,30 @@ def analysis_dict(analysis: Analysis) -> dict[str, list[Any]]:
         "claims": [],
         "warnings": list(analysis.warnings),
     }
+
+
+def study_analysis_dict(found: StudyAnalysis) -> dict[str, list[Any]]:
+    """Return a study's analysis as ``analysis_dict`` does, with its claims.
+
+    A claim has its ``id``, ``text``, ``verdict`` (``None`` where it is not testable in the study, ``reason`` saying
+    why), the ``parts`` that must all hold, each with an interval at the level that supports it, and for an undecided
+    one ``seeds_low`` and ``seeds_high``, ``None`` being more than ``seeds_max``.
+    """
+    return analysis_dict(found.analysis) | {"claims": [_claim(each) for each in found.claims]}
+
+
+def _claim(answered: AnsweredClaim) -> dict[str, Any]:
+    declared, judged, seeds = answered.claim.spec, answered.judged, answered.seeds
+    parts = [
+        {"text": part.text, "verdict": part.verdict, "difference": _finite(part.interval.estimate)}
+        | {"low": _finite(part.interval.low), "high": _finite(part.interval.high), "level": part.interval.level}
+        for part in (judged.parts if judged else ())
+    ]
+    found: dict[str, Any] = {"id": declared.id, "text": declared.text, "parts": parts}
+    found["verdict"] = judged.verdict if judged else None
+    if seeds is not None:
+        found |= {"seeds_low": seeds.low, "seeds_high": seeds.high, "seeds_max": seeds.max_seeds}
+    return found | {"reason": answered.reason or None}
 
 
 def cells_frame(analysis: Analysis) -> pd.DataFrame:

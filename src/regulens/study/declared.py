@@ -7,7 +7,9 @@ from typing import Literal
 
 from regulens.errors import UserError, suggestion
 from regulens.spec import BETTER, ROPE, Direction, Level, Response, StudySpec
+from regulens.stats.comparisons import Design
 from regulens.study.grid import level_text, levels_of, normal_level
+from regulens.study.samples import BOUNDS
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ def declared_analysis(study: StudySpec) -> DeclaredAnalysis:
         comparisons=_comparisons(study, factor),
         paired="split" in study.vary,
     )
+
+
+def design_of(declared: DeclaredAnalysis, level: float) -> Design:
+    """Return the rules by which comparisons are judged at a simultaneous level."""
+    bounds = BOUNDS[declared.response]
+    return Design(declared.direction, declared.rope, declared.primary, 1 - level, declared.paired, bounds)
 
 
 def _compared_factor(study: StudySpec) -> str | None:

@@ -119,7 +119,12 @@ def level_label(path: str, level: Level) -> str:
     """Return a level's name in tables and figures: ``depth 2``, or ``batchnorm``, which says itself what it is."""
     if path in {"regularizer", "data.name"}:
         return str(level)
-    return f"{path.rpartition('.')[2].replace('_', ' ')} {level_text(level)}"
+    return f"{factor_label(path)} {level_text(level)}"
+
+
+def factor_label(path: str) -> str:
+    """Return a factor's name in tables and figures: ``kernel size`` of ``model.kernel_size``."""
+    return path.rpartition(".")[2].replace("_", " ")
 
 
 def levels_of(study: StudySpec, path: str) -> tuple[Level, ...]:

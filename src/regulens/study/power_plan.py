@@ -14,10 +14,12 @@ from regulens.stats.analysis import declared_pairs
 from regulens.stats.intervals import collapse_of
 from regulens.stats.power import CellModel, Question, SeedsNeeded, seeds_needed, seeds_needed_from_pilot
 from regulens.stats.samples import Sample
-from regulens.study.analysis import MAX_SEEDS_NEEDED, SEED, samples_of
+from regulens.study.analysis import SEED
+from regulens.study.answers import MAX_SEEDS_NEEDED
 from regulens.study.declared import declared_analysis
 from regulens.study.grid import cell_label, with_levels
 from regulens.study.grid import cells as cells_of
+from regulens.study.samples import samples_of
 
 PILOT_RUNS = 3
 FALL = 0.75
@@ -58,38 +60,32 @@ def power_rows(
     Raises:
         UserError: if there is nothing to compare, an argument is out of range, or neither a pilot nor an sd.
     """
-    declared = declared_analysis(study)
     pairs = _pairs(study)
     if not pairs:
         raise UserError(f"{study.name}: declares nothing to compare; give a factor two levels")
+    _check(effect, sd, collapse_rate)
+    question = Question(effect, declared_analysis(study).rope, comparisons=len(pairs))
+    rng = np.random.default_rng(SEED)
+    if sd is None:
+        needed = _by_pilot(study, results, pairs, question, rng)
+    else:
+        model = CellModel(sd, collapse_rate, FALL if collapse_rate else None)
+        needed = [(seeds_needed(question, [model, model], rng, MAX_SEEDS_NEEDED), "")] * len(pairs)
+    return [
+        PowerRow(cell_label(a, study), cell_label(b, study), *each) for (a, b), each in zip(pairs, needed, strict=True)
+    ]
+
+
+def _check(effect: float, sd: float | None, collapse_rate: float) -> None:
     if effect <= 0 or (sd is not None and sd <= 0) or not 0 <= collapse_rate < 1:
         raise UserError(
             f"effect = {effect}, sd = {sd}, collapse = {collapse_rate}: an effect and an sd must be above 0, a "
             "collapse rate in [0, 1)"
         )
-    rng = np.random.default_rng(SEED)
-    question = Question(effect, declared.rope, comparisons=len(pairs))
-    if sd is not None:
-        model = CellModel(sd, collapse_rate, FALL if collapse_rate else None)
-        needed = seeds_needed(question, [model, model], rng, MAX_SEEDS_NEEDED)
-        return [PowerRow(cell_label(a, study), cell_label(b, study), needed) for a, b in pairs]
-    trained = [result for result in results if result.spec.compared]
-    samples = samples_of(study, trained, declared.response)
-    if not samples:
-        raise UserError(f"{study.name}: no run is finished: run a few seeds as a pilot, or state a spread with --sd")
-    collapse = collapse_of(list(samples.values()), declared.direction == "higher")
-    mean = None if collapse is None else collapse.mean
-    return [
-        PowerRow(
-            cell_label(a, study),
-            cell_label(b, study),
-            *_from_pilot(question, [samples[spec] for spec in (a, b) if spec in samples], mean, rng),
-        )
-        for a, b in pairs
-    ]
 
 
 def _pairs(study: StudySpec) -> list[tuple[RunSpec, RunSpec]]:
+    """Return the cells of every declared comparison, at every place."""
     declared = declared_analysis(study)
     if declared.factor is None:
         return []
@@ -100,6 +96,24 @@ def _pairs(study: StudySpec) -> list[tuple[RunSpec, RunSpec]]:
             if levels[declared.factor] == a:
                 found.append((spec, with_levels(study, levels | {declared.factor: b})))
     return found
+
+
+def _by_pilot(
+    study: StudySpec,
+    results: Sequence[RunResult],
+    pairs: Sequence[tuple[RunSpec, RunSpec]],
+    question: Question,
+    rng: np.random.Generator,
+) -> list[tuple[SeedsNeeded | None, str]]:
+    """Return the seeds of each pair by its runs, or why they are not known."""
+    declared = declared_analysis(study)
+    trained = [result for result in results if result.spec.compared]
+    samples = samples_of(study, trained, declared.response)
+    if not samples:
+        raise UserError(f"{study.name}: no run is finished: run a few seeds as a pilot, or state a spread with --sd")
+    collapse = collapse_of(list(samples.values()), declared.direction == "higher")
+    mean = None if collapse is None else collapse.mean
+    return [_from_pilot(question, [samples[spec] for spec in pair if spec in samples], mean, rng) for pair in pairs]
 
 
 def _from_pilot(

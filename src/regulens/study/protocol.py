@@ -75,9 +75,8 @@ def run_protocol(
         write_study(folder, study)
         store = Store(folder)
         on_event(StudyStarted(study))
-        if why_not_native and os.environ.get("REGULENS_KERNELS") != REFERENCE and find_device(device).type == "cpu":
-            on_event(Note("there are no native kernels in this installation: several times slower (regulens doctor)"))
-        with _shared(datasets, folder) as data:
+        _note_slow_kernels(device, on_event)
+        with shared_datasets(datasets, folder) as data:
             run_stage = partial(
                 run_pending,
                 study=study,
@@ -271,8 +270,13 @@ def selections_in_force(store: Store) -> list[Selection]:
     return list({selection.among: selection for selection in store.selections()}.values())
 
 
+def _note_slow_kernels(device: str, on_event: OnEvent) -> None:
+    if why_not_native and os.environ.get("REGULENS_KERNELS") != REFERENCE and find_device(device).type == "cpu":
+        on_event(Note("there are no native kernels in this installation: several times slower (regulens doctor)"))
+
+
 @contextmanager
-def _shared(datasets: dict[str, Dataset], folder: Path) -> Iterator[dict[str, SharedDataset]]:
+def shared_datasets(datasets: dict[str, Dataset], folder: Path) -> Iterator[dict[str, SharedDataset]]:
     """Lay the data sets out for the workers inside the study folder; what a crash left there is swept first."""
     place = folder / ".shared"
     shutil.rmtree(place, ignore_errors=True)

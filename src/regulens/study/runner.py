@@ -10,7 +10,7 @@ from typing import Any
 
 from regulens.data.dataset import Dataset, SharedDataset
 from regulens.errors import RegulensError
-from regulens.executors.base import Done, Executor, Failed, Progress, Report, Started
+from regulens.executors.base import Done, Event, Executor, Failed, Progress, Report, Started
 from regulens.results import Environment, EpochRecord, Opening, RunResult
 from regulens.spec import RunSpec, Stage, StudySpec, arithmetic, run_id
 from regulens.study.grid import run_label
@@ -139,33 +139,45 @@ def run_pending(
         Job(spec, data[spec.data.name], run_folder(folder, identity), device, at_once)
         for identity, spec in pending.items()
     ]
+    jobs = even_then_longest_first(jobs, executor.workers)
     differences = environment_differences([result.environment for result in results.values()] + [environment(device)])
     if jobs and differences:
         on_event(Note(f"the study goes on under other conditions than some finished runs: {differences}"))
-    jobs = even_then_longest_first(jobs, executor.workers)
     on_event(StageStarted(stage, tuple(job.spec for job in jobs), len(results)))
-    failed: list[str] = []
+    failures: list[Failure] = []
     for event in executor.run(execute, jobs):
-        job = jobs[event.index]
-        match event:
-            case Started():
-                on_event(RunStarted(job.spec))
-            case Progress(_, record):
-                on_event(EpochEnded(job.spec, record))
-            case Done(_, result):
-                store.save_result(result)
+        match _recorded(event, jobs[event.index], store, on_event):
+            case RunResult() as result:
                 results[result.run_id] = result
-                on_event(RunEnded(job.spec, result))
-            case Failed(_, error, details):
-                store.save_failure(Failure(job.folder.name, job.spec, error, details))
-                failed.append(f"{run_label(job.spec, study)}: {error}")
-                on_event(RunFailed(job.spec, error))
-    if failed:
+            case Failure() as failure:
+                failures.append(failure)
+    if failures:
+        first = f"{run_label(failures[0].spec, study)}: {failures[0].error}"
         raise RegulensError(
-            f"{len(failed)} of {len(jobs)} runs failed, the first: {failed[0]}; the others are kept, the same command "
+            f"{len(failures)} of {len(jobs)} runs failed, the first: {first}; the others are kept, the same command "
             f"tries again (regulens status --traceback shows where)"
         )
     return [results[identity] for identity in identities]
+
+
+def _recorded(event: Event, job: Job, store: Store, on_event: OnEvent) -> RunResult | Failure | None:
+    """Store what an executor says of a job and pass it on; return how the run ended, if it has."""
+    match event:
+        case Started():
+            on_event(RunStarted(job.spec))
+        case Progress(_, record):
+            on_event(EpochEnded(job.spec, record))
+        case Done():
+            result: RunResult = event.value
+            store.save_result(result)
+            on_event(RunEnded(job.spec, result))
+            return result
+        case Failed(_, error, details):
+            failure = Failure(job.folder.name, job.spec, error, details)
+            store.save_failure(failure)
+            on_event(RunFailed(job.spec, error))
+            return failure
+    return None
 
 
 def even_then_longest_first(jobs: Sequence[Job], workers: int) -> list[Job]:
@@ -205,14 +217,15 @@ def environment_differences(environments: Sequence[Environment]) -> str:
 
 def execute(job: Job, report: Report) -> RunResult:
     """Do one run in a worker: train, write its files, return its numbers."""
-    dataset = _opened(job.data)
+    dataset = opened(job.data)
     trained = train(job.spec, dataset, on_epoch=report, device=job.device)
     save_run(job.folder, trained, dataset)
     return trained.result.model_copy(update={"workers": job.at_once})
 
 
 @lru_cache(maxsize=8)
-def _opened(data: SharedDataset) -> Dataset:
+def opened(data: SharedDataset) -> Dataset:
+    """Return a shared data set, mapped once in each worker."""
     return data.open()
 
 

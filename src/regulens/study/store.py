@@ -24,6 +24,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 _LATER_TABLES = """
 CREATE TABLE IF NOT EXISTS looks (number INTEGER PRIMARY KEY, look TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS deviations (number INTEGER PRIMARY KEY, deviation TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS inside (run_id TEXT PRIMARY KEY, record TEXT NOT NULL);
 """  # which databases of version 1 began without
 _TABLES = f"""
 BEGIN;
@@ -145,6 +146,15 @@ class Store:
     def deviations(self) -> list[Deviation]:
         """Return every deviation from the declared design, the latest last."""
         return self._records(Deviation, "SELECT deviation FROM deviations ORDER BY number")
+
+    def save_inside(self, run_id: str, record: Record) -> None:
+        """Keep what was measured inside a run's network, in place of what was before."""
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO inside VALUES (?, ?)", (run_id, record.model_dump_json()))
+
+    def inside(self, kind: type[AnyRecord]) -> list[AnyRecord]:
+        """Return what was measured inside each run's network."""
+        return self._records(kind, "SELECT record FROM inside ORDER BY rowid")
 
     def begin_opening(self, record: Opening) -> None:
         """Enter one opening of the test part into the ledger, before anything is seen: its numbers are NaN yet.

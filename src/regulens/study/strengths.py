@@ -10,8 +10,8 @@ from regulens.notation import parse_regularizer
 from regulens.spec import RunSpec, StudySpec
 from regulens.stats.intervals import Collapse, Interval, overall_interval
 from regulens.stats.samples import Sample
-from regulens.study.analysis import Samples
 from regulens.study.grid import cell_levels, level_label
+from regulens.study.samples import Samples
 
 LEAST_STRENGTHS = 2  # positive ones: fewer are no grid
 

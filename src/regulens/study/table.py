@@ -14,10 +14,11 @@ from regulens.study.store import Store
 _NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
-def result_rows(study: StudySpec, store: Store) -> list[dict[str, Any]]:
+def result_rows(study: StudySpec, store: Store, compared: bool = False) -> list[dict[str, Any]]:
     """Return one flat row per recorded run, finished or failed; numbers that do not exist are ``None``.
 
-    The trainings come first, then the refits, each in the order of the study's cells and then by seed.
+    The trainings come first, then the refits, each in the order of the study's cells and then by seed;
+    with ``compared`` only the finished runs that are compared.
     """
     tested = {record.run_id: record for record in store.ledger()}
     rows = []
@@ -27,6 +28,8 @@ def result_rows(study: StudySpec, store: Store) -> list[dict[str, Any]]:
         return result.spec.stage == "refit", order[result.spec.cell], result.spec.seed
 
     for result in sorted(store.results(), key=place):
+        if compared and not result.spec.compared:
+            continue
         record = tested.get(result.run_id)
         row = _identity(result.run_id, result.spec, study) | {
             "parameters_total": result.parameters_total,
@@ -42,6 +45,8 @@ def result_rows(study: StudySpec, store: Store) -> list[dict[str, Any]]:
             "epochs": [{name: _finite(value) for name, value in epoch.model_dump().items()} for epoch in result.epochs],
         }
         rows.append(row)
+    if compared:
+        return rows
     return rows + [_failed_row(failure.run_id, failure.spec, study, failure.error) for failure in store.failures()]
 
 

@@ -11,13 +11,14 @@ from regulens.report.document import Document
 from regulens.report.formats.latex import latex
 from regulens.report.formats.markdown import markdown
 
-Format = Literal["html", "md", "tex", "pdf"]
+Format = Literal["html", "md", "tex", "pdf", "json"]
+"""``json`` holds the numbers of the analysis alone, and is written elsewhere, as the HTML page is."""
 Printer = Callable[[Document, Path], str | bytes]
 """Takes a document and the folder that its figures are named from; returns the content of a file."""
 
 
 def printer(format: Format) -> Printer | None:
-    """Return what prints a document in this format; ``None`` for HTML, which shows more than the document.
+    """Return what prints a document in this format; ``None`` for HTML, which shows more, and JSON, which shows less.
 
     Raises:
         UserError: if the format is not known, or the library that it needs is not installed.

@@ -19,7 +19,7 @@ def printed(content: ReportContent) -> Document:
     after: list[Block] = [Heading("Runs"), _runs(content)]
     if content.ledger:
         after.append(_openings(content))
-    return replace(content.document, blocks=(*before, *content.document.blocks, *after))
+    return replace(content.document, blocks=(*before, *content.document.blocks, *content.inside, *after))
 
 
 def _runs(content: ReportContent) -> Table:

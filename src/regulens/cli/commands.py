@@ -1,0 +1,82 @@
+"""All commands in the order of `regulens --help`, and how the program ends."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from regulens import __version__
+from regulens.cli import inside, looking, machine, measuring, numbers, planning, study
+from regulens.cli.data import data_app
+from regulens.cli.terminal import console, errors
+from regulens.errors import RegulensError, UserError
+
+app = typer.Typer(
+    help="Which regularization helps here, is the difference real, and what did the network learn?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for _command in (
+    study.run,
+    study.audit,
+    planning.plan,
+    planning.init,
+    study.status,
+    study.report,
+    study.results,
+    numbers.analyze,
+    measuring.inside,
+    measuring.measures,
+    inside.kernels,
+    looking.look,
+    looking.explain,
+    machine.doctor,
+    machine.bench,
+):
+    app.command()(_command)
+app.add_typer(data_app, name="data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.print(f"regulens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Which regularization helps here, is the difference real, and what did the network learn?"""
+
+
+def main() -> None:
+    """Run the command line: exit code 2 for a user's mistake, 1 for a failure, one line each."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        sys.exit(app(arguments, standalone_mode=False))
+    except UserError as error:
+        _end(f"error: {error}", 2, debug)
+    except RegulensError as error:
+        _end(f"failed: {error}", 1, debug)
+    except typer.Abort:
+        _end("stopped", 130, debug)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # the parser's own: an unknown option, a missing argument
+            _end(f"error: {error.format_message()} (see regulens --help)", 2, debug)
+        _end(f"failed: {type(error).__name__}: {error} (--debug shows where)", 1, debug)
+
+
+def _end(line: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    errors.print(" ".join(line.split()), soft_wrap=True, markup=False)
+    sys.exit(code)

@@ -1,0 +1,177 @@
+"""The commands that follow images through trained networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from regulens.cli.inside import print_path
+from regulens.cli.options import Cells, Figures, Folder, Image, Method, Runs
+from regulens.cli.terminal import console, print_wide
+from regulens.errors import UserError
+
+if TYPE_CHECKING:
+    from regulens.interpret.agreement import Agreement
+    from regulens.report.explaining import Explanation, MistakesPicture
+    from regulens.report.looking import Look, Seen
+    from regulens.report.maps import Explained
+
+Seed = Annotated[int, typer.Option(help="Of all noise and random weights.")]
+
+
+def look(
+    folder: Folder,
+    *,
+    image: Image = None,
+    run: Runs = None,
+    cell: Cells = None,
+    layer: Annotated[
+        str | None, typer.Option(help="One layer, the networks beside each other, e.g. relu1, pool1, batchnorm1.")
+    ] = None,
+    own_scale: Annotated[
+        bool, typer.Option("--own-scale", help="With --image and --layer: each network on a scale of its own.")
+    ] = False,
+    exciting: Annotated[
+        bool, typer.Option("--exciting", help="The validation images that excite each filter most.")
+    ] = False,
+    maximise: Annotated[
+        bool, typer.Option("--maximise", help="Inputs made to excite filters and classes (--layer conv1, output).")
+    ] = False,
+    seed: Seed = 0,
+    out: Figures = None,
+) -> None:
+    """Follow an image through every layer of networks, or see what excites their filters.
+
+    By default of the run that stands for the selected network. The sealed test part is not looked at.
+    """
+    from regulens.api import load_study
+
+    if image is None and not (exciting or maximise):
+        raise UserError("name an image with --image N or --image PATH, or ask for --exciting or --maximise")
+    if image is not None and (exciting or maximise):
+        raise UserError("--image, --exciting and --maximise are different pictures; leave --image away")
+    study = load_study(folder)
+    if image is not None:
+        scaling: Literal["shared", "own"] = "own" if own_scale else "shared"
+        _print_look(study.look(image, run=run, cell=cell, layer=layer, scaling=scaling, out=out))
+    if exciting:
+        for found in study.exciting(run=run, cell=cell, layer=layer, out=out):
+            dead = f"{found.responses.dead.sum()} of {len(found.responses.dead)} filters are zero on all of them"
+            console.print(f"{found.picture.caption} {dead}.", soft_wrap=True, markup=False)
+            print_path(found.picture)
+    if maximise:
+        for made in study.maximised(run=run, cell=cell, layer=layer, seed=seed, out=out):
+            console.print(made.picture.caption, soft_wrap=True, markup=False)
+            print_path(made.picture)
+
+
+def explain(
+    folder: Folder,
+    *,
+    image: Image = None,
+    method: Annotated[
+        list[Method] | None, typer.Option("--method", help="Again for more (default: all, of mistakes occlusion).")
+    ] = None,
+    run: Runs = None,
+    cell: Cells = None,
+    target: Annotated[
+        str | None, typer.Option("--class", metavar="NAME|N", help="What speaks for it (default: what is predicted).")
+    ] = None,
+    mistakes: Annotated[
+        int | None, typer.Option("--mistakes", metavar="COUNT", help="So many of the most confident errors.")
+    ] = None,
+    seed: Seed = 0,
+    out: Figures = None,
+) -> None:
+    """Show which pixels of an image speak for a class, how far to trust that, and whether seeds agree.
+
+    By default of the run that stands for the selected network; its seeds that trained are compared. Needs
+    regulens[explain]. The sealed test part is not looked at.
+    """
+    from regulens.api import load_study
+
+    names = [each.value for each in method or ()]
+    if image is None and mistakes is None:
+        raise UserError("name an image with --image N or --image PATH, or ask for --mistakes COUNT")
+    if mistakes is not None and len(names) > 1:
+        raise UserError(f"mistakes are drawn by one method, got {', '.join(names)}; leave the others away")
+    study = load_study(folder)
+    if image is not None:
+        _print_explanation(study.explain(image, run=run, cell=cell, method=names, target=target, seed=seed, out=out))
+    if mistakes is not None:
+        by = names[0] if names else Method.occlusion.value
+        _print_mistakes(study.mistakes(mistakes, run=run, cell=cell, method=by, out=out))
+
+
+def _print_look(found: Look) -> None:
+    console.print(f"{found.subject.label}: {'; '.join(found.notes)}", soft_wrap=True, markup=False)
+    for each in found.seen:
+        console.print(f"{each.network} (run {each.run_id}): {_said(each)}", soft_wrap=True, markup=False)
+    for picture in found.pictures:
+        print_path(picture)
+
+
+def _said(seen: Seen) -> str:
+    maps = [each for each in seen.activations.maps if each.kind == "ReLU"]
+    zero = [f"{each.layer} {int((each.maps == 0).all(axis=(1, 2)).sum())} of {len(each.maps)}" for each in maps]
+    return f"{seen.predicted} {_percent(seen.probability)}; maps that are zero: {', '.join(zero)}"
+
+
+def _print_explanation(found: Explanation) -> None:
+    console.print(f"{found.subject.label}: {'; '.join(found.notes)}", soft_wrap=True, markup=False)
+    for each in found.explained:
+        chance = _percent(float(each.probabilities[0]))
+        console.print(f"{each.network.label}: what speaks for {found.target} ({chance})", soft_wrap=True, markup=False)
+        print_wide(_trust_table(each))
+    if found.agreement:
+        console.print("agreement of seeds: mean rank correlation of all pairs (least to greatest)")
+        table = _table("method", "seeds", "random weights")
+        for method, pair in found.agreement.items():
+            table.add_row(method, _agreed(pair.seeds), _agreed(pair.randomised))
+        print_wide(table)
+    for picture in found.pictures:
+        print_path(picture)
+
+
+def _trust_table(explained: Explained) -> Table:
+    table = _table("method", "deletion", "insertion", "without learning")
+    followed = explained.faithfulness
+    for method, sanity in explained.sanity.items():
+        curves = followed.methods.get(method)
+        found = (f"{curves.deletion_area[0]:.2f}", f"{curves.insertion_area[0]:.2f}") if curves else ("no map", "")
+        table.add_row(method, *found, sanity.verdict)
+    areas = followed.random_deletion_areas, followed.random_insertion_areas
+    table.add_row("random orders", *(f"{each.mean():.2f} ({each.min():.2f} to {each.max():.2f})" for each in areas), "")
+    return table
+
+
+def _print_mistakes(found: Iterable[MistakesPicture]) -> None:
+    drawn = list(found)
+    if not drawn:
+        console.print("no mistakes on validation, or no prediction is a finite number")
+    for each in drawn:
+        console.print(f"{each.network}: {each.errors:,} errors on {each.images:,} validation images", soft_wrap=True)
+        table = _table("image", "predicted", "probability", "true", "probability")
+        for one in each.mistakes:
+            chances = _percent(one.predicted_probability), _percent(one.true_probability)
+            table.add_row(str(one.index), one.predicted, chances[0], one.true, chances[1])
+        print_wide(table)
+        print_path(each.picture)
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False)
+
+
+def _agreed(found: Agreement) -> str:
+    if math.isnan(found.mean):
+        return "no pair of maps"
+    return f"{found.mean:.2f} ({found.least:.2f} to {found.greatest:.2f})"
+
+
+def _percent(chance: float) -> str:
+    return f"{100 * chance:.1f} %"

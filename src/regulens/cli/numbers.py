@@ -1,0 +1,67 @@
+"""The command that analyses results from elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regulens.cli.options import AnalysisFormat, Direction, Primary
+from regulens.cli.tables import text_table
+from regulens.cli.terminal import console, print_wide
+
+
+def analyze(
+    data: Annotated[Path, typer.Argument(metavar="CSV", help="One row per run, the columns named in the first line.")],
+    *,
+    response: Annotated[str, typer.Option(metavar="COLUMN", help="The number to analyse, e.g. val_accuracy.")],
+    factors: Annotated[str, typer.Option(metavar="COLUMNS", help="The factors, e.g. depth,regularizer.")],
+    seed: Annotated[str | None, typer.Option(metavar="COLUMN", help="The seed of each run.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="FACTOR", help="The compared one (default: the one that has the control).")
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="What its levels are compared with (default: none).")
+    ] = None,
+    rope: Annotated[
+        float | None, typer.Option(help="Half-width of practical equivalence (default: 0.005 for accuracies, else 0).")
+    ] = None,
+    direction: Annotated[Direction, typer.Option(help="Which response is better.")] = Direction.more,
+    chance: Annotated[
+        float | None, typer.Option(help="Accuracy of guessing, to look for collapsed runs (default: not looked for).")
+    ] = None,
+    paired: Annotated[bool, typer.Option("--paired", help="Runs of one seed are pairs.")] = False,
+    primary: Annotated[Primary, typer.Option(help="What decides: the mean, that of trained runs, the median.")] = (
+        Primary.mean
+    ),
+    output: Annotated[AnalysisFormat, typer.Option("--format", help="How to print it.")] = AnalysisFormat.table,
+) -> None:
+    """Analyse results that were trained elsewhere: which differences are real?"""
+    from regulens.study.analysis_text import cell_table, comparison_table, notes
+    from regulens.study.own_numbers import analyze
+
+    found = analyze(
+        data,
+        response=response,
+        factors=factors,
+        seed=seed,
+        compare=compare,
+        control=control,
+        rope=rope,
+        direction=direction.value,
+        chance=chance,
+        paired=paired,
+        primary=primary.value,
+    )
+    if output is AnalysisFormat.json:
+        sys.stdout.write(found.to_json() + "\n")
+        return
+    console.print(f"{response} of each cell", style="bold", markup=False)
+    print_wide(text_table(cell_table(found.analysis)))
+    console.print(f"\n{response}: {found.compared} against {found.control}", style="bold", markup=False)
+    print_wide(text_table(comparison_table(found.analysis)))
+    console.print()
+    for note in notes(found.analysis):
+        console.print(f"- {note}", markup=False)

@@ -1,0 +1,98 @@
+"""The options and arguments that commands share, and the words that an option may take."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class ResultsFormat(enum.StrEnum):
+    """How `results` prints."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class AnalysisFormat(enum.StrEnum):
+    """How `analyze` prints."""
+
+    table = "table"
+    json = "json"
+
+
+class ReportFormat(enum.StrEnum):
+    """How `report` writes."""
+
+    html = "html"
+    md = "md"
+    tex = "tex"
+    pdf = "pdf"
+    json = "json"
+
+
+class Direction(enum.StrEnum):
+    """Which response is better."""
+
+    more = "higher"
+    less = "lower"
+
+
+class Primary(enum.StrEnum):
+    """What decides: the mean of all runs, of those that trained, or the median."""
+
+    mean = "mean"
+    trained = "trained"
+    median = "median"
+
+
+class KernelScale(enum.StrEnum):
+    """Over what a picture's black to white is spread."""
+
+    kernel = "kernel"
+    layer = "layer"
+    signed = "signed"
+
+
+class Method(enum.StrEnum):
+    """Ways to say which pixels decide."""
+
+    gradient = "gradient"
+    smoothgrad = "smoothgrad"
+    integrated_gradients = "integrated_gradients"
+    grad_cam = "grad_cam"
+    occlusion = "occlusion"
+
+
+Source = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="A preset (quickstart, lab, lab-64 ...), a study file, or a study's folder."),
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, e.g. studies/lab.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder (default: studies/NAME).")]
+Seeds = Annotated[int | None, typer.Option(help="Trainings per network (default: as the study says).")]
+Workers = Annotated[int | None, typer.Option(help="Processes at work at once (default: one per core).")]
+Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda or cuda:N.")]
+Runs = Annotated[
+    list[str] | None,
+    typer.Option("--run", metavar="RUN_ID", help='A run, or the beginning of its run_id; again for more; "all".'),
+]
+Cells = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cell",
+        metavar="LABEL",
+        help='Of the network so named, e.g. "depth 2, none", the run that stands for it; "all".',
+    ),
+]
+Image = Annotated[
+    str | None,
+    typer.Option("--image", metavar="N|PATH", help="The index of an image of the data set, or a picture file."),
+]
+Figures = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help="Write PNG and SVG there (default: the study's figures/)."),
+]

@@ -1,0 +1,95 @@
+"""The commands before any training: what would run, how many seeds an effect needs, a study file to start from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from regulens.cli.options import Out, Seeds, Source, Workers
+from regulens.cli.tables import plan_table, power_table
+from regulens.cli.terminal import console, print_wide
+from regulens.errors import UserError
+
+if TYPE_CHECKING:
+    from regulens.api import Study
+
+
+def plan(
+    source: Source,
+    *,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    out: Out = None,
+    power: Annotated[bool, typer.Option("--power", help="How many seeds an effect needs, and how long.")] = False,
+    effect: Annotated[float, typer.Option(help="With --power: in the response's unit; 0.01 is a point.")] = 0.01,
+    sd: Annotated[
+        float | None, typer.Option(help="With --power: the spread between seeds (default: the study's runs, a pilot).")
+    ] = None,
+    collapse: Annotated[float, typer.Option(help="With --power and --sd: the share of runs that collapse.")] = 0.0,
+) -> None:
+    """List what would run, with parameters and an estimate of time; nothing is trained."""
+    from regulens.api import check_workers, load_study
+    from regulens.study.plan import estimate_minutes
+
+    study = load_study(source, out).with_seeds(seeds)
+    count = check_workers(workers)
+    if power:
+        _print_power(study, effect, sd, collapse, count)
+        return
+    cells = study.plan()
+    print_wide(plan_table(cells))
+    pending, planned = sum(cell.pending for cell in cells), len(study.runs())
+    finished = f" ({planned - pending} of them finished in {study.folder})" if pending < planned else ""
+    console.print(
+        f"{len(cells)} networks x {study.spec.seeds} seeds = {planned} runs{finished}, then refits and tests; about "
+        f"{estimate_minutes(study.spec, cells, count):.1f} minutes with {count} workers here (from a few timed steps "
+        f"on random pixels)",
+        soft_wrap=True,
+    )
+
+
+def init(
+    preset: Annotated[
+        str, typer.Argument(metavar="PRESET", help="quickstart, lab, lab-64, lab-audit or lab-strength.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it there; it must not exist.")
+    ] = None,
+) -> None:
+    """Print a commented study file to start from: `regulens init lab > my.toml`."""
+    from regulens.study.study_file import preset_text
+
+    text = preset_text(preset)
+    if out is None:
+        sys.stdout.write(text)
+    elif out.exists():
+        raise UserError(f"{out}: exists already; choose another name")
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
+def _print_power(study: Study, effect: float, sd: float | None, collapse: float, workers: int) -> None:
+    """Print the seeds that each comparison needs, and how long the study takes with the most of them."""
+    from regulens.study.plan import estimate_minutes, plan_study
+
+    rows = study.power(effect, sd, collapse)
+    print_wide(power_table(rows))
+    source = "the stated spread" if sd is not None else f"the runs in {study.folder}"
+    console.print(
+        f"for a difference of {effect:g} to be decided with 80 % probability, as one of {len(rows)} comparisons whose "
+        f"intervals hold together with 95 %; from {source}",
+        soft_wrap=True,
+    )
+    most = [row.seeds.high for row in rows if row.seeds is not None]
+    known = [seeds for seeds in most if seeds is not None]
+    if known and len(known) == len(most):
+        grown = study.with_seeds(max(known))
+        cells = plan_study(grown.spec, grown.runs(), estimate=True)
+        console.print(
+            f"{max(known)} seeds of every network: about {estimate_minutes(grown.spec, cells, workers):.1f} minutes "
+            f"with {workers} workers here, refits included",
+            soft_wrap=True,
+        )

@@ -1,0 +1,147 @@
+"""The commands of a study: train it, audit it, and say what came of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from regulens.cli.options import Device, Folder, Out, ReportFormat, ResultsFormat, Seeds, Source, Workers
+from regulens.cli.tables import results_table, summary_table
+from regulens.cli.terminal import console, errors, print_wide
+from regulens.errors import UserError
+
+if TYPE_CHECKING:
+    from regulens.study.runner import OnEvent
+
+
+def run(
+    source: Source,
+    *,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    out: Out = None,
+    device: Device = "cpu",
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Add seeds at looks declared beforehand, until all is decided.")
+    ] = False,
+    max_seeds: Annotated[int, typer.Option(help="With --until-decided: the last look.")] = 29,
+    looks: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="With --until-decided: the looks (default: 5, 10, 20, ...).")
+    ] = None,
+) -> None:
+    """Train a study's networks, select, refit, open the test part, and write the report.
+
+    Run it again to go on where it was, or with more seeds to extend it.
+    """
+    from regulens.api import load_study, run_study
+
+    study = load_study(source, out).with_seeds(seeds)
+    stops = _looks(looks, max_seeds) if until_decided else None
+    if stops is None and looks is not None:
+        raise UserError(f"--looks {looks}: is of use with --until-decided only; add it, or leave --looks away")
+    with _training() as on_event:
+        study = run_study(study, looks=stops, workers=workers, device=device, on_event=on_event)
+    console.print("validation accuracy over seeds", style="bold")
+    print_wide(summary_table(study))
+    console.print(f"report: {(study.folder / 'report.html').resolve()}", soft_wrap=True)
+
+
+def audit(
+    source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None, device: Device = "cpu"
+) -> None:
+    """Train a study again under each of its variations, and say which of its claims survive."""
+    from regulens.api import audit_study, load_study
+    from regulens.report.audit import AUDIT, conclusions
+
+    study = load_study(source, out)
+    with _training() as on_event:
+        found = audit_study(study, seeds=seeds, workers=workers, device=device, on_event=on_event)
+    for text in conclusions(found):
+        console.print(text, soft_wrap=True, markup=False)
+    console.print(f"audit: {(study.folder / AUDIT).resolve()}", soft_wrap=True)
+
+
+def status(
+    folder: Folder,
+    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show where each failed run failed.")] = False,
+) -> None:
+    """Say how far a study is."""
+    from regulens.api import load_study
+
+    progress = load_study(folder).progress()
+    console.print(f"{progress.finished} of {progress.planned} runs finished, {len(progress.failures)} failed")
+    for failure in progress.failures:
+        console.print(f"  failed: {failure.run_id}: {failure.error}", soft_wrap=True, markup=False)
+        if show_traceback:
+            console.print(failure.details, soft_wrap=True, markup=False)
+    for chosen in progress.selections:
+        among = f" on {chosen.among}" if chosen.among else ""
+        console.print(f"selected{among}: {chosen.label} over {chosen.seeds} seeds", markup=False)
+    if not progress.selections:
+        console.print("selected: nothing yet")
+    console.print(f"refits finished: {progress.refits_finished}; test part opened {progress.test_openings} times")
+    console.print(f"report: {progress.report or 'not written yet'}", soft_wrap=True)
+
+
+def report(
+    folder: Folder,
+    output: Annotated[
+        ReportFormat, typer.Option("--format", help="Page, Markdown, LaTeX, PDF (regulens[pdf]), or JSON: numbers.")
+    ] = ReportFormat.html,
+) -> None:
+    """Rebuild a study's figures and report."""
+    from regulens.api import load_study
+
+    with errors.status("writing the report; the look inside takes a minute"):
+        path = load_study(folder).report(output.value)
+    console.print(f"report: {path.resolve()}", soft_wrap=True)
+
+
+def results(
+    folder: Folder,
+    output: Annotated[ResultsFormat, typer.Option("--format", help="How to print them.")] = ResultsFormat.table,
+    compared: Annotated[
+        bool, typer.Option("--compared", help="Only runs that are compared: no refits, fresh seeds or failures.")
+    ] = False,
+) -> None:
+    """Print every run's numbers."""
+    from regulens.api import load_study
+
+    study = load_study(folder)
+    if output is ResultsFormat.json:
+        sys.stdout.write(json.dumps(study.result_rows(compared), indent=1, allow_nan=False) + "\n")
+    elif output is ResultsFormat.csv:
+        sys.stdout.write(study.results(compared).drop(columns="epochs", errors="ignore").to_csv(index=False))
+    else:
+        print_wide(results_table(study, compared))
+
+
+@contextmanager
+def _training() -> Iterator[OnEvent]:
+    """Show the progress of trainings; Ctrl-C ends the workers, frees the lock and keeps what is finished."""
+    from regulens.progress import study_display
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        with study_display(console) as on_event:
+            yield on_event
+    except KeyboardInterrupt:
+        errors.print("stopped; what is finished is kept, the same command goes on from there")
+        raise typer.Exit(130) from None
+
+
+def _looks(text: str | None, max_seeds: int) -> tuple[int, ...]:
+    from regulens.study.until_decided import default_looks
+
+    if text is None:
+        return default_looks(max_seeds)
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise UserError(f'--looks "{text}": must be numbers of seeds, e.g. 5,10,20,29') from None

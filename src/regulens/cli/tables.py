@@ -1,0 +1,114 @@
+"""The tables that commands print, as rich draws them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from regulens.api import Benchmark, Study
+    from regulens.spec import StudySpec
+    from regulens.study.analysis_text import TextTable
+    from regulens.study.inside_analysis import InsideAnalysis
+    from regulens.study.plan import PlannedCell
+    from regulens.study.power_plan import PowerRow
+
+_SHOWN_NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_accuracy", "train_seconds")
+
+
+def summary_table(study: Study) -> Table:
+    """Show the validation accuracy of each network over the seeds that are compared."""
+    frame = study.results()
+    trained = frame[(frame["stage"] == "train") & (frame["seed"] < study.spec.seeds)]  # the rest are fresh seeds
+    table = Table("network", "n", "median", "min", "max", "collapsed", box=None, pad_edge=False)
+    for label, runs in trained.groupby("network", sort=False):
+        values = runs["val_accuracy"]
+        numbers = (f"{value:.4f}" for value in (values.median(), values.min(), values.max()))
+        table.add_row(str(label), str(len(runs)), *numbers, str(int(runs["collapsed"].sum())))
+    return table
+
+
+def plan_table(cells: Iterable[PlannedCell]) -> Table:
+    """Show each network with its parameters and what it takes to train."""
+    table = Table("network", box=None, pad_edge=False)
+    for name in ("parameters", "trainable", "runs to do", "seconds per run"):
+        table.add_column(name, justify="right")
+    for cell in cells:
+        seconds = f"{cell.seconds_per_run:.1f}" if cell.seconds_per_run is not None else ""
+        table.add_row(
+            cell.label, f"{cell.parameters_total:,}", f"{cell.parameters_trainable:,}", str(cell.pending), seconds
+        )
+    return table
+
+
+def power_table(rows: Iterable[PowerRow]) -> Table:
+    """Show the seeds that each comparison needs, or why they are not known."""
+    table = Table("comparison", box=None, pad_edge=False)
+    table.add_column("seeds", justify="right")
+    for row in rows:
+        found = row.seeds
+        if found is None:
+            table.add_row(f"{row.a} against {row.b}", row.reason)
+            continue
+        low, high = (str(end) if end is not None else f"> {found.max_seeds}" for end in (found.low, found.high))
+        table.add_row(f"{row.a} against {row.b}", low if low == high else f"{low} to {high}")
+    return table
+
+
+def results_table(study: Study, compared: bool = False) -> Table:
+    """Show the numbers of every run, or of those that are compared."""
+    shown = ("run_id", "stage", "network", "seed", *_SHOWN_NUMBERS, "status", "collapsed")
+    table = Table(*shown, box=None, pad_edge=False)
+    for row in study.result_rows(compared):
+        table.add_row(*(_cell_text(row[name]) for name in shown))
+    return table
+
+
+def text_table(text: TextTable) -> Table:
+    """Show a table of text, its names to the left and its numbers to the right."""
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(text.columns):
+        table.add_column(escape(name), justify="left" if place < text.names else "right")
+    for row in text.rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def benchmark_table(benchmark: Benchmark) -> Table:
+    """Show how fast each network trains here."""
+    table = Table("network", box=None, pad_edge=False)
+    for name in ("ms per step", "of it matrix products", "on plain torch", "times faster", "seconds per run"):
+        table.add_column(name, justify="right")
+    for row in benchmark.rows:
+        table.add_row(
+            row.label,
+            f"{row.step_ms:.2f}",
+            f"{row.floor_ms:.2f}",
+            f"{row.reference_ms:.2f}",
+            f"{row.reference_ms / row.step_ms:.1f}",
+            f"{row.seconds_per_run:.1f}",
+        )
+    return table
+
+
+def _cell_text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}" if math.isfinite(value) else "–"
+    return "–" if value is None else str(value)
+
+
+def differences_table(study: StudySpec, found: InsideAnalysis) -> Table:
+    """Show every comparison of what was measured inside the networks."""
+    from regulens.report.inside import all_differences
+
+    table = Table("pair", "where", "layer", "measure", box=None, pad_edge=False)
+    for name in ("all runs", "among trained", "sd"):
+        table.add_column(name, justify="right")
+    table.add_column("sign")
+    for row, holds in all_differences(study, found):
+        table.add_row(*map(escape, row), "sure" if holds else "")
+    return table

@@ -1,0 +1,215 @@
+"""What excites filters and classes: the real images that do most, and inputs made to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from regulens.figures.feature_maps import show_image, tile
+from regulens.figures.parts import VERMILLION, wrapped
+from regulens.figures.style import MUTED, bare, house_style, new_figure
+from regulens.interpret.activations import FilterResponses
+from regulens.interpret.maximise import OUTPUT, Maximised
+
+_SIDE = 0.62
+"""Inches of a small picture."""
+_MOST = 16
+"""Filters that are shown."""
+_CHANNELS = 16
+"""Input channels of a kernel that are shown."""
+_IN_A_ROW = 8
+_BETWEEN = "#b8bcc4"
+_NOTE = (
+    "patches: one per image; the frame in the image is the first\n"
+    "kernels: negative weights blue, positive red, each up to its own greatest magnitude |w|"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ExcitingRow:
+    """One filter: its kernel's input channels tiled (NaN between), what it sees of the images that excite it most.
+
+    ``reach`` is the kernel's greatest magnitude, the end of its colours, which are symmetric about 0. ``patches`` are
+    (h, w, C) in 0 to 255, NaN outside the image, the most exciting first; ``image`` is the first's (H, W, C) with the
+    patch at ``box`` (top, left, bottom, right).
+    """
+
+    name: str
+    kernel: NDArray[np.float32]
+    reach: float
+    patches: tuple[NDArray[np.float32], ...]
+    image: NDArray[np.uint8] | None
+    box: tuple[int, int, int, int]
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
+class ExcitingInfo:
+    """The filters of one layer, and how many patches a row has room for."""
+
+    title: str
+    subtitle: str
+    rows: tuple[ExcitingRow, ...]
+    columns: int
+
+
+def exciting_info(weight: NDArray[np.float32], responses: FilterResponses, images: Any, network: str) -> ExcitingInfo:
+    """Cut out what each of the first filters sees where it is excited most, one patch per image.
+
+    Args:
+        weight: (filters, channels, h, w), the kernels; the first channels are shown.
+        responses: of the same layer.
+        images: (N, H, W, C) uint8 in the order they were fed in, indexable by one number.
+        network: whose they are.
+    """
+    filters, channels, height, width = weight.shape
+    shown = min(filters, _MOST)
+    notes = [f"{responses.layer}: kernel {height}x{width}x{channels}, sees {_by(responses.field.size)} pixels"]
+    if channels > _CHANNELS:
+        notes.append(f"the first {_CHANNELS} input channels shown")
+    if filters > shown:
+        notes.append(f"the first {shown} of {filters} filters shown")
+    rows = tuple(_row(weight[number], responses, number, images) for number in range(shown))
+    return ExcitingInfo(network, "; ".join(notes), rows, responses.exciting.shape[1])
+
+
+def _row(kernel: NDArray[np.float32], responses: FilterResponses, number: int, images: Any) -> ExcitingRow:
+    channels = min(len(kernel), _CHANNELS)
+    tiles = tile(list(kernel[:channels]), math.ceil(math.sqrt(channels)))
+    found = responses.exciting[number] >= 0
+    places = list(zip(responses.exciting[number][found], responses.positions[number][found], strict=True))
+    patches = tuple(responses.field.cut(images[index], *position) for index, position in places)
+    finite = np.abs(kernel[np.isfinite(kernel)])
+    reach = float(finite.max()) if finite.any() else 1.0
+    peak, active = responses.peak[number], responses.active[number]
+    silent = "dead: zero on\nevery image" if responses.dead[number] else "its map is\nnot a number"
+    note = f"peak {peak:.3g}\nactive on {_share(active)}" if places else silent
+    note = f"|w| up to {reach:.2g}\n{note}"
+    if not places:
+        return ExcitingRow(str(number + 1), tiles, reach, (), None, (0, 0, 0, 0), note)
+    index, position = places[0]
+    return ExcitingRow(str(number + 1), tiles, reach, patches, images[index], responses.field.box(*position), note)
+
+
+def draw_exciting(info: ExcitingInfo) -> Figure:
+    """Draw a row per filter: kernel, the most exciting image with the patch framed, then the patches."""
+    count = len(info.rows)
+    with house_style():
+        figure = new_figure(_SIDE * 1.12 * (info.columns + 2) + 1.5, _SIDE * 1.08 * count + 1.0)
+        grid = figure.subplots(count, 4, squeeze=False, width_ratios=[1, 1, 1.08 * info.columns, 1.6])
+        for axes, row in zip(grid, info.rows, strict=True):
+            _draw_row(axes, row, info.columns)
+        for axes, head in zip(grid[0], ("kernel", "image", "patches, the most exciting first"), strict=False):
+            axes.set_title(head, fontsize=8)
+        figure.suptitle(f"{info.title}\n{info.subtitle}", fontsize=9.5, fontweight="bold")
+        figure.supxlabel(_NOTE, fontsize=7.5)
+    return figure
+
+
+def _draw_row(row_axes: NDArray[Any], row: ExcitingRow, columns: int) -> None:
+    kernel, image, patches, note = row_axes
+    for axes in row_axes:
+        bare(axes)
+    colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad=_BETWEEN)
+    tiles = np.ma.masked_invalid(row.kernel)
+    kernel.imshow(tiles, cmap=colours, vmin=-row.reach, vmax=row.reach, interpolation="nearest")
+    kernel.set_ylabel(row.name, rotation=0, ha="right", va="center", fontsize=8)
+    _frame(kernel, (0, 0), row.kernel.shape, MUTED)
+    if row.image is not None:
+        top, left, bottom, right = row.box
+        show_image(image, row.image)
+        _frame(image, (top, left), (bottom - top, right - left), VERMILLION)
+        _draw_patches(patches, row.patches, columns)
+    note.text(0, 0.5, row.note, va="center", fontsize=7.5, transform=note.transAxes)
+
+
+def _draw_patches(axes: Axes, patches: Sequence[NDArray[np.float32]], columns: int) -> None:
+    """Draw (h, w, C) patches side by side, with room for as many as there are columns."""
+    height, width, channels = patches[0].shape
+    slots = [*patches, *[np.full_like(patches[0], np.nan)] * (columns - len(patches))]
+    strip = np.stack([tile([slot[..., channel] for slot in slots], columns) for channel in range(channels)], axis=2)
+    show_image(axes, strip)
+    bare(axes)
+    step = (strip.shape[1] - width) // (columns - 1) if columns > 1 else 0
+    for number in range(len(patches)):
+        _frame(axes, (0, number * step), (height, width), MUTED)
+
+
+def _frame(axes: Axes, corner: tuple[int, int], size: tuple[int, ...], colour: str) -> None:
+    """Draw a frame round the pixels from ``corner`` (row, column) on, ``size`` (rows, columns) of them."""
+    at, weight = (corner[1] - 0.5, corner[0] - 0.5), 1.0 if colour == VERMILLION else 0.6
+    axes.add_patch(Rectangle(at, size[1], size[0], fill=False, ec=colour, lw=weight, clip_on=False))
+
+
+@dataclass(frozen=True, eq=False)
+class MaximisedInfo:
+    """Images (H, W, C) uint8 made to excite, each with its name and what it reaches, and a note on what that is."""
+
+    title: str
+    note: str
+    images: tuple[NDArray[np.uint8], ...]
+    labels: tuple[str, ...]
+
+
+def maximised_info(found: Sequence[Maximised], network: str, class_names: Sequence[str] = ()) -> MaximisedInfo:
+    """Name the images: filters by number, classes by ``class_names``.
+
+    Args:
+        found: of one layer, at least one.
+        network: whose they are.
+        class_names: in the order of the logits, needed for classes.
+    """
+    layer, reading = found[0].layer, found[0].reading
+    labels = []
+    for each in found:
+        name = class_names[each.unit] if layer == OUTPUT else f"filter {each.unit + 1}"
+        beside = "" if each.real is None else f", real {_number(each.real)}"
+        labels.append(f"{wrapped(name, 16)}\n{_number(each.activation)}{beside}")
+    what = "logit" if layer == OUTPUT else f"{reading} of the map behind the ReLU"
+    real = "" if found[0].real is None else ", and that of a real image"
+    where = "classes" if layer == OUTPUT else f"filters of {layer}"
+    note = f"below each: the {what} that it reaches{real}"
+    title = f"{network}\ninputs made by gradient ascent to excite {where}"
+    return MaximisedInfo(title, note, tuple(each.image for each in found), tuple(labels))
+
+
+def draw_maximised(info: MaximisedInfo) -> Figure:
+    """Draw the images in rows of up to eight."""
+    rows = math.ceil(len(info.images) / _IN_A_ROW)
+    columns = math.ceil(len(info.images) / rows)
+    with house_style():
+        figure = new_figure(max(1.05 * columns, 6.0), 1.4 * rows + 0.8)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat:
+            bare(axes)
+        for axes, image, label in zip(grid.flat, info.images, info.labels, strict=False):
+            show_image(axes, image)
+            axes.set_anchor("C")
+            axes.set_xlabel(label, fontsize=7.5)
+        figure.suptitle(info.title, fontsize=9.5, fontweight="bold")
+        figure.supxlabel(info.note, fontsize=7.5)
+    return figure
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _share(value: float) -> str:
+    """Write a share in percent; 0 and 100 only where they are exact."""
+    if 0 < value < 0.005:
+        return "under 1 %"
+    return "over 99 %" if 0.995 <= value < 1 else f"{100 * value:.0f} %"
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,262 @@
+"""Kernels of several networks beside each other: regularizers in panels, seeds with their filters matched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from regulens.figures.kernels import add_scale, draw_tiles, greatest, scale_note
+from regulens.figures.parts import BLUE, INK, lines_of, text_width, wrapped
+from regulens.figures.style import MUTED, house_style, new_figure
+from regulens.interpret.kernels import GAP, MOST, Scaling, choose_kernels, lay_out, scale_kernels
+from regulens.interpret.matching import MatchedLayer, RandomSimilarity
+from regulens.weights.kernels import ConvKernels
+
+_WIDTH = 7.2
+_PANEL_CHANNELS = 16
+_FILTERS, _DEEP_FILTERS, _NETWORKS, _CHANNELS = 16, 8, 12, 16
+"""What is drawn at most of seeds side by side: filters of a first and of a deeper layer, networks, input channels."""
+_CELL_GAP = 3
+_RANDOM = "#d9dce1"
+
+
+@dataclass(frozen=True, eq=False)
+class PanelsInfo:
+    """The same layer of several networks: a name and tiles (H, W) each; ``limit`` as of ``KernelsInfo``."""
+
+    title: str
+    subtitle: str
+    names: tuple[str, ...]
+    tiles: tuple[NDArray[np.float32], ...]
+    limit: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedInfo:
+    """Seeds side by side: tiles (H, W), a row per filter of the reference, a column per network, and similarities.
+
+    similarity (rows,) is the mean over all other networks, the rows are sorted by it; ``places`` are the centres of the
+    rows and ``columns`` of the networks, in pixels of the tiles.
+    """
+
+    title: str
+    subtitle: str
+    tiles: NDArray[np.float32]
+    rows: tuple[str, ...]
+    names: tuple[str, ...]
+    places: NDArray[np.float64]
+    columns: NDArray[np.float64]
+    similarity: NDArray[np.float64]
+    random: RandomSimilarity
+    limit: float | None
+
+
+def panels_info(
+    networks: Sequence[tuple[str, ConvKernels]], scaling: Scaling = "signed", same_scale: bool = True
+) -> PanelsInfo:
+    """Tile the same layer of several networks; the filters stand in their own order, not matched.
+
+    A layer with one input channel fills rows with its filters, one with more has a row per filter and a column per
+    channel, at most the first 16 of each.
+
+    Args:
+        networks: a name and the layer, of one shape.
+        scaling: as in ``scale_kernels``.
+        same_scale: for ``layer`` and ``signed`` whether all networks have one scale.
+
+    Raises:
+        ValueError: if there is no network, or their shapes differ.
+    """
+    shapes = {kernels.weight.shape for _, kernels in networks}
+    if len(shapes) != 1:
+        raise ValueError(f"panels need networks of one shape, got {sorted(shapes)}")
+    weights = np.stack([kernels.weight for _, kernels in networks])
+    one_scale = same_scale and scaling != "kernel"
+    filters, channels = weights.shape[1:3]
+    shown = choose_kernels(filters, channels, most=_PANEL_CHANNELS if channels > 1 else MOST)
+    if one_scale:
+        scaled = scale_kernels(weights.reshape(-1, *weights.shape[2:]), scaling).reshape(weights.shape)
+    else:
+        scaled = np.stack([scale_kernels(weight, scaling) for weight in weights])
+    names = [name for name, _ in networks]
+    if not one_scale and scaling == "signed":
+        names = [f"{name} (to ±{greatest(weight):.2g})" for name, weight in zip(names, weights, strict=True)]
+    layer = networks[0][1]
+    own = "each network on a scale of its own"
+    note = scale_note(weights, scaling) if one_scale or scaling == "kernel" else own
+    return PanelsInfo(
+        f"{layer.layer}, {layer.shape}",
+        "; ".join(line for line in (shown.note, note) if line),
+        tuple(names),
+        tuple(_panel(weight[np.ix_(shown.filters, shown.channels)]) for weight in scaled),
+        (greatest(weights) if one_scale else math.nan) if scaling == "signed" else None,
+    )
+
+
+def draw_panels(info: PanelsInfo) -> Figure:
+    """Draw the panels, two beside each other or four if they are narrow, under the names of their networks."""
+    height, width = info.tiles[0].shape
+    across = min(len(info.tiles), 4 if width <= 24 else 2)
+    down = math.ceil(len(info.tiles) / across)
+    bar = 0.0 if info.limit is None or math.isnan(info.limit) else 0.8
+    side = min((_WIDTH - bar) / across - 0.15, width * 0.14)
+    with house_style():
+        figure = new_figure(_WIDTH, 0.75 + down * (side * height / width + 0.35))
+        grid = figure.subplots(down, across, squeeze=False).ravel()
+        for axes, name, tiles in zip(grid, info.names, info.tiles, strict=False):
+            picture = draw_tiles(axes, tiles, info.limit)
+            axes.set_title(wrapped(name, 40 if across < 4 else 22), fontsize=8.5)
+        for axes in grid[len(info.tiles) :]:
+            axes.axis("off")
+        if bar and info.limit is not None:
+            add_scale(figure, picture, info.limit, ax=list(grid), shrink=min(1.0, 2.5 / figure.get_figheight()))
+        figure.suptitle(info.title, fontsize=11, fontweight="bold")
+        figure.supxlabel(info.subtitle, fontsize=8)
+    return figure
+
+
+def matched_info(
+    layer: MatchedLayer,
+    names: Sequence[str],
+    random: RandomSimilarity,
+    network: str,
+    scaling: Scaling = "kernel",
+) -> MatchedInfo:
+    """Lay out the matched filters of several networks, the most similar on top, the reference at the left.
+
+    At most 16 filters (8 of a deeper layer) are drawn, evenly spaced in the order of their similarity from the greatest
+    to the least, with at most 12 networks, the first, and 16 input channels, evenly spaced; what is written is of all.
+
+    Args:
+        layer: the layer, matched.
+        names: of the networks, as ``seed 3``.
+        random: what the same matching gives for random kernels.
+        network: what the networks have in common.
+        scaling: ``kernel`` spreads each filter of each network over black to white, which is what the similarity sees;
+            ``layer`` and ``signed`` have one scale for all.
+
+    Raises:
+        ValueError: if there is one network only.
+    """
+    count, filters, channels = layer.weight.shape[:3]
+    if count < 2:
+        raise ValueError("matched filters need at least two networks, got one")
+    ranked = np.argsort(-layer.filter_similarity, kind="stable")
+    most = min(_FILTERS if channels == 1 else _DEEP_FILTERS, filters)
+    rows = ranked[np.linspace(0, filters - 1, most).round().astype(np.int64)]
+    others = np.delete(np.arange(count), layer.reference)
+    columns = np.array([layer.reference, *others[: _NETWORKS - 1]])
+    shown = choose_kernels(filters, channels, "even", most=_CHANNELS).channels
+    scaled = _scaled(layer.weight, scaling)[np.ix_(columns, rows, shown)]
+    cells = np.stack([[_cell(kernels) for kernels in one] for one in scaled]).swapaxes(0, 1)
+    gap = GAP if channels == 1 else _CELL_GAP
+    height, width = cells.shape[2:]
+    drawn = [(len(rows), filters, "filters"), (len(columns), count, "networks"), (len(shown), channels, "channels")]
+    shape = ConvKernels(layer.layer, layer.weight[0], np.zeros(0, np.float32)).shape
+    lines = [
+        f"{network}: filters of {count} networks matched to those of {names[layer.reference]}, the most similar to all",
+        _drawn_words(drawn) + _scale_words(layer.weight, scaling),
+        _similarity_words(layer, random),
+    ]
+    return MatchedInfo(
+        f"{layer.layer}, {shape}: filters matched between networks",
+        "\n".join(wrapped(line, 105) for line in lines),
+        lay_out(cells, gap),
+        tuple(str(row + 1) for row in rows),
+        tuple(names[place] for place in columns),
+        np.arange(len(rows)) * (height + gap) + GAP + (height - 1) / 2,
+        np.arange(len(columns)) * (width + gap) + GAP + (width - 1) / 2,
+        layer.filter_similarity[rows],
+        random,
+        greatest(layer.weight) if scaling == "signed" else None,
+    )
+
+
+def _drawn_words(drawn: Sequence[tuple[int, int, str]]) -> str:
+    parts = [f"{part} of {whole} {name}" for part, whole, name in drawn if part < whole]
+    return f"drawn: {', '.join(parts)}; " if parts else ""
+
+
+def _similarity_words(layer: MatchedLayer, random: RandomSimilarity) -> str:
+    return (
+        f"mean similarity {layer.filter_similarity.mean():.2f}; "
+        f"of random kernels {random.mean:.2f} (95 %: {random.low:.2f} to {random.high:.2f})"
+    )
+
+
+def draw_matched(info: MatchedInfo) -> Figure:
+    """Draw the filters, and beside each row its similarity over the range of single random filters."""
+    height, width = (side + 2 * GAP for side in info.tiles.shape)
+    labels = max(text_width(name, 7) for name in info.names)
+    wide = min(_WIDTH - 2.45 - (0.65 if info.limit is not None else 0), width * 0.11)
+    high = wide * height / width
+    crowded = labels > 0.95 * wide / len(info.names)
+    below, above = 0.45 + 0.16 * lines_of(info.subtitle), 0.6 + (labels if crowded else 0)
+    with house_style():
+        figure = new_figure(_WIDTH, below + high + above)
+        figure.set_layout_engine("none")  # the similarities stand exactly beside their rows
+
+        def place(left: float, bottom: float, width: float, height: float) -> Axes:
+            total = below + high + above
+            return figure.add_axes((left / _WIDTH, (below + bottom) / total, width / _WIDTH, height / total))
+
+        axes = place(0.55, 0, wide, high)
+        picture = draw_tiles(axes, info.tiles, info.limit)
+        axes.set_yticks(info.places, info.rows)
+        axes.set_xticks(info.columns, info.names, rotation=90 if crowded else 0)
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0, labelsize=7)
+        axes.set_ylabel("filter of the first network", fontsize=8)
+        _draw_similarity(place(0.75 + wide, 0, 1.2, high), info)
+        if info.limit is not None:
+            add_scale(figure, picture, info.limit, cax=place(2.5 + wide, high / 2 - 0.6, 0.1, 1.2))
+        figure.suptitle(info.title, fontsize=11, fontweight="bold", y=1 - 0.06 / figure.get_figheight(), va="top")
+        figure.text(0.5, 0.06 / figure.get_figheight(), info.subtitle, fontsize=8, ha="center", va="bottom")
+    return figure
+
+
+def _draw_similarity(axes: Axes, info: MatchedInfo) -> None:
+    random = info.random
+    axes.set_ylim(len(info.tiles) + 2 * GAP - 0.5, -0.5)
+    axes.axvspan(random.filter_low, random.filter_high, color=_RANDOM, lw=0, zorder=0)
+    axes.plot(info.similarity, info.places, "o", color=BLUE, ms=5, mec="white", mew=0.6, zorder=3, clip_on=False)
+    for value, place in zip(info.similarity, info.places, strict=True):
+        axes.text(1.06, place, f"{value:.2f}", fontsize=7, va="center", color=INK, transform=axes.get_yaxis_transform())
+    axes.set_xlim(min(0.0, 1.1 * float(info.similarity.min())), 1.0)
+    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes.tick_params(axis="y", left=False, labelleft=False)
+    axes.tick_params(axis="x", labelsize=7, color=MUTED)
+    axes.spines["left"].set_visible(False)
+    axes.set_title("similarity\ngray: random filters, 95 %", fontsize=7)
+
+
+def _scaled(weight: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
+    """Scale (networks, filters, channels, height, width): each filter by itself, or all by one scale."""
+    filters = weight.reshape(-1, 1, weight.shape[2] * weight.shape[3], weight.shape[4])
+    return scale_kernels(filters, scaling).reshape(weight.shape)
+
+
+def _scale_words(weight: NDArray[np.float32], scaling: Scaling) -> str:
+    if scaling == "kernel":
+        return "each filter from its least (black) to its greatest weight (white)"
+    return scale_note(weight, scaling)
+
+
+def _cell(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Lay (channels, height, width) out as one nearly square picture, the channels in rows."""
+    across = math.ceil(math.sqrt(len(kernels)))
+    rows = math.ceil(len(kernels) / across)
+    grid = np.full((rows * across, *kernels.shape[1:]), np.nan, np.float32)
+    grid[: len(kernels)] = kernels
+    return lay_out(grid.reshape(rows, across, *kernels.shape[1:]))
+
+
+def _panel(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Lay (filters, channels, height, width) out as a panel."""
+    return _cell(kernels[:, 0]) if kernels.shape[1] == 1 else lay_out(kernels)

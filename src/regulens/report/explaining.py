@@ -1,0 +1,294 @@
+"""Which pixels a study's networks decide by: pictures of maps, of how far they are to be trusted, and of mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regulens.data.dataset import Dataset
+from regulens.errors import UserError
+from regulens.figures.agreement import MOST_MAPS, AgreementRow, agreement_info, draw_agreement
+from regulens.figures.attribution import (
+    AttributionMap,
+    AttributionRow,
+    Mistake,
+    attribution_info,
+    draw_attribution,
+    draw_mistakes,
+    map_notes,
+    mistakes_info,
+)
+from regulens.figures.faithfulness import draw_faithfulness, faithfulness_info
+from regulens.figures.style import save_figure
+from regulens.interpret.attribution import METHODS, flat_maps
+from regulens.interpret.mistakes import most_confident_errors
+from regulens.report.looking import dataset_of
+from regulens.report.maps import (
+    RANDOMISED,
+    Explained,
+    Maps,
+    Question,
+    SeedAgreement,
+    agreements,
+    check_methods,
+    explain,
+    maps_of,
+    random_maps,
+    usable_methods,
+)
+from regulens.report.pictures import Picture, slug
+from regulens.report.scene import Network, Subject, subject_of, unsealed
+from regulens.study.runner import run_folder
+from regulens.training.checkpoint import PREDICTIONS, Predictions, load_predictions
+
+MISTAKES_METHOD = "occlusion"
+"""In logits and signed, so that the maps of two classes have one scale; and black pixels count like others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """An image explained.
+
+    Attributes:
+        subject: the image.
+        target: the class that the maps speak of.
+        explained: by network.
+        agreement: by method, of the seeds; empty where fewer than two trained.
+        pictures: maps first, then faithfulness by network, then agreement.
+        notes: what a reader should know, a line each.
+    """
+
+    subject: Subject
+    target: str
+    explained: tuple[Explained, ...]
+    agreement: Mapping[str, SeedAgreement]
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ShownMistake:
+    """A misclassified validation image: its index, its classes, and the probabilities that the network gave them."""
+
+    index: int
+    predicted: str
+    true: str
+    predicted_probability: float
+    true_probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class MistakesPicture:
+    """The most confident errors of one run on validation, of how many errors on how many images, and their gallery."""
+
+    run_id: str
+    network: str
+    mistakes: tuple[ShownMistake, ...]
+    errors: int
+    images: int
+    picture: Picture
+
+
+def explain_image(
+    networks: Sequence[Network],
+    image: int | str | Path,
+    out: Path,
+    *,
+    seeds: Sequence[Network] = (),
+    methods: Sequence[str] = (),
+    target: str | int | None = None,
+    seed: int = 0,
+    dataset: Dataset | None = None,
+) -> Explanation:
+    """Draw which pixels of an image speak for a class in each network, and whether seeds agree.
+
+    Args:
+        networks: of one data set.
+        image: its index in the data set, or a picture file.
+        out: where the figures go.
+        seeds: networks that differ only in their seed, whose maps are compared.
+        methods: of attribution; by default all that the networks are large enough for.
+        target: the class, its name or its number; by default what the first network predicts.
+        seed: of the noise, random orders and random weights.
+        dataset: theirs, if it is loaded already.
+
+    Raises:
+        UserError: if the image is sealed or absent, a method or class is not known, or Captum is not installed.
+        DataError: if a file is damaged.
+    """
+    dataset = dataset or dataset_of(networks)
+    check_methods(methods)
+    usable, left_out = usable_methods(networks, methods)
+    subject = subject_of(image, dataset, networks)
+    compared = unsealed(seeds, subject)
+    chosen = class_of(target, networks[0], subject.pixels, dataset.class_names)
+    question = Question(subject.pixels[None], np.array([chosen]), usable, seed)
+    of_cells = {each.run.spec.cell: each for each in (*networks, *compared[:1])}
+    blank = max(len(compared), RANDOMISED)
+    random = {cell: random_maps(each, question, blank) for cell, each in of_cells.items()}
+    explained = [explain(each, question, random[each.run.spec.cell]) for each in networks]
+    found = agreements(compared, question, random[compared[0].run.spec.cell]) if len(compared) > 1 else {}
+    agreement = {method: by_image[0] for method, by_image in found.items()}
+    name = dataset.class_names[chosen]
+    pictures = [
+        picture_of_maps(explained, subject, name, out),
+        *(
+            picture_of_faithfulness(each, f"{subject.label}, {name}", subject.stem, out)
+            for each in explained
+            if each.faithfulness.methods
+        ),
+    ]
+    if agreement:
+        pictures.append(picture_of_agreement(agreement, compared, subject, name, out))
+    notes = (*subject.notes, *left_out, *_seed_notes(len(seeds), len(compared)))
+    return Explanation(subject, name, tuple(explained), agreement, tuple(pictures), notes)
+
+
+def _seed_notes(trained: int, compared: int) -> list[str]:
+    """Say which seeds could not be compared, and why."""
+    notes = []
+    if compared < trained:
+        notes.append(f"left out: {trained - compared} of {trained} seeds, of which the image is in the sealed part")
+    if compared < 2:
+        notes.append(f"seeds are not compared: {compared} can be, two are needed")
+    return notes
+
+
+def class_of(wanted: str | int | None, network: Network, pixels: NDArray[np.uint8], class_names: Sequence[str]) -> int:
+    """Return the class that is meant, by name or number; by default the one predicted for pixels (H, W, C).
+
+    Raises:
+        UserError: if there is no such class.
+    """
+    if wanted is None:
+        with torch.no_grad():
+            return int(network.model(network.input(pixels[None]))[0].argmax())
+    text = str(wanted).strip()
+    lower = [name.lower() for name in class_names]
+    if text.lower() in lower:
+        return lower.index(text.lower())
+    if text.isdigit() and int(text) < len(class_names):
+        return int(text)
+    raise UserError(f'no class is named "{wanted}"; there are {", ".join(class_names)}, or 0 to {len(class_names) - 1}')
+
+
+def picture_of_maps(
+    explained: Sequence[Explained], subject: Subject, target: str, out: Path, place: int = 0
+) -> Picture:
+    """Draw the maps of one image, a row per network, with their faithfulness and likeness to random weights."""
+    rows = [AttributionRow(_row_label(each, target, place), subject.pixels, _maps(each, place)) for each in explained]
+    figure = draw_attribution(attribution_info(f"{subject.label}: what speaks for {target}", rows))
+    more = f"-and-{len(explained) - 1}-more" if len(explained) > 1 else ""
+    name = f"explain-{slug(subject.stem)}-{slug(target)}-{slug(explained[0].network.label)}{more}"
+    caption = f"What speaks for {target} in {subject.label}, by method; below each map how far it is to be trusted."
+    return Picture(save_figure(figure, out, name), caption)
+
+
+def picture_of_faithfulness(explained: Explained, what: str, stem: str, out: Path) -> Picture:
+    """Draw the deletion and insertion curves of one network; ``what`` says of which images."""
+    titles = {method: METHODS[method].title for method in explained.maps}
+    label = explained.network.label
+    figure = draw_faithfulness(faithfulness_info(f"{label}: {what}", explained.faithfulness, titles))
+    caption = f"Deletion and insertion in the order of each map, beside random orders: {label}, {what}."
+    return Picture(save_figure(figure, out, f"faithfulness-{slug(stem)}-{slug(label)}"), caption)
+
+
+def picture_of_agreement(
+    agreement: Mapping[str, SeedAgreement], seeds: Sequence[Network], subject: Subject, target: str, out: Path
+) -> Picture:
+    """Draw some seeds' maps, where all agree, and where random weights would, a method in each row."""
+    rows = []
+    for method, found in agreement.items():
+        shown = list(zip(seeds, found.maps, strict=True))[: MOST_MAPS - 1]
+        maps = tuple(AttributionMap(f"seed {each.run.spec.seed}", values) for each, values in shown)
+        rows.append(AgreementRow(METHODS[method].title, subject.pixels, maps, found.seeds, found.randomised))
+    cell = seeds[0].label.rpartition(", seed ")[0]
+    title = f"{cell}: what speaks for {target} in {subject.label}, by seed"
+    figure = draw_agreement(agreement_info(title, "A method in each row", rows))
+    name = f"agreement-{slug(subject.stem)}-{slug(target)}-{slug(cell)}"
+    caption = f"Do {len(seeds)} seeds of {cell} point at the same pixels of {subject.label}, and do random weights?"
+    return Picture(save_figure(figure, out, name), caption)
+
+
+def mistakes_of(
+    network: Network,
+    folder: Path,
+    out: Path,
+    *,
+    count: int = 8,
+    method: str = MISTAKES_METHOD,
+    dataset: Dataset | None = None,
+) -> MistakesPicture | None:
+    """Draw the most confident errors of a run on validation, with the maps of the predicted and the true class.
+
+    Returns:
+        ``None`` if the run makes no errors, or none of its predictions is a finite number.
+
+    Raises:
+        UserError: if the run was trained on validation, or Captum is not installed.
+        DataError: if its predictions are absent or damaged.
+    """
+    if network.run.spec.stage == "refit":
+        raise UserError(f"{network.label}: was trained on validation too; name one of the first stage for its mistakes")
+    check_methods([method])
+    dataset = dataset or dataset_of([network])
+    kept = load_predictions(run_folder(folder, network.run.run_id) / PREDICTIONS)
+    predicted = kept.probabilities.argmax(1).astype(np.int64)
+    wrong = int((predicted != kept.labels).sum())
+    places = most_confident_errors(kept.probabilities, kept.labels, count)
+    if not len(places):
+        return None
+    pixels = dataset.images[kept.indices[places]]
+    classes = predicted[places], kept.labels[places].astype(np.int64)
+    maps = [flat_maps(method, maps_of(network, Question(pixels, each, (method,)))[method]) for each in classes]
+    shown = tuple(_mistakes(dataset, kept, places))
+    title = f"{network.label}: the most confident of {wrong:,} errors on {len(predicted):,} validation images"
+    figure = draw_mistakes(mistakes_info(title, METHODS[method].title, _drawn(shown, pixels, *maps)))
+    path = save_figure(figure, out, f"mistakes-{slug(network.label)}-{method}")
+    caption = f"The errors that {network.label} is surest of, with the maps of the predicted and the true class."
+    return MistakesPicture(network.run.run_id, network.label, shown, wrong, len(predicted), Picture(path, caption))
+
+
+def _mistakes(dataset: Dataset, kept: Predictions, places: NDArray[np.int64]) -> Iterator[ShownMistake]:
+    for place in places.tolist():
+        row, label = kept.probabilities[place], int(kept.labels[place])
+        names = dataset.class_names[int(row.argmax())], dataset.class_names[label]
+        yield ShownMistake(int(kept.indices[place]), *names, float(row.max()), float(row[label]))
+
+
+def _drawn(mistakes: Sequence[ShownMistake], pixels: NDArray[np.uint8], predicted: Maps, true: Maps) -> list[Mistake]:
+    return [
+        Mistake(
+            f"image {each.index}",
+            image,
+            each.predicted,
+            each.true,
+            each.predicted_probability,
+            each.true_probability,
+            for_predicted,
+            for_true,
+        )
+        for each, image, for_predicted, for_true in zip(mistakes, pixels, predicted, true, strict=True)
+    ]
+
+
+def _row_label(explained: Explained, target: str, place: int) -> str:
+    return f"{explained.network.label}: {target} {100 * explained.probabilities[place]:.1f} %"
+
+
+def _maps(explained: Explained, place: int) -> tuple[AttributionMap, ...]:
+    return tuple(
+        AttributionMap(
+            METHODS[method].title,
+            maps[place],
+            map_notes(method, place, explained.faithfulness, explained.sanity[method])
+            if method in explained.faithfulness.methods
+            else (),
+        )
+        for method, maps in explained.maps.items()
+    )

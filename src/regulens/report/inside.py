@@ -1,0 +1,274 @@
+"""The second part of a report: what the networks learned, and what regularization did to that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from regulens.figures.measures import MeasurePanel, MeasureRow, draw_measures, measures_info
+from regulens.figures.style import save_figure
+from regulens.report.document import Block, Bullets, Figure, Heading, Paragraph, Table
+from regulens.report.pictures import FIGURES, Picture
+from regulens.report.wording import DASH, cell_text, counted, minus
+from regulens.spec import StudySpec
+from regulens.stats.intervals import Interval
+from regulens.study.grid import level_label
+from regulens.study.inside_analysis import NETWORK, TITLES, InsideAnalysis, MeasureComparison, Measured
+
+_POINTS = frozenset({"importance", "noise", "blur", "shift", "contrast", "overconfidence"})
+_SHAPES = ("l2_norm", "sparsity", "total_variation")
+_VARIETY = ("effective_rank", "redundancy", "orientation")
+_ACTIVITY = ("dead", "selectivity", "importance")
+_WHOLE = ("noise", "blur", "shift", "contrast", "overconfidence")
+_HUGE = 1e5
+"""Weights of diverged networks reach any size: numbers beyond this are written with an exponent."""
+_NAMED = 5
+"""Differences that are written out for each pair: the largest, in standard deviations among runs that trained."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """How the values of a measure are written: shares of accuracy in points, dead filters as a number of them."""
+
+    factor: float
+    word: str
+
+    def value(self, number: float) -> str:
+        """Write a value without its unit."""
+        return minus(f"{self.factor * number:.3g}") if math.isfinite(number) else DASH
+
+    def interval(self, interval: Interval | None, word: bool = False, sign: str = "") -> str:
+        """Write an estimate with its bounds, as many decimals as tell the bounds apart."""
+        if interval is None or not math.isfinite(interval.estimate):
+            return DASH
+        estimate, low, high = (self.factor * each for each in (interval.estimate, interval.low, interval.high))
+        huge = max(abs(estimate), abs(low), abs(high)) >= _HUGE
+        form = ".2g" if huge else f".{_decimals(high - low)}f"
+        text = minus(f"{estimate:{sign}{form}}") + (f" {self.word}" if word and self.word else "")
+        return text if math.isnan(low) else f"{text} ({minus(f'{low:{form}}')} to {minus(f'{high:{form}}')})"
+
+
+def _decimals(width: float) -> int:
+    """Return as many decimals as give two figures of half an interval's width."""
+    if not math.isfinite(width) or width <= 0:
+        return 2
+    return min(4, max(0, 1 - math.floor(math.log10(width / 2))))
+
+
+def writer_of(measure: str, filters: int | None = None) -> Writer:
+    """Return how a measure is written; ``filters`` of the layer, so that dead ones are counted."""
+    if measure == "dead" and filters is not None:
+        return Writer(filters, f"of {counted(filters, 'filter')}")
+    return Writer(100, "points") if measure in _POINTS else Writer(1, "")
+
+
+def measure_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
+    """Write up the measures of kernels and filters."""
+    layers = _layers(found)
+    yield Heading("What regularization does to the filters", 2)
+    yield Paragraph(_family_text(found))
+    yield Bullets(tuple(difference_paragraphs(study, found, whole=False)))
+    for caption, names in (
+        ("Kernels", _SHAPES),
+        ("How kernels of a layer differ", _VARIETY),
+        ("Filters at work", _ACTIVITY),
+    ):
+        table = _table(study, found, caption, names, list(layers))
+        if table.rows:
+            yield table
+    picture = measures_picture(study, found, folder)
+    if picture is not None:
+        yield Figure(picture)
+    yield _definitions((*_SHAPES, *_VARIETY, *_ACTIVITY))
+
+
+def whole_blocks(study: StudySpec, found: InsideAnalysis) -> Iterator[Block]:
+    """Write up what is measured of whole networks: robustness and overconfidence."""
+    yield Bullets(tuple(difference_paragraphs(study, found, whole=True)))
+    yield _table(study, found, "Accuracy lost to corruptions, and overconfidence, in points", _WHOLE, [NETWORK])
+
+
+def _layers(found: InsideAnalysis) -> dict[str, int | None]:
+    """Return each layer's number of filters, by name; ``None`` where networks differ in it."""
+    layers: dict[str, set[int]] = {}
+    for runs in found.runs.values():
+        for layer in runs[0][1].layers:
+            layers.setdefault(layer.layer, set()).add(layer.shape[0])
+    return {name: counts.pop() if len(counts) == 1 else None for name, counts in sorted(layers.items())}
+
+
+def _family_text(found: InsideAnalysis) -> str:
+    runs = sum(len(each) for each in found.runs.values())
+    text = (
+        f"Measured in {counted(runs, 'run')} on validation images, which no network was trained on. A run is one "
+        "replicate: the filters of a layer are averaged first. "
+    )
+    if not found.family:
+        return text + "There is no second level to compare with."
+    return text + (
+        f"All {found.family} comparisons are one exploratory family, apart from those declared. A difference is named "
+        "where its sign is sure both over all runs and among those that trained; at most 5 % of the named ones are "
+        f"expected to be wrong, by intervals of {100 * found.level:.4g} % each (false coverage rate: Benjamini and "
+        "Yekutieli 2005). sd: standard deviations, among runs that trained."
+    )
+
+
+def difference_paragraphs(study: StudySpec, found: InsideAnalysis, whole: bool) -> Iterator[Paragraph]:
+    """Say of each pair of levels, at each place of the other factors, what differs and by how much.
+
+    ``whole`` is of what is measured of whole networks, otherwise of their filters.
+    """
+    filters = _layers(found)
+    groups: dict[tuple[object, ...], list[MeasureComparison]] = {}
+    for each in found.comparisons:
+        if (each.place == NETWORK) == whole:
+            groups.setdefault((each.a, each.b, *each.where.items()), []).append(each)
+    for group in groups.values():
+        first = group[0]
+        head = f"{level_label(first.factor, first.a)} against {level_label(first.factor, first.b)}"
+        where = cell_text(study, first.where) if first.where else ""
+        held = sorted((each for each in group if each.holds), key=lambda each: -abs(each.effect_size_trained))
+        cells = tuple(cell_text(study, {**first.where, first.factor: level}) for level in (first.a, first.b))
+        yield Paragraph(
+            f"{head}{f', {where}' if where else ''}: {_held_text(found, held, len(group), filters)}", cells=cells
+        )
+
+
+def _held_text(
+    found: InsideAnalysis, held: Sequence[MeasureComparison], of: int, filters: Mapping[str, int | None]
+) -> str:
+    if not held:
+        return f"none of {counted(of, 'measure')} can be told apart."
+    named = "; ".join(_difference_text(found, each, filters) for each in held[:_NAMED])
+    more = len(held) - _NAMED
+    rest = f"; and {more} more, see the table of all differences" if more > 0 else ""
+    return f"{len(held)} of {counted(of, 'measure')} differ{'s' if len(held) == 1 else ''}: {named}{rest}."
+
+
+def _difference_text(found: InsideAnalysis, each: MeasureComparison, filters: Mapping[str, int | None]) -> str:
+    writer = writer_of(each.measure, filters.get(each.place))
+    means = [_mean(found, each, level) for level in (each.a, each.b)]
+    where = "" if each.place == NETWORK else f" of {each.place}"
+    text = f"{TITLES[each.measure].title}{where} {writer.value(means[0])} against {writer.value(means[1])}"
+    text += f", difference {writer.interval(each.all, word=True, sign='+')}"
+    if math.isfinite(each.effect_size_trained):
+        text += f", {minus(f'{each.effect_size_trained:+.1f}')} sd"
+    return text
+
+
+def _mean(found: InsideAnalysis, each: MeasureComparison, level: object) -> float:
+    levels = {**each.where, each.factor: level}
+    return next(
+        row.all.estimate
+        for row in found.measured
+        if (row.place, row.measure) == (each.place, each.measure) and dict(row.levels) == levels
+    )
+
+
+def _table(study: StudySpec, found: InsideAnalysis, caption: str, names: Sequence[str], places: Sequence[str]) -> Table:
+    """Return the means of some measures, a row for each network and layer."""
+    filters = _layers(found)
+    rows: dict[tuple[str, str], dict[str, Measured]] = {}
+    for row in found.measured:
+        if row.measure in names and row.place in places:
+            rows.setdefault((cell_text(study, row.levels), row.place), {})[row.measure] = row
+    whole = list(places) == [NETWORK]
+    return Table(
+        caption=caption,
+        columns=("network", *(() if whole else ("layer",)), *(_column(name) for name in names)),
+        rows=tuple(
+            (
+                label,
+                *(() if whole else (place,)),
+                *(
+                    writer_of(name, filters.get(place)).interval(values[name].all) if name in values else DASH
+                    for name in names
+                ),
+            )
+            for (label, place), values in rows.items()
+        ),
+        note="Means over all runs with 95 % intervals, each for itself; a run in which a measure is not defined is "
+        "left out of its mean." + (" Dead filters are counted." if "dead" in names and any(filters.values()) else ""),
+        left=() if whole else (1,),
+        name=caption.partition(",")[0].lower().replace(" ", "-"),
+    )
+
+
+def _column(name: str) -> str:
+    title = TITLES[name].title
+    return f"{title}, points" if name in _POINTS and name not in _WHOLE else title
+
+
+def differences_table(study: StudySpec, found: InsideAnalysis) -> Table:
+    """Return every difference whose sign is sure, with and without the runs that collapsed."""
+    return Table(
+        caption="Every difference that holds",
+        columns=("pair", "measure", "all runs", "among trained", "sd"),
+        rows=tuple(
+            (f"{pair}, {where}" if where else pair, f"{measure}, {place}", *numbers)
+            for (pair, where, place, measure, *numbers), holds in all_differences(study, found)
+            if holds
+        ),
+        note=f"Of {found.family} comparisons, with intervals of {100 * found.level:.4g} %; dead filters are counted. "
+        "regulens measures prints all of them.",
+        left=(1,),
+        name="differences",
+    )
+
+
+def all_differences(study: StudySpec, found: InsideAnalysis) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield the texts of every comparison, and whether its sign is sure."""
+    filters = _layers(found)
+    for each in found.comparisons:
+        writer = writer_of(each.measure, filters.get(each.place))
+        row = (
+            f"{level_label(each.factor, each.a)} − {level_label(each.factor, each.b)}",
+            cell_text(study, each.where) if each.where else "",
+            each.place,
+            TITLES[each.measure].title + (", points" if each.measure in _POINTS else ""),
+            writer.interval(each.all, sign="+"),
+            writer.interval(each.trained, sign="+"),
+            minus(f"{each.effect_size_trained:+.1f}") if math.isfinite(each.effect_size_trained) else DASH,
+        )
+        yield row, each.holds
+
+
+def _definitions(names: Sequence[str]) -> Table:
+    rows = tuple((TITLES[name].title, TITLES[name].formula, TITLES[name].scale, TITLES[name].source) for name in names)
+    return Table(
+        caption="How each is defined",
+        columns=("measure", "formula", "scale", "source"),
+        rows=rows,
+        left=(1, 2, 3),
+        name="definitions",
+    )
+
+
+def measures_picture(study: StudySpec, found: InsideAnalysis, folder: Path) -> Picture | None:
+    """Draw the measures of all layers, every run that trained a point; weights of diverged ones have no scale."""
+    panels = [
+        MeasurePanel(TITLES[name].title, TITLES[name].scale, rows)
+        for name in (*_SHAPES, *_VARIETY, *_ACTIVITY)
+        if (rows := tuple(_figure_rows(study, found, name)))
+    ]
+    if not panels:
+        return None
+    path = save_figure(draw_measures(measures_info(panels)), folder / FIGURES, "measures")
+    return Picture(
+        path,
+        "Measures of kernels and filters by network and layer: a point per run that trained, and their mean with its "
+        "95 % interval.",
+    )
+
+
+def _figure_rows(study: StudySpec, found: InsideAnalysis, name: str) -> Iterator[MeasureRow]:
+    factor = found.declared.factor
+    for row in found.measured:
+        if row.measure == name and row.place != NETWORK and row.trained is not None:
+            others = {path: level for path, level in row.levels.items() if path != factor}
+            label = level_label(factor, row.levels[factor]) if factor else study.name
+            group = f"{cell_text(study, others)}, {row.place}" if others else row.place
+            interval = (row.trained.estimate, row.trained.low, row.trained.high)
+            yield MeasureRow(label, group, row.runs.trained, interval)

@@ -1,0 +1,226 @@
+"""The methods of a study that look inside its networks: kernels, feature maps, what excites, which pixels decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from regulens.errors import UserError
+from regulens.interpret.kernels import Scaling
+from regulens.report.explaining import MISTAKES_METHOD, Explanation, MistakesPicture, explain_image, mistakes_of
+from regulens.report.kernel_pictures import (
+    KernelPicture,
+    KernelView,
+    MatchedPicture,
+    PanelsPicture,
+    kernels_by_cell,
+    kernels_of_runs,
+    matched_kernels,
+    shown_refits,
+)
+from regulens.report.looking import (
+    ExcitingPicture,
+    Look,
+    MaximisedPicture,
+    dataset_of,
+    exciting_images,
+    look_at,
+    maximised_inputs,
+)
+from regulens.report.pictures import FIGURES
+from regulens.report.scene import ALL, Network, matchable, named_runs, networks_of, siblings
+from regulens.results import RunResult
+from regulens.spec import StudySpec
+from regulens.study.protocol import selections_in_force
+from regulens.study.store import open_store
+
+Names = str | Sequence[str] | None
+"""One name, several, or none."""
+Place = str | Path | None
+
+
+class InsideMethods:
+    """What ``api.Study`` inherits. Where nothing is named, the run that stands for the selected cell is meant.
+
+    ``run`` is a run_id or the beginning of one, or several, or ``"all"`` for every compared run; ``cell`` is a label
+    such as ``"depth 2, batchnorm"``, or several, or ``"all"``: of each the run that stands for it (``typical_run``).
+    Figures are saved into ``figures/`` of the study's folder, or into ``out``.
+    """
+
+    spec: StudySpec
+    folder: Path
+
+    def kernels(
+        self,
+        run: Names = None,
+        layer: str | None = None,
+        scaling: Scaling = "kernel",
+        *,
+        rgb: bool = False,
+        page: int = 1,
+        sample: bool = False,
+        out: Place = None,
+    ) -> list[KernelPicture]:
+        """Draw the kernels of the runs named, by default of each refitted network (lowest seed).
+
+        ``rgb`` draws layers with three input channels in colours; ``page`` and ``sample`` choose filters of a layer
+        that has more than a picture holds.
+
+        Raises:
+            UserError: if there is no such run, layer or page, or no refit yet.
+        """
+        results = open_store(self.folder).results()
+        names = _names(run)
+        chosen = self._chosen(results, names, ()) if names else shown_refits(results, self.folder)
+        if not chosen:
+            raise UserError(f"{self.folder}: no network is refitted yet; name a trained one with --run RUN_ID")
+        view = KernelView(scaling, rgb, page, sample)
+        return kernels_of_runs(self.spec, self.folder, chosen, layer=layer, view=view, out=self._place(out))
+
+    def kernels_side_by_side(
+        self, layer: str | None = None, scaling: Scaling = "kernel", *, out: Place = None
+    ) -> list[PanelsPicture]:
+        """Draw each layer of the runs that stand for the cells beside each other, networks of one shape together.
+
+        Raises:
+            UserError: if there is no such layer, or no run yet.
+        """
+        results = open_store(self.folder).results()
+        return kernels_by_cell(self.spec, self.folder, results, layer=layer, scaling=scaling, out=self._place(out))
+
+    def matched_kernels(
+        self, cell: Names = None, layer: str | None = None, scaling: Scaling = "kernel", *, out: Place = None
+    ) -> list[MatchedPicture]:
+        """Match the filters of a cell's seeds that trained, by default of the selected cell, and draw them.
+
+        Raises:
+            UserError: if there is no such cell or layer, or fewer than two of its runs trained.
+        """
+        store = open_store(self.folder)
+        results = store.results()
+        cells = _names(cell) or tuple(selection.label for selection in selections_in_force(store))
+        if not cells:
+            raise UserError(f"{self.folder}: no network is selected yet; name one with --cell LABEL")
+        if ALL in cells:
+            cells = matchable(self.spec, self.folder, results)
+        return [
+            picture
+            for each in cells
+            for picture in matched_kernels(
+                self.spec, self.folder, results, each, layer=layer, scaling=scaling, out=self._place(out)
+            )
+        ]
+
+    def look(
+        self,
+        image: int | str | Path,
+        *,
+        run: Names = None,
+        cell: Names = None,
+        layer: str | None = None,
+        scaling: Literal["shared", "own"] = "shared",
+        out: Place = None,
+    ) -> Look:
+        """Follow an image through every layer of the networks, or compare one ``layer`` of theirs.
+
+        ``image`` is an index into the data set, the sealed test part excepted, or the path of a picture file.
+
+        Raises:
+            UserError: if there is no such run, cell, layer or image, or the image is sealed.
+        """
+        return look_at(self._networks(run, cell), image, self._place(out), layer=layer, scaling=scaling)
+
+    def exciting(
+        self, *, run: Names = None, cell: Names = None, layer: str | None = None, out: Place = None
+    ) -> list[ExcitingPicture]:
+        """Draw the validation images that excite each filter most.
+
+        Raises:
+            UserError: if there is no such run, cell or layer.
+        """
+        return exciting_images(self._networks(run, cell), self._place(out), layer)
+
+    def maximised(
+        self, *, run: Names = None, cell: Names = None, layer: str | None = None, seed: int = 0, out: Place = None
+    ) -> list[MaximisedPicture]:
+        """Make inputs that excite the filters of each convolution and the classes (``layer="output"``).
+
+        Raises:
+            UserError: if there is no such run, cell or layer.
+        """
+        return maximised_inputs(self._networks(run, cell), self._place(out), layer, seed)
+
+    def explain(
+        self,
+        image: int | str | Path,
+        *,
+        run: Names = None,
+        cell: Names = None,
+        method: Names = None,
+        target: str | int | None = None,
+        seed: int = 0,
+        out: Place = None,
+    ) -> Explanation:
+        """Draw which pixels of an image speak for a class, how far to trust that, and whether the cell's seeds agree.
+
+        The seeds are those of the first network's cell that trained; ``target`` is a class, by default the one that
+        the first network predicts.
+
+        Raises:
+            UserError: if there is no such run, cell, image, class or method, the image is sealed, or Captum is missing.
+        """
+        results = open_store(self.folder).results()
+        networks = self._networks(run, cell)
+        dataset = dataset_of(networks)
+        seeds = networks_of(self.spec, self.folder, siblings(networks[0].run, results, self.folder), dataset)
+        return explain_image(
+            networks,
+            image,
+            self._place(out),
+            seeds=seeds,
+            methods=_names(method),
+            target=target,
+            seed=seed,
+            dataset=dataset,
+        )
+
+    def mistakes(
+        self,
+        count: int = 8,
+        *,
+        run: Names = None,
+        cell: Names = None,
+        method: str = MISTAKES_METHOD,
+        out: Place = None,
+    ) -> list[MistakesPicture]:
+        """Draw the most confident errors on validation, with the maps of the predicted and the true class.
+
+        A network without errors is left out.
+
+        Raises:
+            UserError: if there is no such run, cell or method, count is below 1, or Captum is missing.
+        """
+        if count < 1:
+            raise UserError(f"mistakes must be at least 1, got {count}")
+        place = self._place(out)
+        found = [
+            mistakes_of(network, self.folder, place, count=count, method=method)
+            for network in self._networks(run, cell)
+        ]
+        return [each for each in found if each is not None]
+
+    def _networks(self, run: Names, cell: Names) -> list[Network]:
+        results = open_store(self.folder).results()
+        return networks_of(self.spec, self.folder, self._chosen(results, _names(run), _names(cell)))
+
+    def _chosen(self, results: Sequence[RunResult], runs: Sequence[str], labels: Sequence[str]) -> list[RunResult]:
+        selections = selections_in_force(open_store(self.folder))
+        return named_runs(self.spec, self.folder, results, selections, runs=runs, labels=labels)
+
+    def _place(self, out: Place) -> Path:
+        return self.folder / FIGURES if out is None else Path(out)
+
+
+def _names(value: Names) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)

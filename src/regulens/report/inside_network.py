@@ -1,0 +1,285 @@
+"""What the layers of a study's networks hold, how they stand up to corrupted images, and whether they know it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regulens.data.catalog import dataset_info, load_dataset, locate
+from regulens.data.split import split
+from regulens.figures.calibration import draw_reliability, reliability_panel
+from regulens.figures.probes import ProbeLine, ProbePanel, draw_probes, probes_info
+from regulens.figures.robustness import RobustnessLine, RobustnessPanel, draw_robustness, robustness_info
+from regulens.figures.similarity import SimilarityPanel, draw_similarity_map, similarity_map_info
+from regulens.figures.style import save_figure
+from regulens.interpret.corruptions import CORRUPTIONS, SEVERITIES, corrupt, strength_in_words
+from regulens.report.document import Block, Figure, Heading, Paragraph, Table
+from regulens.report.inside import whole_blocks, writer_of
+from regulens.report.pictures import FIGURES, Picture
+from regulens.report.wording import DASH, cell_text, minus
+from regulens.spec import Level, RunSpec, StudySpec
+from regulens.stats.analysis import declared_pairs
+from regulens.stats.calibration import calibration
+from regulens.stats.intervals import Interval, mean_interval
+from regulens.study.grid import cell_label, cell_levels, level_label
+from regulens.study.inside import CORRUPTION_SEED
+from regulens.study.inside_analysis import TYPICAL, InsideAnalysis, typical_run
+from regulens.study.inside_similarity import IMAGES, MOST_RUNS, StageSimilarity
+from regulens.study.runner import run_folder
+from regulens.training.checkpoint import PREDICTIONS, load_predictions
+
+SEED = 20220101
+
+Place = tuple[tuple[str, Level], ...]
+
+
+def probe_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
+    """Write up what a linear classifier reads off each stage of the networks."""
+    first = next(iter(found.runs.values()))[0][1]
+    yield Heading("What the layers hold", 2)
+    yield Paragraph(
+        "A linear probe is multinomial logistic regression on what a stage of a network hands on, fitted on "
+        f"{first.probe_images[0]:,} training images and scored on {first.probe_images[1]:,} validation images; on the "
+        "pixels themselves it is the same for all networks. A stage whose probe is below that of the pixels has thrown "
+        "away what a linear classifier could use. " + _trained_text(found)
+    )
+    if not found.trained():
+        return
+    panels = [ProbePanel(title, stages, tuple(lines)) for title, stages, lines in _by_place(study, found)]
+    path = save_figure(draw_probes(probes_info(panels)), folder / FIGURES, "probes")
+    yield Figure(
+        Picture(
+            path, "Validation accuracy of linear probes by stage, mean over runs that trained with its 95 % interval."
+        )
+    )
+
+
+def _by_place(study: StudySpec, found: InsideAnalysis) -> Iterator[tuple[str, tuple[str, ...], list[ProbeLine]]]:
+    """Yield the networks that have the same stages and differ in the compared factor alone."""
+    trained = found.trained()
+    for (place, stages), specs in _grouped(study, found, lambda spec: tuple(trained[spec][0][1].probes)).items():
+        lines = []
+        for spec in specs:
+            values = np.array([[record.probes[stage] for stage in stages] for _, record in trained[spec]])
+            lines.append(ProbeLine(_line_label(study, found, spec), *_bands(values)))
+        yield _title(study, place), stages, lines
+
+
+def _trained_text(found: InsideAnalysis) -> str:
+    """Say over which runs the means are taken."""
+    every, kept = (sum(map(len, runs.values())) for runs in (found.runs, found.trained()))
+    if kept == every:
+        return "Means are over all runs; none collapsed."
+    return f"Means are over the {kept} of {every} runs that did not collapse: in the others there is little to look at."
+
+
+def _grouped(
+    study: StudySpec, found: InsideAnalysis, key: Callable[[RunSpec], tuple[str, ...]]
+) -> dict[tuple[Place, tuple[str, ...]], list[RunSpec]]:
+    groups: dict[tuple[Place, tuple[str, ...]], list[RunSpec]] = {}
+    for spec in found.trained():
+        levels = cell_levels(spec, study)
+        place = tuple((path, level) for path, level in levels.items() if path != found.declared.factor)
+        groups.setdefault((place, key(spec)), []).append(spec)
+    return groups
+
+
+def _title(study: StudySpec, place: Place) -> str:
+    return cell_text(study, dict(place)) if place else study.name
+
+
+def _line_label(study: StudySpec, found: InsideAnalysis, spec: RunSpec) -> str:
+    factor = found.declared.factor
+    return level_label(factor, cell_levels(spec, study)[factor]) if factor else study.name
+
+
+def _bands(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean, low and high (n,) of (runs, n) values; runs that are not finite are left out of a column."""
+    intervals = [_mean_of(column) for column in values.T]
+    mean, low, high = (np.array([getattr(each, name) for each in intervals]) for name in ("estimate", "low", "high"))
+    return mean, np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+
+def _mean_of(values: NDArray[np.float64]) -> Interval:
+    kept = values[np.isfinite(values)]
+    return mean_interval(kept, 0.95) if len(kept) else Interval(math.nan, math.nan, math.nan, 0.95)
+
+
+def similarity_blocks(
+    study: StudySpec, found: InsideAnalysis, stages: Sequence[StageSimilarity], folder: Path
+) -> Iterator[Block]:
+    """Write up how alike seeds and networks represent images."""
+    if not stages:
+        return
+    yield Paragraph(
+        f"Similarity is debiased linear CKA on the first {IMAGES} validation images, 1 for representations that differ "
+        f"by a rotation, about 0 for unrelated ones, over the pairs of at most {MOST_RUNS} runs of each network that "
+        "trained. The excess is how much more alike two seeds of one network are than runs of "
+        "two networks: above zero, the regularizer changed what is represented beyond what the seed does."
+    )
+    yield _similarity_table(study, found, stages)
+    shown = [stage for stage in stages if len(stage.cells) > 1]
+    if shown:
+        cells = tuple(found.trained())
+        names = [cell_label(spec, study) for spec in cells]
+        panels = [SimilarityPanel(stage.stage, _spread_out(stage, cells)) for stage in shown]
+        note = "on the diagonal: between different seeds of one network"
+        info = similarity_map_info(panels, names, "mean CKA over pairs of runs", note)
+        path = save_figure(draw_similarity_map(info), folder / FIGURES, "similarity")
+        yield Figure(Picture(path, "How alike the networks represent the same images, stage by stage."))
+
+
+def _spread_out(stage: StageSimilarity, cells: tuple[RunSpec, ...]) -> NDArray[np.float64]:
+    """Return the stage's matrix over all networks, NaN for those that have no such stage."""
+    every = np.full((len(cells), len(cells)), np.nan)
+    places = [cells.index(spec) for spec in stage.cells]
+    every[np.ix_(places, places)] = stage.mean_matrix()
+    return every
+
+
+def _similarity_table(study: StudySpec, found: InsideAnalysis, stages: Sequence[StageSimilarity]) -> Table:
+    rows = []
+    for stage in stages:
+        for a, b in _compared(study, found, stage):
+            means = (stage.within(a), stage.within(b), stage.between(a, b), stage.excess(a, b))
+            where = {path: level for path, level in cell_levels(a, study).items() if path != found.declared.factor}
+            rows.append(
+                (
+                    stage.stage,
+                    cell_text(study, where) if where else "",
+                    f"{_line_label(study, found, a)} and {_line_label(study, found, b)}",
+                    *(_two_decimals(each.mean) for each in means),
+                )
+            )
+    return Table(
+        caption="How alike seeds and networks are",
+        columns=("stage", "where", "networks", "within the first", "within the second", "between", "excess"),
+        rows=tuple(rows),
+        note="With 95 % intervals, each for itself (jackknife over runs); none below three runs.",
+        left=(1, 2),
+        name="similarity",
+    )
+
+
+def _two_decimals(interval: Interval) -> str:
+    if not math.isfinite(interval.estimate):
+        return DASH
+    text = minus(f"{interval.estimate:.2f}")
+    if not math.isfinite(interval.low):
+        return text
+    return f"{text} ({minus(f'{interval.low:.2f}')} to {minus(f'{interval.high:.2f}')})"
+
+
+def _compared(study: StudySpec, found: InsideAnalysis, stage: StageSimilarity) -> Iterator[tuple[RunSpec, RunSpec]]:
+    """Yield the networks at this stage that differ in the declared pairs of levels."""
+    declared = found.declared
+    if declared.factor is None:
+        return
+    by_levels = {frozenset(cell_levels(spec, study).items()): spec for spec in stage.cells}
+    for spec in stage.cells:
+        levels = cell_levels(spec, study)
+        for a, b in declared_pairs(declared.levels, declared.control, declared.comparisons):
+            other = by_levels.get(frozenset({**levels, declared.factor: b}.items()))
+            if levels[declared.factor] == a and other is not None:
+                yield spec, other
+
+
+def robustness_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
+    """Write up the accuracy on corrupted images, and the overconfidence."""
+    first = next(iter(found.runs.values()))[0][1]
+    yield Heading("How they stand up, and whether they know it", 2)
+    yield Paragraph(
+        f"Accuracy on the first {first.corrupted_images:,} validation images, corrupted before any scaling in "
+        f"{SEVERITIES} severities, the same for all networks. Lost is the accuracy on the clean images less the mean "
+        "over the severities: a network that was never right has nothing to lose. Overconfidence is the mean "
+        "probability of the predicted class less the accuracy, on all validation images."
+    )
+    yield from whole_blocks(study, found)
+    for picture in _robustness_pictures(study, found, folder):
+        yield Figure(picture)
+
+
+def _robustness_pictures(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Picture]:
+    trained, groups = found.trained(), _grouped(study, found, lambda _: ())
+    for number, ((place, _), specs) in enumerate(groups.items(), start=1):
+        panels = [
+            RobustnessPanel(
+                kind,
+                tuple(
+                    RobustnessLine(
+                        _line_label(study, found, spec),
+                        *_bands(np.array([record.corrupted[kind] for _, record in trained[spec]])),
+                    )
+                    for spec in specs
+                ),
+                *_example(specs[0], kind),
+            )
+            for kind in CORRUPTIONS
+        ]
+        info = robustness_info(panels, "95 % interval of the mean over runs")
+        path = save_figure(draw_robustness(info), folder / FIGURES, f"robustness-{number}")
+        where = _title(study, place)
+        yield Picture(path, f"Accuracy on corrupted validation images, {where}: mean over runs, by severity.")
+
+
+def _example(spec: RunSpec, kind: str) -> tuple[NDArray[np.uint8] | None, str]:
+    """Return the first validation image at every severity, and the last one in words; none if the data are not here."""
+    if locate(dataset_info(spec.data.name)) is None:
+        return None, ""
+    dataset = load_dataset(spec.data.name)
+    image = dataset.images[split(len(dataset.labels), spec.parts).validation[:1]]
+    steps = [
+        corrupt(image, kind, severity, np.random.default_rng([CORRUPTION_SEED, *kind.encode()]))[0]
+        for severity in range(SEVERITIES + 1)
+    ]
+    return np.stack(steps), strength_in_words(kind, SEVERITIES, dataset.image_shape)
+
+
+def calibration_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
+    """Write up whether probabilities mean what they say."""
+    panels, rows = [], []
+    for spec, tables in found.reliability.items():
+        kept = [table for table in tables if table is not None]
+        if not kept:
+            continue
+        label = cell_label(spec, study)
+        panels.append(reliability_panel(label, kept))
+        rows.append((label, *_calibration_row(spec, found, folder)))
+    if not panels:
+        yield Paragraph("There are no predictions on this machine to judge calibration by.", "note")
+        return
+    yield Table(
+        caption="Calibration of the run that stands for each network",
+        columns=("network", "expected calibration error", "overconfidence, points", "Brier score", "log loss, nats"),
+        rows=tuple(rows),
+        note="On its validation images, with 95 % intervals over images; the expected calibration error has 15 bins "
+        f"and its bias taken off. The run is {TYPICAL}.",
+        name="calibration",
+    )
+    path = save_figure(draw_reliability(panels), folder / FIGURES, "reliability")
+    yield Figure(
+        Picture(
+            path, "Reliability: accuracy of validation images by the confidence of the network, a thin line per run."
+        )
+    )
+
+
+def _calibration_row(spec: RunSpec, found: InsideAnalysis, folder: Path) -> tuple[str, ...]:
+    run = typical_run([result for result, _ in found.runs[spec]])
+    path = run_folder(folder, run.run_id) / PREDICTIONS
+    if not path.is_file():
+        return (DASH,) * 4
+    predictions = load_predictions(path)
+    if not np.isfinite(predictions.probabilities).all():
+        return (DASH,) * 4
+    measured = calibration(predictions.probabilities, predictions.labels, np.random.default_rng(SEED))
+    return (
+        writer_of("error").interval(measured.error),
+        writer_of("overconfidence").interval(measured.overconfidence, sign="+"),
+        f"{measured.brier:.3f}",
+        f"{measured.log_loss:.3f}",
+    )

@@ -1,0 +1,219 @@
+"""Which pixels the networks of a study decide by: the report's maps, how far they are to be trusted, and mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regulens.interpret.attribution import METHODS
+from regulens.interpret.faithfulness import SANITY_THRESHOLD, Curves
+from regulens.report.document import Block, Figure, Heading, Paragraph, Table
+from regulens.report.explaining import (
+    mistakes_of,
+    picture_of_agreement,
+    picture_of_faithfulness,
+    picture_of_maps,
+)
+from regulens.report.inside_pictures import Scene, chosen_text, scene_of, two
+from regulens.report.maps import (
+    RANDOMISED,
+    Explained,
+    Question,
+    SeedAgreement,
+    agreements,
+    explain,
+    has_captum,
+    random_maps,
+    usable_methods,
+)
+from regulens.report.pictures import FIGURES
+from regulens.report.scene import Network, dataset_subject, networks_of, runs_by_cell
+from regulens.report.wording import counted
+from regulens.results import RunResult
+from regulens.spec import StudySpec
+from regulens.study.runner import run_folder
+from regulens.study.store import Selection
+from regulens.study.table import is_collapsed
+from regulens.training.checkpoint import PREDICTIONS
+
+BY_CELL = ("gradient", "grad_cam")
+"""The methods by which all networks' seeds are compared: those that take a single pass."""
+
+
+def pixel_blocks(
+    study: StudySpec, folder: Path, results: Sequence[RunResult], selections: Sequence[Selection]
+) -> list[Block]:
+    """Show which pixels speak for a class, whether maps are faithful, whether seeds agree, and the surest mistakes."""
+    head = Heading("Which pixels decide", 2)
+    if not has_captum():
+        text = "Captum is not installed (pip install 'regulens[explain]'): which pixels decide is not shown."
+        return [head, Paragraph(text)]
+    scene = scene_of(study, folder, results, selections)
+    if isinstance(scene, str):
+        return [head, Paragraph(scene)]
+    return [head, *_explained(study, folder, results, scene), *_mistakes(scene, folder)]
+
+
+def _explained(study: StudySpec, folder: Path, results: Sequence[RunResult], scene: Scene) -> Iterator[Block]:
+    out = folder / FIGURES
+    methods, left_out = usable_methods([scene.network])
+    indices = (scene.index, *(each for each in scene.by_class if each != scene.index))
+    labels = scene.dataset.labels[list(indices)].astype(np.int64)
+    question = Question(scene.dataset.images[list(indices)], labels, methods)
+    seeds = _trained(study, folder, results, scene, scene.cell)
+    random = random_maps(scene.network, question, max(len(seeds), RANDOMISED))
+    found = explain(scene.network, question, random)
+    agreement = agreements(seeds, question, random) if len(seeds) > 1 else {}
+    subject = dataset_subject(scene.index, scene.dataset, [scene.network])
+    name = scene.dataset.class_names[labels[0]]
+    yield Paragraph(" ".join([chosen_text(scene), *(f"{line}." for line in left_out)]))
+    yield Figure(picture_of_maps([found], subject, name, out))
+    yield Paragraph(_trust_text(found, agreement, len(indices)))
+    yield _trust_table(found, agreement, len(indices), len(seeds))
+    if found.faithfulness.methods:
+        yield Figure(picture_of_faithfulness(found, f"mean of {counted(len(indices), 'image')}", "mean", out))
+    if agreement:
+        first = {method: by_image[0] for method, by_image in agreement.items()}
+        yield Figure(picture_of_agreement(first, seeds, subject, name, out))
+        yield from _by_cell(study, folder, results, scene, replace(question, methods=_single_pass(methods)))
+    else:
+        yield Paragraph(f"Fewer than two runs of {scene.cell} trained: whether seeds agree cannot be said.")
+
+
+def _trust_text(found: Explained, agreement: dict[str, list[SeedAgreement]], images: int) -> str:
+    better = [METHODS[method].title for method in found.faithfulness.methods if _beats_all(found, method)]
+    alike = [METHODS[method].title for method, each in found.sanity.items() if each.usable.size and not each.passed]
+    text = (
+        f"The same for {counted(images, 'image')}, that one and of each class the one that the network gets right "
+        "with the class's median confidence: on average "
+        f"{_listed(better) or 'no method'} {'do' if len(better) > 1 else 'does'} better than every one of "
+        f"{counted(len(found.faithfulness.random), 'random order')} in both deletion and insertion"
+    )
+    if alike:
+        text += f"; {_listed(alike)} {'are' if len(alike) > 1 else 'is'} much the same without learning"
+    above = [
+        METHODS[each].title for each, rows in agreement.items() if _mean(rows, "seeds") > _mean(rows, "randomised")
+    ]
+    if agreement:
+        text += (
+            f". The maps of seeds are more alike than those of networks with random weights in {_listed(above)}"
+            if above
+            else ". In no method are the maps of seeds more alike than those of networks with random weights"
+        )
+    return text + "."
+
+
+def _trust_table(found: Explained, agreement: dict[str, list[SeedAgreement]], images: int, seeds: int) -> Table:
+    rows = []
+    followed = found.faithfulness
+    for method in found.maps:
+        curves = followed.methods.get(method)
+        deletion, insertion = (_areas(curves, kind) for kind in ("deletion", "insertion"))
+        agreed = [two(_mean(agreement[method], kind)) for kind in ("seeds", "randomised")] if agreement else ["–", "–"]
+        rows.append((METHODS[method].title, deletion, insertion, two(found.sanity[method].mean), *agreed))
+    if followed.random:
+        deletions, insertions = followed.random_deletion_areas.mean(1), followed.random_insertion_areas.mean(1)
+        rows.append(("random orders", _span(deletions), _span(insertions), "–", "–", "–"))
+    return Table(
+        caption=f"How far to trust the maps of {found.network.label}: means over {counted(images, 'image')}",
+        columns=("method", "deletion", "insertion", "random weights", "seeds agree", "random weights agree"),
+        rows=tuple(rows),
+        note="Deletion (low is good) and insertion (high is good): areas under the curves of the class's probability; "
+        "of random orders mean and range. Random weights: rank correlation with the maps of networks that learned "
+        f"nothing, from {SANITY_THRESHOLD:g} on much the same without learning. Agreement: mean rank correlation of "
+        f"all pairs of {counted(seeds, 'seed')} that trained. A constant map is left out of "
+        "correlations and followed in a random order.",
+        name="trust-in-maps",
+    )
+
+
+def _by_cell(
+    study: StudySpec, folder: Path, results: Sequence[RunResult], scene: Scene, question: Question
+) -> Iterator[Block]:
+    rows = []
+    for cell in runs_by_cell(study, folder, results):
+        seeds = _trained(study, folder, results, scene, cell)
+        if len(seeds) > 1:
+            found = agreements(seeds, question)
+            values = (two(_mean(found[each], kind)) for each in question.methods for kind in ("seeds", "randomised"))
+            rows.append((cell, str(len(seeds)), *values))
+    if len(rows) < 2:
+        return
+    titles = [METHODS[method].title for method in question.methods]
+    yield Table(
+        caption=f"Do seeds point at the same pixels? Means over {counted(len(question.pixels), 'image')}",
+        columns=("network", "seeds", *(each for title in titles for each in (title, "random weights"))),
+        rows=tuple(rows),
+        note="The same images and classes for all networks; mean rank correlation of all pairs of seeds that trained, "
+        "and of as many networks with random weights. Pairs share networks: no intervals are given.",
+        name="agreement-by-network",
+    )
+
+
+def _mistakes(scene: Scene, folder: Path) -> Iterator[Block]:
+    if not (run_folder(folder, scene.network.run.run_id) / PREDICTIONS).is_file():
+        yield Paragraph(f"The predictions of {scene.network.label} are lost: its mistakes are not shown.")
+        return
+    found = mistakes_of(scene.network, folder, folder / FIGURES, dataset=scene.dataset)
+    if found is None:
+        yield Paragraph(f"{scene.network.label} makes no mistake on validation.")
+        return
+    sure = [each.predicted_probability for each in found.mistakes]
+    yield Paragraph(
+        f"{scene.network.label} is wrong on {found.errors:,} of {found.images:,} validation images. "
+        f"Where it is surest ({counted(len(sure), 'image')}) it gives the wrong class {_percent(min(sure))} to "
+        f"{_percent(max(sure))}."
+    )
+    yield Figure(found.picture)
+
+
+def _trained(study: StudySpec, folder: Path, results: Sequence[RunResult], scene: Scene, cell: str) -> list[Network]:
+    """Return the networks of a cell that trained on the same data set, for which no shown image is sealed."""
+    name = scene.network.run.spec.data.name
+    runs = [
+        run
+        for run in runs_by_cell(study, folder, results).get(cell, [])
+        if not is_collapsed(run) and run.spec.data.name == name
+    ]
+    found = networks_of(study, folder, runs, scene.dataset) if runs else []
+    shown = (scene.index, *scene.by_class)
+    return [network for network in found if all(network.part_of(index) != "test" for index in shown)]
+
+
+def _single_pass(methods: Sequence[str]) -> tuple[str, ...]:
+    return tuple(method for method in BY_CELL if method in methods)
+
+
+def _beats_all(found: Explained, method: str) -> bool:
+    followed = found.faithfulness
+    own = followed.methods[method]
+    deletion, insertion = followed.random_deletion_areas.mean(1), followed.random_insertion_areas.mean(1)
+    return bool(own.deletion_area.mean() < deletion.min() and own.insertion_area.mean() > insertion.max())
+
+
+def _areas(curves: Curves | None, kind: str) -> str:
+    return "–" if curves is None else two(float(getattr(curves, f"{kind}_area").mean()))
+
+
+def _span(values: NDArray[np.float64]) -> str:
+    return f"{two(float(values.mean()))} ({two(float(values.min()))} to {two(float(values.max()))})"
+
+
+def _mean(rows: Sequence[SeedAgreement], kind: str) -> float:
+    """Return the mean agreement over the images that have one, NaN if none has."""
+    values = np.array([getattr(row, kind).mean for row in rows])
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _percent(probability: float) -> str:
+    """Write a probability in percent, never rounded to certainty."""
+    return "over 99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"

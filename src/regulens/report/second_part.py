@@ -1,0 +1,60 @@
+"""The look inside as the second part of a study's report, from what has been measured of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from regulens.data.catalog import dataset_info, load_dataset, locate
+from regulens.report.document import Block, Heading, Paragraph
+from regulens.report.inside import differences_table, measure_blocks
+from regulens.report.inside_network import calibration_blocks, probe_blocks, robustness_blocks, similarity_blocks
+from regulens.report.inside_pictures import answer_blocks, kernel_blocks
+from regulens.report.pixel_blocks import pixel_blocks
+from regulens.results import RunResult
+from regulens.spec import StudySpec
+from regulens.study.inside import inside_records, measurable
+from regulens.study.inside_analysis import InsideAnalysis, analyse_inside
+from regulens.study.inside_similarity import stage_similarities
+from regulens.study.protocol import selections_in_force
+from regulens.study.store import Store
+
+TITLE = "The look inside"
+
+
+def inside_blocks(study: StudySpec, folder: Path, results: Sequence[RunResult], store: Store) -> list[Block]:
+    """Write up what the networks learned; only how to measure it, where nothing is measured yet."""
+    records = inside_records(store)
+    found = analyse_inside(study, results, records, folder)
+    if not found.runs:
+        text = f"Not measured yet: regulens inside {folder} does so and adds it here."
+        return [Heading(TITLE), Paragraph(text, "note")]
+    selections = selections_in_force(store)
+    blocks = [Heading(TITLE), *_filters(study, folder, results, found)]
+    for section in (kernel_blocks, answer_blocks, pixel_blocks):
+        blocks += section(study, folder, results, selections)
+    return blocks + list(_networks(study, folder, found))
+
+
+def _filters(study: StudySpec, folder: Path, results: Sequence[RunResult], found: InsideAnalysis) -> Iterator[Block]:
+    measured, there = sum(map(len, found.runs.values())), len(measurable(results, folder))
+    if measured < there:
+        text = f"Measured in {measured} of {there} runs; regulens inside {folder} goes on."
+        yield Paragraph(text, "note")
+    yield from measure_blocks(study, found, folder)
+    table = differences_table(study, found)
+    if table.rows:
+        yield table
+
+
+def _networks(study: StudySpec, folder: Path, found: InsideAnalysis) -> Iterator[Block]:
+    yield from probe_blocks(study, found, folder)
+    names = {spec.data.name for spec in found.runs}
+    if all(locate(dataset_info(name)) is not None for name in names):
+        runs = {spec: [result for result, _ in pairs] for spec, pairs in found.trained().items()}
+        stages = stage_similarities(runs, folder, {name: load_dataset(name) for name in names})
+        yield from similarity_blocks(study, found, stages, folder)
+    else:
+        yield Paragraph("How alike networks are is not measured: the data are not on this machine.", "note")
+    yield from robustness_blocks(study, found, folder)
+    yield from calibration_blocks(study, found, folder)

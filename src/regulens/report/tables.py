@@ -1,0 +1,258 @@
+"""The tables of an analysis: cells, comparisons, effects, variance, claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from regulens.report.document import Table
+from regulens.report.wording import DASH, Unit, cell_text, minus, p_text, unit_of
+from regulens.spec import StudySpec
+from regulens.stats.analysis import CellSummary, NamedComparison
+from regulens.stats.factorial import Estimated, FactorAnswers
+from regulens.study.analysis import StudyAnalysis
+from regulens.study.answers import AnsweredClaim
+from regulens.study.grid import factor_label, level_label
+
+
+def cells_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
+    """Show the runs, collapses, means and median of each network."""
+    selected = found.optimism.selected if found.optimism else None
+    rows = [
+        (
+            cell_text(study, cell.levels),
+            str(cell.runs),
+            DASH if cell.collapse is None else f"{round(cell.collapse.estimate * cell.runs)}",
+            unit.interval(cell.mean),
+            unit.interval(cell.trained),
+            unit.interval(cell.median),
+        )
+        for cell in found.analysis.cells
+    ]
+    return Table(
+        caption=f"{unit.name[0].upper()}{unit.name[1:]} of each network",
+        columns=("network", "n", "collapsed", "mean", "mean among trained", "median"),
+        rows=tuple(rows),
+        note="With 95 % intervals, each for itself; none where the runs are too few for one that holds."
+        + (" Marked: the best mean." if selected is not None else ""),
+        marked=() if selected is None else (selected,),
+        name="cells",
+    )
+
+
+def spread_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
+    """Show the spread of each network, its middle half, the best of five runs and its gap."""
+    rows = [
+        (
+            cell_text(study, cell.levels),
+            unit.interval(cell.sd),
+            unit.interval(cell.interquartile_mean),
+            _best_of(cell, unit),
+            unit_of("gap").difference(found.gaps[frozenset(cell.levels.items())], signed=False, word=False),
+        )
+        for cell in found.analysis.cells
+    ]
+    return Table(
+        caption="Spread, middle half, best of five, and the gap between training and validation",
+        columns=("network", "sd", "interquartile mean", "best of 5", "gap, points"),
+        rows=tuple(rows),
+        note="Best of 5: the best that five runs are expected to have among them (of fewer, where there are not five). "
+        "Gap: the mean of training minus validation accuracy over all runs, in points.",
+        name="spread",
+    )
+
+
+def _best_of(cell: CellSummary, unit: Unit) -> str:
+    return unit.value(cell.best_of[min(5, len(cell.best_of)) - 1])
+
+
+def images_table(found: StudyAnalysis) -> Table:
+    """Show where the spread between runs comes from, and accuracies on new seeds and new images."""
+    rows = [
+        (
+            label,
+            f"{100 * math.sqrt(each.split.observed):.2f}",
+            f"{100 * math.sqrt(max(0.0, each.split.finite_test)):.2f}",
+            "about 0" if each.split.about_zero else f"{100 * each.split.between_runs_sd:.2f}",
+            f"{each.accuracy.estimate:.4f} ({each.accuracy.low:.4f} to {each.accuracy.high:.4f})",
+        )
+        for label, each in found.images.items()
+    ]
+    return Table(
+        caption="Where the spread between runs that trained comes from, and their accuracy on new seeds and new images",
+        columns=("network", "sd observed", "of the finite images", "between runs", "over seeds and images"),
+        rows=tuple(rows),
+        note="Standard deviations in points. The images of the validation part are a sample too: on other images runs "
+        "would differ by the third figure (Jordan 2023). The last column is the mean with its 95 % interval over seeds "
+        "and images together.",
+        name="images",
+    )
+
+
+def comparisons_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
+    """Show every comparison with the intervals that decide it and its verdict."""
+    rows: list[tuple[str, ...]] = []
+    for each, place, name in _named(study, found):
+        if each.result is None:
+            rows.append((place, name, DASH, DASH, DASH, each.reason))
+            continue
+        intervals = (each.result.difference, each.result.unadjusted, each.result.trained)
+        rows.append((place, name, *(unit.difference(one, word=False) for one in intervals), each.result.verdict))
+    rope = found.declared.rope
+    rule = f"beyond ±{unit.size(rope)} better or worse, within it equivalent" if rope else "the sign decides"
+    return Table(
+        caption=f"Differences in {unit.name}" + (", in points" if unit.points else ""),
+        columns=("where", "", "difference", "95 % alone", "among trained", "verdict"),
+        rows=tuple(rows),
+        note=f"The {len(rows)} intervals of the difference hold together with {100 * found.level:.4g} % (Bonferroni), "
+        f"so do those among trained; the verdict depends on the first alone: {rule}, otherwise undecided.",
+        left=(1, 5),
+        name="comparisons",
+    )
+
+
+def tests_table(study: StudySpec, found: StudyAnalysis) -> Table:
+    """Show every comparison by what stands beside the verdict."""
+    rows: list[tuple[str, ...]] = []
+    for each, place, name in _named(study, found):
+        result = each.result
+        if result is None:
+            rows.append((place, name, *[DASH] * 5))
+            continue
+        better = result.improvement
+        rows.append(
+            (
+                place,
+                name,
+                f"{better.estimate:.2f} ({better.low:.2f} to {better.high:.2f})",
+                minus(f"{result.effect_size:.2f}") if math.isfinite(result.effect_size) else DASH,
+                p_text(result.p),
+                p_text(result.p_holm),
+                p_text(result.p_brunner_munzel),
+            )
+        )
+    none = sorted({each.result.p_reason for each in found.analysis.comparisons if each.result and each.result.p_reason})
+    return Table(
+        caption="The same comparisons by probability, effect size and test",
+        columns=("where", "", "P(better)", "g", "p", "p (Holm)", "p (Brunner-Munzel)"),
+        rows=tuple(rows),
+        note="P(better): of a run of the first against one of the second, ties half (Newcombe 2006). g: Hedges' "
+        "standardised difference. p: studentised permutation test of equal means; by Holm's method over the family. "
+        "None of these decides." + "".join(f" {reason[0].upper()}{reason[1:]}." for reason in none),
+        left=(1,),
+        name="tests",
+    )
+
+
+def _named(study: StudySpec, found: StudyAnalysis) -> Iterator[tuple[NamedComparison, str, str]]:
+    """Yield each comparison with its place and its name."""
+    for each in found.analysis.comparisons:
+        place = cell_text(study, each.where) if each.where else DASH
+        yield each, place, f"{level_label(each.factor, each.a)} against {level_label(each.factor, each.b)}"
+
+
+def factor_table(study: StudySpec, answers: FactorAnswers, found: StudyAnalysis, unit: Unit) -> Table:
+    """Show the effects of one factor: simple ones where others stand beside it, interactions, marginal means."""
+    name = factor_label(answers.factor)
+    warning = (
+        " The main effects are means of effects that differ (an interaction is shown): read the simple ones."
+        if answers.interacting
+        else ""
+    )
+    return Table(
+        caption=f"Effects of {name} on {unit.name}" + (", differences in points" if unit.points else ""),
+        columns=("kind", "effect", "where", "estimate, with its interval"),
+        rows=tuple(
+            (kind, *_effect_row(study, each, unit)) for kind, each in _listed(answers, found, len(study.factors) > 1)
+        ),
+        note=f"Each kind is a family whose intervals hold together with {100 * found.level:.4g} %; means are "
+        f"unweighted over networks.{warning}",
+        left=(1, 2),
+        name=f"effects-{name.replace(' ', '-')}",
+    )
+
+
+def _listed(answers: FactorAnswers, found: StudyAnalysis, several: bool) -> Iterator[tuple[str, Estimated]]:
+    """Yield the effects that the table of a factor lists, by kind.
+
+    The simple effects of the compared factor are its comparisons, which have tables of their own; an interaction is
+    listed once, with the compared factor.
+    """
+    compared = answers.factor == found.declared.factor
+    kinds = {
+        "simple effect": answers.simple if several and not compared else (),
+        "interaction": answers.interactions if compared else (),
+        "marginal mean": answers.marginal if several else (),
+        "main effect": answers.main,
+    }
+    for kind, effects in kinds.items():
+        for each in effects:
+            yield kind, each
+
+
+def _effect_row(study: StudySpec, each: Estimated, unit: Unit) -> tuple[str, str, str]:
+    effect = each.effect
+    name = level_label(effect.factor, effect.a)
+    if effect.b is not None:
+        name += f" against {level_label(effect.factor, effect.b)}"
+    place = cell_text(study, effect.where) if effect.where else DASH
+    if effect.by is not None:
+        path, level, reference = effect.by
+        place = f"at {level_label(path, level)} less that at {level_label(path, reference)}"
+        place += f", {cell_text(study, effect.where)}" if effect.where else ""
+    if each.simultaneous is None:
+        return name, place, each.reason or DASH
+    if effect.b is None:
+        return name, place, unit.interval(each.simultaneous)
+    return name, place, unit.difference(each.simultaneous, word=False)
+
+
+def variance_table(found: StudyAnalysis) -> Table:
+    """Show the share of the variance that each factor and interaction goes with."""
+    rows = [
+        (
+            " x ".join(map(factor_label, source.factors)),
+            f"{source.omega_squared:.3f}",
+            p_text(source.robust_p),
+        )
+        for source in found.anova.sources
+    ]
+    return Table(
+        caption="Shares of the variance over all runs",
+        columns=("source", "omega squared", "p"),
+        rows=tuple(rows),
+        note="Type III sums of squares; p of the ANOVA-type statistic, which stands unequal variances (Brunner, Dette "
+        "and Munk 1997). A description of these networks and levels, unadjusted.",
+        name="variance",
+    )
+
+
+def claims_table(found: StudyAnalysis) -> Table:
+    """Show every claim with its verdict and the seeds that an undecided one needs."""
+    rows = []
+    for claim in found.claims:
+        verdict = claim.judged.verdict if claim.judged else "not testable here"
+        rows.append((claim.claim.spec.id, claim.claim.spec.text, verdict, seeds_text(claim)))
+    return Table(
+        caption="Claims, fixed before the runs, and what became of them",
+        columns=("id", "claim", "verdict", "seeds to decide"),
+        rows=tuple(rows),
+        note=f"A family of their own, which errs with at most {100 * (1 - found.level):.2g} %. A claim is supported if "
+        "all its parts are and refuted if one is: if its interval lies wholly below the edge of practical equivalence, "
+        "so that the difference is of no practical size or goes the other way. Seeds: for each network, to a decision "
+        "with 80 % probability if the effects are as they now look.",
+        left=(1, 2, 3),
+        name="claims",
+    )
+
+
+def seeds_text(claim: AnsweredClaim) -> str:
+    """Write the seeds that an undecided claim needs."""
+    if claim.judged is None or claim.judged.verdict != "undecided":
+        return ""
+    if claim.seeds is None:
+        return "cannot be told from so few"
+    low, high, most = claim.seeds.low, claim.seeds.high, claim.seeds.max_seeds
+    if low is None:
+        return f"> {most}"
+    return f"{low} to {high}" if high is not None else f"{low} to > {most}"

@@ -1,0 +1,98 @@
+"""How the numbers of a response, and the names of networks, are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from regulens.spec import Level, Response, StudySpec
+from regulens.stats.intervals import Interval
+from regulens.study.grid import level_label
+
+NAMES: dict[Response, str] = {
+    "val_accuracy": "validation accuracy",
+    "train_accuracy": "training accuracy",
+    "val_loss": "validation loss",
+    "train_loss": "training loss",
+    "gap": "gap between training and validation accuracy",
+    "train_seconds": "seconds of training",
+}
+_SHARES: set[str] = {"val_accuracy", "train_accuracy", "gap"}
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a response and its differences are written: accuracies as shares, their differences in percentage points."""
+
+    name: str
+    points: bool
+    word: str
+
+    def value(self, number: float) -> str:
+        """Write a value of the response."""
+        return f"{number:.4f}" if math.isfinite(number) else DASH
+
+    def interval(self, interval: Interval | None) -> str:
+        """Write a value with its bounds."""
+        if interval is None or not math.isfinite(interval.estimate):
+            return DASH
+        if not math.isfinite(interval.low):
+            return self.value(interval.estimate)
+        return f"{self.value(interval.estimate)} ({self.value(interval.low)} to {self.value(interval.high)})"
+
+    def difference(self, interval: Interval, signed: bool = True, word: bool = True) -> str:
+        """Write a difference with its bounds, in points where the response is a share."""
+        if not math.isfinite(interval.estimate):
+            return DASH
+        factor = 100 if self.points else 1
+        digits = self._digits(interval, factor)
+        sign = "+" if signed else ""
+        text = minus(f"{factor * interval.estimate:{sign}.{digits}f}")
+        if word and self.word:
+            text += f" {self.word}"
+        if not math.isfinite(interval.low):
+            return text
+        low, high = (minus(f"{factor * bound:.{digits}f}") for bound in (interval.low, interval.high))
+        return f"{text} ({low} to {high})"
+
+    def size(self, number: float) -> str:
+        """Write a width, such as that of the region of practical equivalence."""
+        return f"{100 * number:g} {self.word}" if self.points else f"{number:g}"
+
+    @staticmethod
+    def _digits(interval: Interval, factor: int) -> int:
+        """Return as many decimals as tell the bounds apart: two figures of the interval's half-width."""
+        half = factor * (interval.high - interval.low) / 2
+        if not math.isfinite(half) or half <= 0:
+            return 2
+        return min(4, max(1, 1 - math.floor(math.log10(half)))) if half < 10 else 1
+
+
+def unit_of(response: Response) -> Unit:
+    """Return how a response is written."""
+    shares = response in _SHARES
+    return Unit(NAMES[response], shares, "points" if shares else "s" if response == "train_seconds" else "")
+
+
+def minus(text: str) -> str:
+    """Write a true minus sign, and no minus before a zero."""
+    return text.lstrip("-+") if float(text) == 0 else text.replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """Write a p value; a dash where there is none."""
+    if math.isnan(p):
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def cell_text(study: StudySpec, levels: Mapping[str, Level]) -> str:
+    """Return a network's name in tables, of all levels, or of some: a place."""
+    return ", ".join(level_label(path, levels[path]) for path in study.factors if path in levels) or study.name
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: 1 seed, 2 seeds."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

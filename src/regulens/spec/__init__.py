@@ -1,0 +1,32 @@
+"""Frozen, complete descriptions of what is trained and of what it is judged by."""
+
+from regulens.spec.identity import SCHEMA_VERSION as SCHEMA_VERSION
+from regulens.spec.identity import Purpose as Purpose
+from regulens.spec.identity import cell_id as cell_id
+from regulens.spec.identity import random_state as random_state
+from regulens.spec.identity import run_id as run_id
+from regulens.spec.run import MAX_SEEDS as MAX_SEEDS
+from regulens.spec.run import PIXEL_FIELDS as PIXEL_FIELDS
+from regulens.spec.run import DataSpec as DataSpec
+from regulens.spec.run import Level as Level
+from regulens.spec.run import ModelSpec as ModelSpec
+from regulens.spec.run import RefitRule as RefitRule
+from regulens.spec.run import RunSpec as RunSpec
+from regulens.spec.run import Source as Source
+from regulens.spec.run import Stage as Stage
+from regulens.spec.run import TrainSpec as TrainSpec
+from regulens.spec.run import field_paths as field_paths
+from regulens.spec.run import level_of as level_of
+from regulens.spec.sizes import arithmetic as arithmetic
+from regulens.spec.sizes import feature_sizes as feature_sizes
+from regulens.spec.study import BETTER as BETTER
+from regulens.spec.study import ROPE as ROPE
+from regulens.spec.study import AnalysisSpec as AnalysisSpec
+from regulens.spec.study import ClaimKind as ClaimKind
+from regulens.spec.study import ClaimSpec as ClaimSpec
+from regulens.spec.study import Direction as Direction
+from regulens.spec.study import Published as Published
+from regulens.spec.study import PublishedSource as PublishedSource
+from regulens.spec.study import Response as Response
+from regulens.spec.study import StudySpec as StudySpec
+from regulens.spec.study import VariationSpec as VariationSpec

@@ -1,0 +1,58 @@
+"""How large a network's maps are, and how much there is to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regulens.errors import UserError
+from regulens.spec.run import ModelSpec, RunSpec
+
+
+def feature_sizes(model: ModelSpec, image_shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
+    """Yield (height, width) after each block's pooling.
+
+    Raises:
+        UserError: if the image of shape (H, W, C) is used up before the last block.
+    """
+    size = (image_shape[0], image_shape[1])
+    for block in range(model.depth):
+        height, width = (_after_block(side, model) for side in size)
+        if min(height, width) < 1:
+            mends = [f"depth <= {block}"] if block else []
+            mends += ['padding = "same"'] if _fits(model.model_copy(update={"padding": "same"}), image_shape) else []
+            mends += ["a smaller pool"] if model.padding == "same" else ["a smaller kernel_size or pool"]
+            raise UserError(
+                f"model.depth = {model.depth} is too deep for {image_shape[0]}x{image_shape[1]} images: block "
+                f"{block + 1} is left with {size[0]}x{size[1]}; use {' or '.join(mends)}"
+            )
+        size = (height, width)
+        yield size
+
+
+def arithmetic(spec: RunSpec, image_shape: tuple[int, int, int], images: int) -> int:
+    """Return about how many multiplications a run's forward passes take: to tell long runs from short ones.
+
+    Args:
+        spec: the run.
+        image_shape: (H, W, C) of the images.
+        images: how many the data set has.
+    """
+    model, channels, per_image = spec.model, image_shape[2], 0
+    for height, width in feature_sizes(model, image_shape):
+        outputs = height * width * model.pool**2 * model.filters
+        per_image += outputs * model.kernel_size**2 * channels
+        channels = model.filters
+    per_image += height * width * channels * model.dense
+    return spec.train.epochs * min(images, spec.data.limit or images) * per_image
+
+
+def _fits(model: ModelSpec, image_shape: tuple[int, int, int]) -> bool:
+    size = min(image_shape[:2])
+    for _ in range(model.depth):
+        size = _after_block(size, model)
+    return size >= 1
+
+
+def _after_block(side: int, model: ModelSpec) -> int:
+    convolved = side if model.padding == "same" else side - model.kernel_size + 1
+    return convolved // model.pool if convolved > 0 else 0

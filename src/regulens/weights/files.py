@@ -1,0 +1,73 @@
+"""Which kind of weights file a file is, by its content, and the one way to read its kernels."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from regulens.errors import DataError
+from regulens.weights.from_keras import read_keras
+from regulens.weights.from_onnx import read_onnx
+from regulens.weights.from_safetensors import read_safetensors
+from regulens.weights.from_torch import read_torch, read_torch_archive
+from regulens.weights.kernels import WeightsFile
+from regulens.weights.refusing import SAVE_INSTEAD, refusing
+
+Reader = Callable[[Path], WeightsFile]
+
+_KNOWN = "safetensors, PyTorch state dicts, ONNX, Keras .keras, .weights.h5 and .h5"
+_TORCH_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
+_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+
+
+def read_kernels(path: Path | str) -> WeightsFile:
+    """Read the kernels of all 2D convolutions of a trained network from its weights file.
+
+    safetensors, PyTorch state dicts (new and old format, also within a checkpoint), ONNX, Keras' ``.keras``,
+    ``.weights.h5`` and ``.h5`` are told by their content. Layers have the names of the file and torch's layout
+    whatever the file's; grouped, depthwise and transposed convolutions are turned to it too. No code of the file is
+    run, nothing outside of it is opened, and only the convolutions are taken into memory.
+
+    Raises:
+        DataError: in one line, if the file is absent, damaged, forged, of another kind, or holds no 2D convolution.
+        UserError: if its format needs an extra that is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise DataError(f"{path}: {what}; give a weights file: {_KNOWN}")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(16)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    return _reader(path, head)(path)
+
+
+def _reader(path: Path, head: bytes) -> Reader:
+    if head.startswith(b"PK\x03\x04"):
+        return _archive_reader(path)
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return read_keras
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
+        return read_safetensors
+    if head.startswith(_TORCH_MAGIC):
+        return read_torch
+    if head.startswith(_PICKLES):
+        raise DataError(f"{path}: is a Python pickle, which could run code and is not read; {SAVE_INSTEAD}")
+    if head.startswith(b"\x08") or path.suffix == ".onnx":  # a protobuf has no magic; ONNX begins with its version
+        return read_onnx
+    raise DataError(f"{path}: is not a weights file that can be read; known: {_KNOWN}")
+
+
+def _archive_reader(path: Path) -> Reader:
+    with refusing(path, "a zip archive"), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if "model.weights.h5" in names:
+        return read_keras
+    if any(name.endswith("constants.pkl") for name in names):
+        raise DataError(f"{path}: is a TorchScript program, which is code and is not read; {SAVE_INSTEAD}")
+    if any(name.endswith("data.pkl") for name in names):
+        return read_torch_archive
+    raise DataError(f"{path}: is a zip archive without weights that can be read; known: {_KNOWN}")

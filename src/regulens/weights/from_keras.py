@@ -1,0 +1,59 @@
+"""Kernels from Keras' files: ``.keras``, ``.weights.h5`` and the older ``.h5``, without Keras or TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from regulens.errors import DataError, UserError
+from regulens.weights.kernels import ConvKernels, WeightsFile
+
+SECONDS = 20.0
+BYTES_PER_SECOND = 5e6
+"""A file has this long, and longer the larger it is, to be read."""
+REFUSED = 3
+"""The exit code of the reading process where the file is at fault, which it says on stderr."""
+
+
+def read_keras(path: Path) -> WeightsFile:
+    """Read the kernels of a Keras file in a process of its own, as the HDF5 library hangs on some damaged files.
+
+    Raises:
+        DataError: if it is damaged or holds no 2D convolution.
+        UserError: if h5py is not installed.
+    """
+    if find_spec("h5py") is None:
+        raise UserError("reading Keras files needs h5py, which is not installed: pip install 'regulens[weights]'")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "kernels.npz"
+        _read_apart(path, out)
+        with np.load(out, allow_pickle=False) as found:
+            kernels = [
+                ConvKernels(str(layer), found[f"weight{place}"], found[f"bias{place}"])
+                for place, layer in enumerate(found["layers"])
+            ]
+            return WeightsFile("Keras", tuple(kernels), tuple(map(str, found["notes"])))
+
+
+def _read_apart(path: Path, out: Path) -> None:
+    # -P: a numpy.py that lies beside the weights is not run; no filter of HDF5 is loaded from elsewhere
+    command = [sys.executable, "-P", "-m", "regulens.weights.hdf5", str(path), str(out)]
+    limit = SECONDS + path.stat().st_size / BYTES_PER_SECOND
+    environment = {**os.environ, "HDF5_PLUGIN_PRELOAD": "::"}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        raise DataError(
+            f"{path}: was not read within {limit:.0f} s, which the HDF5 library does to damaged files; fetch it again"
+        ) from None
+    if done.returncode == REFUSED:
+        raise DataError(done.stderr)
+    if done.returncode != 0:
+        last = (done.stderr.splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise DataError(f"{path}: broke its reader ({last}), as damaged files can; fetch it again")

@@ -1,0 +1,117 @@
+"""What is read from a weights file: the kernels of its convolutions, counted before they take memory."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from regulens.errors import DataError
+
+EXPANSION = 20
+SLACK = 64 * 2**20
+"""What is read of a file may take this many times its own size and this many bytes more, whatever it announces."""
+_LONGEST_NAME = 120
+_NAMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class ConvKernels:
+    """One convolution's numbers: weight (filters, input channels, height, width), bias (filters,), float32.
+
+    A layer without a bias has one of no elements, (0,). In a grouped convolution each filter has the input channels
+    of its group only, one in a depthwise convolution.
+    """
+
+    layer: str
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    @property
+    def shape(self) -> str:
+        """Height x width x input channels x filters, the order in which Keras prints it."""
+        filters, channels, height, width = self.weight.shape
+        return f"{height}x{width}x{channels}x{filters}"
+
+
+@dataclass(frozen=True, eq=False)
+class WeightsFile:
+    """The 2D convolutions of a file in the order of its network, and what was left out and why, a line each."""
+
+    kind: str
+    kernels: tuple[ConvKernels, ...]
+    notes: tuple[str, ...]
+
+
+def allowance(size: int) -> int:
+    """Return how many bytes may come out of a file of ``size`` bytes."""
+    return EXPANSION * size + SLACK
+
+
+class Gathering:
+    """Collects the layers of one file; what they would take in all is bounded by the file's own size."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path = path
+        self._kind = kind
+        self._size = path.stat().st_size
+        self._left = allowance(self._size)
+        self._kernels: list[ConvKernels] = []
+        self._left_out: dict[str, list[str]] = {}
+        self._times: Counter[str] = Counter()
+
+    def reserve(self, name: str, shape: Sequence[int]) -> None:
+        """Count an array of this shape, before it is read.
+
+        Raises:
+            DataError: if the arrays of the file would take far more than the file itself.
+        """
+        self._left -= 4 * math.prod(shape)
+        if self._left < 0:
+            shown = " x ".join(f"{side:,}" for side in shape)
+            raise DataError(
+                f"{self.path}: announces {shown} numbers for {readable(name)!r}, far more than its {self._size:,} "
+                f"bytes can hold; the file is damaged or forged, fetch it again"
+            )
+
+    def add(self, layer: str, weight: ArrayLike, bias: ArrayLike = ()) -> None:
+        """Take a layer: weight (filters, channels, height, width) and bias (filters,), or none."""
+        with np.errstate(over="ignore"):  # float64 beyond float32 is infinite
+            arrays = (np.array(weight, np.float32), np.array(bias, np.float32))
+        name = readable(layer)
+        self._times[name] += 1
+        if self._times[name] > 1:
+            name += f" ({self._times[name]})"
+        self._kernels.append(ConvKernels(name, *arrays))
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Remember a layer that is not shown."""
+        self._left_out.setdefault(reason, []).append(readable(name))
+
+    def result(self) -> WeightsFile:
+        """Return what was gathered.
+
+        Raises:
+            DataError: if it is nothing.
+        """
+        notes = tuple(f"left out, {reason}: {_listed(names)}" for reason, names in self._left_out.items())
+        if not self._kernels:
+            because = f" ({notes[0]})" if notes else ""
+            raise DataError(f"{self.path}: holds no 2D convolution{because}; there are no kernels to show")
+        return WeightsFile(self._kind, tuple(self._kernels), notes)
+
+
+def readable(name: str) -> str:
+    """Return a file's own name for something, without what cannot be printed and not endlessly long."""
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name[:_LONGEST_NAME])
+    return shown + "…" if len(name) > _LONGEST_NAME else shown
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

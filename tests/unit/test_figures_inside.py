@@ -1,0 +1,244 @@
+"""Figures of the look inside show what they were given, on one scale where it is compared."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from regulens.errors import UserError
+from regulens.figures.exciting import draw_exciting, draw_maximised, exciting_info, maximised_info
+from regulens.figures.feature_maps import across_info, draw_across, draw_through, through_info, tile
+from regulens.figures.measures import MeasurePanel, MeasureRow, draw_measures, measures_info
+from regulens.figures.style import save_figure
+from regulens.interpret.activations import ImageActivations, feature_maps, filter_responses
+from regulens.interpret.kernels import conv_kernels
+from regulens.interpret.maximise import Maximised
+from regulens.models.cnn import CNN, build_model
+from regulens.spec import ModelSpec
+
+NAMES = ("ant", "bee", "cat")
+
+
+def make(shape: tuple[int, int, int] = (12, 10, 1), regularizer: str = "batchnorm", **spec: Any) -> CNN:
+    model = build_model(ModelSpec.model_validate({"filters": 3, "dense": 4} | spec), shape, 3, regularizer).eval()
+    with torch.no_grad():
+        model.blocks[0].conv.bias[0] = -1e6  # the first filter is dead
+    return model
+
+
+def pixels(shape: tuple[int, ...] = (12, 10, 1)) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def seen(model: CNN) -> ImageActivations:
+    return feature_maps(model.expanded(), torch.tensor(pixels(model.image_shape)).float())
+
+
+def titles(figure: Any) -> list[str]:
+    return [axes.get_title(loc="left") for axes in figure.axes]
+
+
+def test_maps_are_tiled_row_by_row_with_nothing_between() -> None:
+    tiles = tile([np.full((2, 2), value, np.float32) for value in (1, 2, 3)], 2)
+    gap = math.nan
+    np.testing.assert_array_equal(
+        tiles, [[1, 1, gap, 2, 2], [1, 1, gap, 2, 2], [gap] * 5, [3, 3] + [gap] * 3, [3, 3] + [gap] * 3]
+    )
+
+
+def test_through_names_layers_and_shapes_and_scales_pooling_like_what_it_pools() -> None:
+    activations = seen(make(depth=2))
+    info = through_info(activations, pixels(), "a network", NAMES, truth=1)
+    assert [grid.title.split(";")[0] for grid in info.grids] == [
+        "conv1: convolution and ReLU, before pooling, 10x8x3",
+        "pool1: after max pooling, 5x4x3",
+        "batchnorm1: after batch norm, 5x4x3",
+        "conv2: convolution and ReLU, before pooling, 3x2x3",
+        "pool2: after max pooling, 1x1x3",
+        "batchnorm2: after batch norm, 1x1x3",
+    ]
+    relu, pool, norm = info.grids[:3]
+    maps = {each.layer: each.maps for each in activations.maps}
+    assert relu.low == pool.low == 0
+    assert relu.high == pool.high == pytest.approx(maps["relu1"].max())
+    assert (norm.low, norm.high) == (-norm.high, pytest.approx(np.abs(maps["batchnorm1"]).max()))
+    assert relu.title.endswith("; 1 of 3 maps zero")
+    assert relu.zero == (0,)
+    np.testing.assert_array_equal(relu.tiles[:10, 9:17], maps["relu1"][1])
+    said = NAMES[int(activations.logits.argmax())]
+    assert info.subtitle == f"predicted {said}, is bee"
+    assert info.classes[0] == (said, pytest.approx(float(activations.probabilities.max())))
+    figure = draw_through(info)
+    assert titles(figure)[0] == "input, 12x10x1"
+    assert {grid.title for grid in info.grids} <= set(titles(figure))
+
+
+def test_through_leaves_out_what_changes_nothing() -> None:
+    info = through_info(seen(make(regularizer="dropout(0.5)", pool=1)), pixels(), "", NAMES)
+    assert [grid.title.split(":")[0] for grid in info.grids] == ["conv1"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "spec"),
+    [
+        ((8, 8, 1), {"filters": 1, "pool": 1}),
+        ((224, 224, 3), {"filters": 3, "pool": 4}),
+        ((12, 10, 1), {"filters": 70}),
+    ],
+)
+def test_through_draws_small_and_large_networks(tmp_path: Path, shape: tuple[int, int, int], spec: Any) -> None:
+    model = make(shape, **spec)
+    info = through_info(seen(model), pixels(shape), "a $ network", NAMES)
+    assert info.grids[0].shown == min(spec["filters"], 64)
+    assert ("the first 64 shown" in info.grids[0].title) == (spec["filters"] > 64)
+    assert save_figure(draw_through(info), tmp_path, "through").is_file()
+
+
+def test_through_says_that_a_network_diverged(tmp_path: Path) -> None:
+    model = make()
+    with torch.no_grad():
+        model.blocks[0].conv.weight[1] = math.nan
+    info = through_info(seen(model), pixels(), "", NAMES)
+    assert info.subtitle == "predicted nothing: not a number"
+    save_figure(draw_through(info), tmp_path, "through")
+
+
+def test_across_has_one_scale_or_each_row_its_own() -> None:
+    weak, strong = make(), make()
+    with torch.no_grad():
+        strong.blocks[0].conv.weight *= 10
+    networks = [("weak", seen(weak)), ("strong", seen(strong))]
+    shared = across_info(networks, "relu1", pixels())
+    assert {(grid.low, grid.high) for _, grid in shared.rows} == {(0.0, shared.rows[1][1].high)}
+    own = across_info(networks, "relu1", pixels(), "own")
+    assert own.rows[1][1].high == pytest.approx(10 * own.rows[0][1].high)
+    assert own.title == "conv1: convolution and ReLU, before pooling, 10x8x3; each row on its own scale"
+    assert [label for label, _ in own.rows] == ["weak\n1 of 3 maps zero", "strong\n1 of 3 maps zero"]
+    words = {text.get_text() for axes in draw_across(shared).axes for text in axes.texts}
+    assert {label for label, _ in shared.rows} <= words
+
+
+def test_across_names_the_network_that_lacks_the_layer() -> None:
+    with pytest.raises(UserError, match='shallow has no maps of a layer "relu2"'):
+        across_info([("deep", seen(make(depth=2))), ("shallow", seen(make()))], "relu2", pixels())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_exciting_shows_each_filters_patches_and_says_which_are_dead(channels: int, tmp_path: Path) -> None:
+    model = make((12, 10, channels), depth=2)
+    images = np.random.default_rng(1).integers(0, 256, (6, 12, 10, channels), dtype=np.uint8)
+    batch = (torch.tensor(images).float(), torch.arange(6) % 3)
+    found = filter_responses(model.expanded(), [batch], 3, keep=4)
+    for kernels in conv_kernels(model):
+        info = exciting_info(kernels.weight, found[kernels.layer], images, "a network")
+        field = found[kernels.layer].field
+        assert len(info.rows) == 3
+        for number, row in enumerate(info.rows):
+            if found[kernels.layer].dead[number]:
+                assert (row.patches, row.image) == ((), None)
+                assert row.note.endswith("dead: zero on\nevery image")
+                continue
+            top, left, bottom, right = row.box
+            assert row.image is not None
+            np.testing.assert_array_equal(row.patches[0], row.image[top:bottom, left:right])
+            assert (bottom - top, right - left) == field.size
+            assert row.reach == np.abs(kernels.weight[number]).max()
+        figure = draw_exciting(info)
+        assert kernels.shape.rsplit("x", 1)[0] in figure.get_suptitle()
+        save_figure(figure, tmp_path, "exciting")
+    assert found["conv1"].dead[0]
+
+
+def test_exciting_says_that_a_filter_diverged(tmp_path: Path) -> None:
+    model = make()
+    with torch.no_grad():
+        model.blocks[0].conv.weight[1] = math.nan
+    images = pixels((3, 12, 10, 1))
+    found = filter_responses(model.expanded(), [(torch.tensor(images).float(), torch.arange(3))], 3)
+    info = exciting_info(conv_kernels(model)[0].weight, found["conv1"], images, "")
+    assert [row.note.split("\n")[1] for row in info.rows[:2]] == ["dead: zero on", "its map is"]
+    save_figure(draw_exciting(info), tmp_path, "exciting")
+
+
+def test_exciting_says_what_it_does_not_show() -> None:
+    model = make((12, 10, 1), filters=20, depth=2)
+    images = pixels((3, 12, 10, 1))
+    found = filter_responses(model.expanded(), [(torch.tensor(images).float(), torch.arange(3))], 3)
+    info = exciting_info(conv_kernels(model)[1].weight, found["conv2"], images, "")
+    assert info.subtitle.endswith("the first 16 input channels shown; the first 16 of 20 filters shown")
+    assert len(info.rows) == 16
+    assert info.columns == 3
+
+
+def maximised(layer: str, unit: int, real: float | None, channels: int = 1) -> Maximised:
+    return Maximised(layer, unit, "mean", pixels((8, 8, channels)), -1.25, real)
+
+
+def test_maximised_inputs_are_named_with_what_they_reach() -> None:
+    filters = maximised_info([maximised("conv1", 0, 2.0), maximised("conv1", 4, 2.0)], "a network")
+    assert filters.labels == ("filter 1\n−1.25, real 2", "filter 5\n−1.25, real 2")
+    assert "filters of conv1" in filters.title
+    assert filters.note == "below each: the mean of the map behind the ReLU that it reaches, and that of a real image"
+    classes = maximised_info([maximised("output", 2, None, 3)] * 10, "", ("a", "b", "T-shirt"))
+    assert classes.labels[0] == "T-shirt\n−1.25"
+    assert classes.note == "below each: the logit that it reaches"
+    shown = [axes for axes in draw_maximised(classes).axes if axes.images]
+    assert [axes.get_xlabel() for axes in shown] == list(classes.labels)
+
+
+def row(label: str, values: list[float], interval: tuple[float, float, float] | None, group: str = "g") -> MeasureRow:
+    return MeasureRow(label, group, np.array(values), interval)
+
+
+def drawn(axes: Any, gid: str) -> list[NDArray[np.float64]]:
+    return [np.asarray(line.get_xdata()) for line in axes.get_lines() if line.get_gid() == gid]
+
+
+def test_measures_draw_every_run_and_the_intervals_given() -> None:
+    rows = (row("none", [1, 2, 3], (2, 0.5, 3.5)), row("l2", [math.nan, 4], (4, math.nan, math.nan), "h"))
+    info = measures_info([MeasurePanel("norm", "units", rows, reference=9.0)])
+    figure = draw_measures(info)
+    axes = figure.axes[0]
+    np.testing.assert_array_equal(np.concatenate(drawn(axes, "runs")), [1, 2, 3, 4])
+    np.testing.assert_array_equal(drawn(axes, "interval"), [[0.5, 3.5]])
+    np.testing.assert_array_equal(np.concatenate(drawn(axes, "mean")), [2, 4])
+    assert [text.get_text() for text in axes.texts] == ["1 of 2 undefined"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["g", "none", "h", "l2"]
+    low, high = axes.get_xlim()
+    assert low < 0.5
+    assert high > 9
+
+
+def test_measures_of_which_no_run_has_one_are_said_to_be_undefined() -> None:
+    info = measures_info([MeasurePanel("norm", "units", (row("none", [math.nan, math.nan], None),))])
+    axes = draw_measures(info).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["all undefined"]
+    assert drawn(axes, "mean") == []
+
+
+def test_measures_over_many_decades_are_drawn_on_a_logarithmic_axis(tmp_path: Path) -> None:
+    wide = MeasurePanel("norm", "units", (row("none", [1.0, 1e25], (5e24, -1e25, 2e25)),))
+    near = MeasurePanel("rank", "filters", (row("none", [1.0, 2.0], (1.5, -1, 3)),))
+    figure = draw_measures(measures_info([wide, near]))
+    assert [axes.get_xscale() for axes in figure.axes[:2]] == ["log", "linear"]
+    assert figure.axes[0].get_xlabel() == "units; logarithmic axis"
+    [ends] = drawn(figure.axes[0], "interval")
+    assert ends[0] > 0
+    save_figure(figure, tmp_path, "measures")
+    assert "mathdefault" not in (tmp_path / "measures.svg").read_text()
+
+
+def test_measures_keep_rows_of_a_group_together() -> None:
+    rows = (row("a", [1], None, "x"), row("a", [1], None, "y"), row("b", [1], None, "x"))
+    assert measures_info([MeasurePanel("m", "", rows)]).lines == (("x", "a"), ("x", "b"), ("y", "a"))
+
+
+def test_measures_without_a_row_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        measures_info([])
