@@ -104,6 +104,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory, run_tiny: Callable[..., S
     return run_tiny(tmp_path_factory.mktemp("studies") / "tiny")
 
 
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory, processes: LocalExecutor) -> Study:
+    """A finished tiny study whose networks did learn; tests only read it."""
+    text = TINY_STUDY.replace("limit = 120", "limit = 600").replace("epochs = 2", "epochs = 8")
+    folder = tmp_path_factory.mktemp("learned")
+    (folder / "learned.toml").write_text(text.replace("batch_size = 32", "batch_size = 8").replace("tiny", "learned"))
+    return run_study(load_study(folder / "learned.toml", folder / "study"), executor=processes)
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection to another machine: no test may depend on one."""

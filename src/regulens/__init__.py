@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from regulens.api import load_study as load_study
     from regulens.api import run_study as run_study
     from regulens.api import train as train
+    from regulens.report.kernel_pictures import kernels_of_file as kernels_of_file
     from regulens.spec import DataSpec as DataSpec
     from regulens.spec import ModelSpec as ModelSpec
     from regulens.spec import RunSpec as RunSpec
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from regulens.spec import TrainSpec as TrainSpec
     from regulens.study.own_numbers import OwnAnalysis as OwnAnalysis
     from regulens.study.own_numbers import analyze as analyze
+    from regulens.weights.files import read_kernels as read_kernels
 
 _HOMES = {
     "regulens.api": (
@@ -47,8 +49,10 @@ _HOMES = {
         "run_study",
         "train",
     ),
+    "regulens.report.kernel_pictures": ("kernels_of_file",),
     "regulens.spec": ("DataSpec", "ModelSpec", "RunSpec", "StudySpec", "TrainSpec"),
     "regulens.study.own_numbers": ("OwnAnalysis", "analyze"),
+    "regulens.weights.files": ("read_kernels",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -141,12 +141,12 @@ def test_models_and_predictions_of_a_study_are_those_of_its_runs(finished: Study
 
 def test_a_named_layer_is_drawn_of_each_run_that_has_it(finished: Study) -> None:
     both = [run for run in open_store(finished.folder).results() if run.spec.seed == 0 and run.spec.stage == "train"]
-    drawn = kernels_of_runs(finished.spec, finished.folder, both, "conv2")
+    drawn = kernels_of_runs(finished.spec, finished.folder, both, layer="conv2")
     deep = {run.run_id for run in both if run.spec.model.depth == 2}
     assert {item.run_id for item in drawn} == deep
     assert {item.kernels.weight.shape for item in drawn} == {(4, 4, 3, 3)}
     with pytest.raises(UserError, match=r'^no convolution is named "dense"; there are conv1, conv2$'):
-        kernels_of_runs(finished.spec, finished.folder, both, "dense")
+        kernels_of_runs(finished.spec, finished.folder, both, layer="dense")
 
 
 def test_lost_weights_of_a_refit_leave_its_kernels_out_not_the_report(finished: Study, tmp_path: Path) -> None:

@@ -524,7 +524,7 @@ def test_the_command_refuses_other_formats(finished: Study) -> None:
 
 
 def test_an_unknown_format_is_refused() -> None:
-    with pytest.raises(UserError, match=r'^no report is written as "word"; known: html, md, tex, pdf$'):
+    with pytest.raises(UserError, match=r'^no report is written as "word"; known: html, md, tex, pdf, json$'):
         printer("word")  # type: ignore[arg-type]
 
 

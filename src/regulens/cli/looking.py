@@ -128,7 +128,8 @@ def _print_explanation(found: Explanation) -> None:
         console.print(f"{each.network.label}: what speaks for {found.target} ({chance})", soft_wrap=True, markup=False)
         print_wide(_trust_table(each))
     if found.agreement:
-        console.print("agreement of seeds: mean rank correlation of all pairs (least to greatest)")
+        head = f"agreement of the seeds of {found.seeds}: mean rank correlation of all pairs (least to greatest)"
+        console.print(head, soft_wrap=True, markup=False)
         table = _table("method", "seeds", "random weights")
         for method, pair in found.agreement.items():
             table.add_row(method, _agreed(pair.seeds), _agreed(pair.randomised))

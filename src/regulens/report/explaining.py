@@ -59,6 +59,7 @@ class Explanation:
         target: the class that the maps speak of.
         explained: by network.
         agreement: by method, of the seeds; empty where fewer than two trained.
+        seeds: what these seeds have in common, in words.
         pictures: maps first, then faithfulness by network, then agreement.
         notes: what a reader should know, a line each.
     """
@@ -67,6 +68,7 @@ class Explanation:
     target: str
     explained: tuple[Explained, ...]
     agreement: Mapping[str, SeedAgreement]
+    seeds: str
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
 
@@ -146,7 +148,20 @@ def explain_image(
     if agreement:
         pictures.append(picture_of_agreement(agreement, compared, subject, name, out))
     notes = (*subject.notes, *left_out, *_seed_notes(len(seeds), len(compared)))
-    return Explanation(subject, name, tuple(explained), agreement, tuple(pictures), notes)
+    return Explanation(
+        subject,
+        name,
+        tuple(explained),
+        agreement,
+        _common(compared) if agreement else "",
+        tuple(pictures),
+        notes,
+    )
+
+
+def _common(seeds: Sequence[Network]) -> str:
+    cell, _, rest = seeds[0].label.rpartition(", seed ")
+    return cell + (", refit" if rest.endswith(", refit") else "")
 
 
 def _seed_notes(trained: int, compared: int) -> list[str]:
@@ -207,7 +222,7 @@ def picture_of_agreement(
         shown = list(zip(seeds, found.maps, strict=True))[: MOST_MAPS - 1]
         maps = tuple(AttributionMap(f"seed {each.run.spec.seed}", values) for each, values in shown)
         rows.append(AgreementRow(METHODS[method].title, subject.pixels, maps, found.seeds, found.randomised))
-    cell = seeds[0].label.rpartition(", seed ")[0]
+    cell = _common(seeds)
     title = f"{cell}: what speaks for {target} in {subject.label}, by seed"
     figure = draw_agreement(agreement_info(title, "A method in each row", rows))
     name = f"agreement-{slug(subject.stem)}-{slug(target)}-{slug(cell)}"

@@ -342,8 +342,10 @@ def _visible(layers: Sequence[tuple[Of, ConvKernels]], view: KernelView) -> list
     """Return the layers that can be drawn in this view: with three input channels, with such a page.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there are layers, and none of them can.
     """
+    if not layers:
+        return []
     coloured = [each for each in layers if not view.rgb or each[1].weight.shape[1] == 3]
     if not coloured:
         shapes = ", ".join(dict.fromkeys(f"{each.layer} has {each.weight.shape[1]}" for _, each in layers[:3]))

@@ -1,0 +1,202 @@
+"""Explanations of a study's networks: whose, of which class, against which controls; and the surest mistakes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from regulens.api import Study
+from regulens.cli.options import Method
+from regulens.data.dataset import Dataset
+from regulens.errors import DataError, UserError
+from regulens.interpret.attribution import METHODS, attribute
+from regulens.report.document import Figure, Heading, Table
+from regulens.report.maps import Question, agreements, explain, maps_of, random_maps
+from regulens.report.pixel_blocks import pixel_blocks
+from regulens.report.scene import Network, networks_of, siblings
+from regulens.study.protocol import selections_in_force
+from regulens.study.runner import run_folder
+from regulens.study.store import open_store
+from regulens.training.checkpoint import PREDICTIONS, save_predictions
+
+captum = pytest.importorskip("captum")
+
+
+def networks(study: Study, label: str = "depth 1, none") -> list[Network]:
+    """Return the networks of a cell that trained, by seed."""
+    results = open_store(study.folder).results()
+    found = networks_of(study.spec, study.folder, [run for run in results if run.spec.compared])
+    [first, *_] = [each.run for each in found if each.label.startswith(label)]
+    return networks_of(study.spec, study.folder, siblings(first, results, study.folder))
+
+
+def question(network: Network, digits: Dataset, *methods: str) -> Question:
+    indices = np.sort(network.parts.validation)[:2]
+    return Question(digits.images[indices], digits.labels[indices].astype(np.int64), methods)
+
+
+class TestExplanation:
+    def test_speaks_for_the_class_that_is_predicted_unless_one_is_named(
+        self, learned: Study, digits: Dataset, tmp_path: Path
+    ) -> None:
+        [network, *_] = networks(learned)
+        kept = learned.predictions(network.run.run_id)
+        index, says = int(kept.indices[0]), digits.class_names[int(kept.probabilities[0].argmax())]
+        asked = {"run": network.run.run_id, "method": "gradient", "out": tmp_path}
+        assert learned.explain(index, **asked).target == says
+        assert learned.explain(index, target="7", **asked).target == "7"
+        assert learned.explain(index, target=3, **asked).target == "3"
+        with pytest.raises(UserError, match='no class is named "seven"; there are 0, 1, '):
+            learned.explain(index, target="seven", **asked)
+        with pytest.raises(UserError, match='no method of attribution is named "gradcam"; did you mean grad_cam'):
+            learned.explain(index, method="gradcam", out=tmp_path)
+
+    def test_has_maps_pictures_and_the_probability_of_its_class(self, learned: Study, tmp_path: Path) -> None:
+        [network, *_] = networks(learned)
+        kept = learned.predictions(network.run.run_id)
+        found = learned.explain(int(kept.indices[0]), run=network.run.run_id, out=tmp_path)
+        [explained] = found.explained
+        assert explained.probabilities[0] == pytest.approx(float(kept.probabilities[0].max()), abs=1e-6)
+        assert set(explained.maps) == set(METHODS) == {each.value for each in Method}
+        assert all(maps.shape == (1, 28, 28) for maps in explained.maps.values())
+        assert [picture.path.name.partition("-")[0] for picture in found.pictures] == [
+            "explain",
+            "faithfulness",
+            "agreement",
+        ]
+        assert found.seeds == "depth 1, none"
+
+    def test_of_a_refit_compares_refits(self, learned: Study, tmp_path: Path) -> None:
+        run = next(run for run in open_store(learned.folder).results() if run.spec.stage == "refit")
+        index = int(networks(learned)[0].parts.validation[0])
+        found = learned.explain(index, run=run.run_id, method="gradient", out=tmp_path)
+        assert found.seeds.endswith(", refit")
+        assert "in the validation part of a refit: trained on" in found.notes
+
+    def test_says_where_seeds_cannot_be_compared(self, finished: Study, tmp_path: Path) -> None:
+        index = int(
+            networks_of(finished.spec, finished.folder, open_store(finished.folder).results()[:1])[0].parts.train[0]
+        )
+        found = finished.explain(index, method="gradient", out=tmp_path)
+        assert found.agreement == {}
+        assert "seeds are not compared: 0 can be, two are needed" in found.notes
+
+    def test_without_captum_is_refused_in_one_line(
+        self, learned: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "captum.attr", None)
+        index = int(networks(learned)[0].parts.validation[0])
+        with pytest.raises(UserError, match=r"need captum, which is not installed: pip install 'regulens\[explain\]'$"):
+            learned.explain(index, method="gradient", out=tmp_path)
+
+    def test_leaves_the_networks_as_they_were(self, learned: Study, digits: Dataset) -> None:
+        [network, *_] = networks(learned, "depth 2, batchnorm")
+        before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
+        drawn = torch.random.get_rng_state()
+        explain(network, question(network, digits, "smoothgrad", "occlusion"))
+        assert torch.equal(torch.random.get_rng_state(), drawn)
+        assert all(torch.equal(before[name], tensor) for name, tensor in network.model.state_dict().items())
+        assert all(parameter.grad is None and parameter.requires_grad for parameter in network.model.parameters())
+        assert not network.model.training
+
+
+class TestMaps:
+    def test_are_those_of_the_method_from_black(self, learned: Study, digits: Dataset) -> None:
+        [network, *_] = networks(learned)
+        asked = question(network, digits, "integrated_gradients")
+        maps = maps_of(network, asked)["integrated_gradients"]
+        own = attribute(
+            network.expanded, network.input(asked.pixels), asked.classes, "integrated_gradients", baseline=0
+        )
+        np.testing.assert_allclose(maps, own, rtol=1e-5, atol=1e-6)
+
+    def test_of_random_weights_are_the_same_each_time_and_differ_between_copies(
+        self, learned: Study, digits: Dataset
+    ) -> None:
+        [network, *_] = networks(learned)
+        asked = question(network, digits, "gradient")
+        first, again = (random_maps(network, asked, 2)["gradient"] for _ in range(2))
+        np.testing.assert_array_equal(first, again)
+        assert (first[0] != first[1]).any()
+
+    def test_of_two_seeds_agree_as_their_magnitudes_ranks_do(self, learned: Study, digits: Dataset) -> None:
+        found = networks(learned, "depth 1, batchnorm")
+        assert len(found) == 2
+        asked = question(found[0], digits, "gradient")
+        maps = [np.abs(maps_of(network, asked)["gradient"][..., 0]) for network in found]
+        for place, agreement in enumerate(agreements(found, asked)["gradient"]):
+            expected = spearmanr(maps[0][place].ravel(), maps[1][place].ravel()).statistic
+            assert agreement.seeds.mean == pytest.approx(expected)
+            assert agreement.randomised.networks == 2
+
+    def test_that_are_constant_are_not_followed(self, learned: Study, digits: Dataset) -> None:
+        [network, *_] = networks(learned)
+        with torch.no_grad():
+            network.model.blocks[0].conv.bias.fill_(-1e6)  # every filter is silent
+        found = explain(network, question(network, digits, "grad_cam", "gradient"))
+        assert set(found.faithfulness.methods) == set()
+        assert found.sanity["grad_cam"].verdict.startswith("cannot be checked")
+
+
+class TestMistakes:
+    def test_are_the_errors_on_validation_that_the_network_is_surest_of(self, learned: Study, tmp_path: Path) -> None:
+        [network, *_] = networks(learned)
+        kept = learned.predictions(network.run.run_id)
+        wrong = kept.probabilities.argmax(1) != kept.labels
+        [found] = learned.mistakes(3, run=network.run.run_id, method="gradient", out=tmp_path)
+        assert found.errors == int(wrong.sum())
+        surest = kept.indices[wrong][np.argsort(-kept.probabilities[wrong].max(1))]
+        assert [each.index for each in found.mistakes] == surest[:3].tolist()
+        assert all(each.predicted != each.true for each in found.mistakes)
+
+    def test_of_a_network_without_any_are_none(self, learned: Study, tmp_path: Path, digits: Dataset) -> None:
+        [network, *_] = networks(learned)
+        folder = tmp_path / "study"
+        shutil.copytree(learned.folder, folder)
+        kept = learned.predictions(network.run.run_id)
+        perfect = np.eye(10, dtype=np.float32)[kept.labels]
+        path = run_folder(folder, network.run.run_id) / PREDICTIONS
+        save_predictions(path, perfect, kept.indices, digits)
+        study = Study(learned.spec, folder)
+        assert study.mistakes(run=network.run.run_id, out=tmp_path) == []
+        path.unlink()
+        with pytest.raises(DataError, match="cannot be read"):
+            study.mistakes(run=network.run.run_id, out=tmp_path)
+
+    def test_of_a_refit_or_of_none_are_refused(self, learned: Study, tmp_path: Path) -> None:
+        refit = next(run for run in open_store(learned.folder).results() if run.spec.stage == "refit")
+        with pytest.raises(UserError, match="was trained on validation too"):
+            learned.mistakes(run=refit.run_id, out=tmp_path)
+        with pytest.raises(UserError, match="mistakes must be at least 1, got 0"):
+            learned.mistakes(0, out=tmp_path)
+
+
+class TestBlocks:
+    def test_show_maps_trust_agreement_and_mistakes(self, learned: Study, tmp_path: Path) -> None:
+        shutil.copytree(learned.folder, tmp_path / "study")
+        store = open_store(tmp_path / "study")
+        blocks = pixel_blocks(learned.spec, tmp_path / "study", store.results(), selections_in_force(store))
+        assert blocks[0] == Heading("Which pixels decide", 2)
+        names = [block.picture.path.name.partition("-")[0] for block in blocks if isinstance(block, Figure)]
+        assert names == ["explain", "faithfulness", "agreement", "mistakes"]
+        trust, cells = (block for block in blocks if isinstance(block, Table))
+        assert trust.rows[-1][0] == "random orders"
+        assert {row[0] for row in cells.rows} <= {f"depth {d}, {r}" for d in (1, 2) for r in ("none", "batchnorm")}
+
+    def test_without_captum_are_one_sentence(self, learned: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("regulens.report.pixel_blocks.has_captum", lambda: False)
+        [_, text] = pixel_blocks(learned.spec, learned.folder, [], [])
+        assert text.text.startswith("Captum is not installed (pip install 'regulens[explain]')")
+
+    def test_of_collapsed_networks_say_that_seeds_cannot_agree(self, finished: Study, tmp_path: Path) -> None:
+        shutil.copytree(finished.folder, tmp_path / "study")
+        store = open_store(tmp_path / "study")
+        blocks = pixel_blocks(finished.spec, tmp_path / "study", store.results(), selections_in_force(store))
+        texts = [getattr(block, "text", "") for block in blocks]
+        assert any("whether seeds agree cannot be said" in text for text in texts)
