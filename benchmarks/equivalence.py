@@ -25,11 +25,11 @@ import numpy as np
 from scipy.stats import t
 
 from common import command, lab, machine, print_table, shared_data, timed_stage
-from regulens.api import check_workers
 from regulens.executors.local import LocalExecutor
 from regulens.kernels.paths import kernels_in_use
 from regulens.study.grid import cell_label
 from regulens.study.table import is_collapsed
+from regulens.study.workers import check_workers
 
 MARGIN = 0.5  # points
 Sample = list[float]  # accuracies of one cell on one path, in points

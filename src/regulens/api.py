@@ -11,12 +11,13 @@ from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset
 from regulens.errors import RegulensError, UserError
 from regulens.executors.base import Executor
-from regulens.executors.local import LocalExecutor, available_cores
+from regulens.executors.local import LocalExecutor
 from regulens.models.cnn import CNN, build_model
 from regulens.models.regularizers import build_regularizer
 from regulens.report.audit import write_audit
 from regulens.report.formats import Format
-from regulens.report.inside_methods import InsideMethods
+from regulens.report.inside.methods import InsideMethods
+from regulens.report.inside.scene import run_named
 from regulens.report.render import REPORT, write_report
 from regulens.results import RunResult
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
@@ -24,8 +25,6 @@ from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.audit import run_variations
 from regulens.study.audited import Audit
 from regulens.study.bench import Benchmark, bench
-from regulens.study.inside import OnMeasured, inside_records, measurable, measure_inside, quietly
-from regulens.study.inside_analysis import InsideAnalysis, analyse_inside, measured_rows
 from regulens.study.looks import look_level
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.plan import PlannedCell, plan_study
@@ -36,11 +35,9 @@ from regulens.study.store import DATABASE, Failure, Selection, Store, open_store
 from regulens.study.study_file import STUDY_FILE, preset_names, read_study
 from regulens.study.table import result_columns, result_rows
 from regulens.study.until_decided import run_until_decided
+from regulens.study.workers import check_workers
 from regulens.training.checkpoint import PREDICTIONS, TEST_PREDICTIONS, Predictions, load_model, load_predictions
-from regulens.training.device import find_device
 from regulens.training.loop import Trained, train
-
-GPU_WORKERS = 4  # processes take turns on a GPU: more of them only hide what each does on its core
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,39 +176,6 @@ class Study(InsideMethods):
         name = TEST_PREDICTIONS if result.spec.stage == "refit" else PREDICTIONS
         return load_predictions(run_folder(self.folder, result.run_id) / name)
 
-    def inside(self, workers: int | None = None, on_measured: OnMeasured = quietly) -> InsideAnalysis:
-        """Measure what is not measured yet inside each run's network, and compare the networks in it.
-
-        Args:
-            workers: processes at work at once; by default one per core.
-            on_measured: called with the number of runs measured, and of all.
-
-        Raises:
-            UserError: if the study has not been run, or no run is finished.
-            DataError: if the data set or a run's weights are damaged.
-            RegulensError: if a run could not be measured; the others are kept.
-        """
-        results = open_store(self.folder).results()
-        if not measurable(results, self.folder):
-            raise UserError(f"{self.folder}: no run is finished yet, there is nothing to look into")
-        with LocalExecutor(check_workers(workers)) as executor:
-            records = measure_inside(self.folder, executor, on_measured)
-        return analyse_inside(self.spec, results, records, self.folder)
-
-    def measures(self) -> pd.DataFrame:
-        """Return what is measured inside the networks: one row per run, place (a layer, or the network) and measure.
-
-        Raises:
-            UserError: if nothing is measured yet.
-        """
-        import pandas as pd
-
-        store = open_store(self.folder)
-        found = analyse_inside(self.spec, store.results(), inside_records(store), self.folder)
-        if not found.runs:
-            raise UserError(f"{self.folder}: nothing is measured inside its networks yet; run regulens inside first")
-        return pd.DataFrame(measured_rows(self.spec, found))
-
     def analysis(self) -> StudyAnalysis:
         """Return what the study's results say by the rules that it declared: the numbers behind its report.
 
@@ -239,11 +203,7 @@ class Study(InsideMethods):
         return power_rows(self.spec, results, effect=effect, sd=sd, collapse_rate=collapse_rate)
 
     def _result(self, run: str) -> RunResult:
-        found = [result for result in open_store(self.folder).results() if result.run_id.startswith(run)]
-        if len(found) != 1:
-            how_many = "several runs begin" if found else "no run begins"
-            raise UserError(f'{how_many} with "{run}"; see `regulens results {self.folder}` for the run_ids')
-        return found[0]
+        return run_named(run, open_store(self.folder).results(), self.folder)
 
     def report(self, format: Format = "html") -> Path:
         """Rebuild the figures and ``report.html``, or ``.md``, ``.tex``, ``.pdf``, ``.json``, and return its path.
@@ -387,17 +347,3 @@ def bench_study(study: Study | str | Path, *, seeds: int | None = None, workers:
     """
     study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
     return bench(study.spec, check_workers(workers))
-
-
-def check_workers(workers: int | None, device: str = "cpu") -> int:
-    """Return how many processes to use: as many as asked for, or one per core (on a GPU, ``GPU_WORKERS`` at most).
-
-    Raises:
-        UserError: if fewer than one is asked for, or there is no such device.
-    """
-    on_gpu = find_device(device).type == "cuda"
-    if workers is None:
-        return min(available_cores(), GPU_WORKERS) if on_gpu else available_cores()
-    if workers < 1:
-        raise UserError(f"workers must be at least 1, got {workers}")
-    return workers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 
 from regulens.api import Study
-from regulens.report.scene import networks_of
+from regulens.report.inside.scene import networks_of
 from regulens.study.store import open_store
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -98,7 +97,6 @@ keras.Model(image, keras.layers.Flatten()(maps)).save("a.keras")
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="Keras is not installed")
 def test_kernels_of_a_file_that_keras_saved(regulens: Run, tmp_path: Path) -> None:
     settings = {"KERAS_BACKEND": "torch", "KERAS_HOME": str(tmp_path / "keras")}
     subprocess.run([sys.executable, "-c", SAVED_BY_KERAS], cwd=tmp_path, env=os.environ | settings, check=True)
@@ -126,7 +124,6 @@ def test_a_look_at_what_excites(regulens: Run, learned: Study, tmp_path: Path) -
 
 
 def test_an_explanation_with_its_controls_and_the_mistakes(regulens: Run, learned: Study, tmp_path: Path) -> None:
-    pytest.importorskip("captum")
     index = image_of(learned, "validation")
     done = regulens(
         *("explain", learned.folder, "--image", index, "--cell", "depth 1, batchnorm", "--method", "gradient"),

@@ -19,8 +19,6 @@ from regulens.interpret.attribution import METHODS, attribute, cam_layers, compl
 from regulens.models.cnn import Permute, build_model
 from regulens.spec import ModelSpec
 
-pytest.importorskip("captum")
-
 
 def linear(weights: Any) -> nn.Sequential:
     """Logit 0 is 0, logit 1 the sum of weights (H, W, C) times pixels."""
@@ -39,7 +37,7 @@ def planted(kernel: Tensor, readout: Tensor, padding: int = 0, pool: int = 1) ->
     output = nn.Linear(readout.numel(), 1)
     with torch.no_grad():
         conv.weight.copy_(kernel)
-        conv.bias.zero_()  # type: ignore[union-attr]
+        conv.bias.zero_()
         output.weight.copy_(readout.flatten()[None])
         output.bias.zero_()
     return nn.Sequential(
@@ -94,7 +92,7 @@ def test_gradient_is_per_unit_of_a_scaled_pixel() -> None:
 def test_integrated_gradients_of_a_kink_are_half_of_the_way() -> None:
     # relu(a + b - 1) from (0, 0) to (1, 1): the gradient is (1, 1) on the second half of the path only
     network = linear(np.ones((1, 2, 1)))
-    network.output.bias.data[1] = -1  # type: ignore[union-attr]
+    network.output.bias.data[1] = -1
     network = nn.Sequential(OrderedDict(**dict(network.named_children()), relu=nn.ReLU()))
     maps = attribute(network, torch.ones(1, 1, 2, 1), CLASS_1, "integrated_gradients")
     np.testing.assert_allclose(maps[0, 0, :, 0], [0.5, 0.5], rtol=1e-5)
@@ -161,8 +159,8 @@ def test_grad_cam_of_a_padded_network_is_stretched_as_torch_does_it() -> None:
     )
     image = torch.rand(1, 8, 12, 1, generator=generator)
     found = attribute(network, image, torch.tensor([0]), "grad_cam", layer="pool1")[0]
-    pooled = F.max_pool2d(F.conv2d(image.permute(0, 3, 1, 2), network.conv1.weight, padding=1), 2)  # type: ignore[arg-type]
-    weights = network.output.weight.reshape(3, 4, 6).mean(dim=(1, 2))  # type: ignore[union-attr,operator]
+    pooled = F.max_pool2d(F.conv2d(image.permute(0, 3, 1, 2), network.conv1.weight, padding=1), 2)
+    weights = network.output.weight.reshape(3, 4, 6).mean(dim=(1, 2))
     cam = torch.einsum("f,fhw->hw", weights, pooled[0])[None, None]
     expected = F.interpolate(cam, (8, 12), mode="bilinear", align_corners=False)[0, 0]
     np.testing.assert_allclose(found, expected.detach(), rtol=1e-4)
@@ -282,11 +280,11 @@ def assert_same(before: Any, after: Any) -> None:
 @pytest.mark.parametrize("fails", [False, True], ids=["finished", "failed"])
 def test_network_images_and_random_stream_are_left_as_they_were(method: str, fails: bool) -> None:
     network = small("batchnorm + dropout(0.5)").train()
-    network.dense.eval()  # type: ignore[operator]
-    network.conv1.weight.requires_grad_(False)  # type: ignore[union-attr,operator]
-    network.output.bias.grad = torch.ones(4)  # type: ignore[union-attr]
+    network.dense.eval()
+    network.conv1.weight.requires_grad_(False)
+    network.output.bias.grad = torch.ones(4)
     seen: list[int] = []
-    network.relu1.register_forward_hook(lambda *_: seen.append(1))  # type: ignore[union-attr,operator]
+    network.relu1.register_forward_hook(lambda *_: seen.append(1))
     if fails:
         network.append(Fails())
     images = some_images()

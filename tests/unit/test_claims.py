@@ -13,7 +13,7 @@ from regulens.stats.intervals import Interval, mean_interval
 
 
 def fixed(low: float, high: float, rope: float = 0.0, relation: str = "greater") -> Part:
-    return Part("a part", lambda level: Interval((low + high) / 2, low, high, level), rope, relation)  # type: ignore[arg-type]
+    return Part("a part", lambda level: Interval((low + high) / 2, low, high, level), rope, relation)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def fixed(low: float, high: float, rope: float = 0.0, relation: str = "greater")
 def test_the_interval_decides(low: float, high: float, rope: float, relation: str, expected: str) -> None:
     assert judge_claim([fixed(low, high, rope, relation)], claims=1).verdict == expected
     interval = Interval((low + high) / 2, low, high, 0.95)
-    assert not (supports(interval, rope, relation) and refutes(interval, rope, relation))  # type: ignore[arg-type]
+    assert not (supports(interval, rope, relation) and refutes(interval, rope, relation))
 
 
 @pytest.mark.parametrize(

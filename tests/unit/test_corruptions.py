@@ -170,7 +170,7 @@ def test_what_is_not_there_is_refused_in_one_line() -> None:
     with pytest.raises(UserError, match=r"severity must be 0 .* to 5, got 6"):
         corrupt(images, "blur", 6, rng)
     with pytest.raises(ValueError, match="uint8"):
-        corrupt(images.astype(float), "blur", 1, rng)  # type: ignore[arg-type]
+        corrupt(images.astype(float), "blur", 1, rng)
     with pytest.raises(ValueError, match="label"):
         corrupted_accuracies([], images, np.arange(3), 0)
 

@@ -17,15 +17,13 @@ from regulens.data.dataset import Dataset
 from regulens.errors import DataError, UserError
 from regulens.interpret.attribution import METHODS, attribute
 from regulens.report.document import Figure, Heading, Table
-from regulens.report.maps import Question, agreements, explain, maps_of, random_maps
-from regulens.report.pixel_blocks import pixel_blocks
-from regulens.report.scene import Network, networks_of, siblings
+from regulens.report.inside.maps import Question, agreements, explain, maps_of, random_maps
+from regulens.report.inside.pixels import pixel_blocks
+from regulens.report.inside.scene import Network, networks_of, siblings
 from regulens.study.protocol import selections_in_force
 from regulens.study.runner import run_folder
 from regulens.study.store import open_store
 from regulens.training.checkpoint import PREDICTIONS, save_predictions
-
-captum = pytest.importorskip("captum")
 
 
 def networks(study: Study, label: str = "depth 1, none") -> list[Network]:
@@ -190,7 +188,7 @@ class TestBlocks:
         assert {row[0] for row in cells.rows} <= {f"depth {d}, {r}" for d in (1, 2) for r in ("none", "batchnorm")}
 
     def test_without_captum_are_one_sentence(self, learned: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("regulens.report.pixel_blocks.has_captum", lambda: False)
+        monkeypatch.setattr("regulens.report.inside.pixels.has_captum", lambda: False)
         [_, text] = pixel_blocks(learned.spec, learned.folder, [], [])
         assert text.text.startswith("Captum is not installed (pip install 'regulens[explain]')")
 

@@ -126,15 +126,15 @@ def test_the_network_is_left_as_it_was_also_when_it_fails() -> None:
             raise RuntimeError("as planned")
 
     network = reads_one_pixel().train()
-    network.flatten.eval()  # type: ignore[operator]
+    network.flatten.eval()
     stream = torch.get_rng_state()
     arguments = network, bright_pixel(), CLASS_1, {"true": points_at_it()}
     faithfulness(*arguments, rng())
-    modes = [network.training, network.flatten.training]  # type: ignore[union-attr]
+    modes = [network.training, network.flatten.training]
     network.append(Fails())
     with pytest.raises(RuntimeError, match="as planned"):
         faithfulness(*arguments, rng())
-    assert modes == [network.training, network.flatten.training] == [True, False]  # type: ignore[union-attr]
+    assert modes == [network.training, network.flatten.training] == [True, False]
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     assert torch.equal(stream, torch.get_rng_state())
 
@@ -176,8 +176,8 @@ def test_random_weights_are_those_before_training_and_the_network_is_not_touched
 def test_random_weights_come_from_the_generator_alone() -> None:
     stream = torch.get_rng_state()
     first, again, other = (randomised(trained(), torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
-    assert torch.equal(first.conv1.weight, again.conv1.weight)  # type: ignore[arg-type,union-attr]
-    assert not torch.equal(first.conv1.weight, other.conv1.weight)  # type: ignore[arg-type,union-attr]
+    assert torch.equal(first.conv1.weight, again.conv1.weight)
+    assert not torch.equal(first.conv1.weight, other.conv1.weight)
     assert torch.equal(stream, torch.get_rng_state())
 
 

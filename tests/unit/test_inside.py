@@ -22,10 +22,11 @@ from regulens.interpret.kernels import conv_kernels
 from regulens.interpret.measures import MEASURES, l2_norm
 from regulens.results import RunResult
 from regulens.spec import RunSpec
-from regulens.study.grid import cells
-from regulens.study.inside import VERSION, InsideRecord, LayerRecord, inside_records, measure_inside, quietly
-from regulens.study.inside_analysis import NETWORK, TITLES, analyse_inside, typical_run
-from regulens.study.inside_similarity import stage_similarities
+from regulens.study.declared import compared_pairs, declared_analysis
+from regulens.study.grid import cell_levels, cells
+from regulens.study.inside.analysis import NETWORK, TITLES, analyse_inside, typical_run
+from regulens.study.inside.measuring import VERSION, InsideRecord, LayerRecord, inside_records, measure_inside, quietly
+from regulens.study.inside.similarity import stage_similarities
 from regulens.study.runner import run_folder
 from regulens.study.store import Store, open_store
 from regulens.training.checkpoint import PREDICTIONS, WEIGHTS, load_model, load_predictions
@@ -247,8 +248,12 @@ class TestComparing:
         found = analyse_inside(measured.spec, results_of(measured), records_of(measured), measured.folder)
         assert {row.measure for row in found.measured} == TITLES.keys()
         frame = measured.measures()
-        assert set(frame["measure"]) == TITLES.keys()
-        assert len(frame) == 4 * (9 + 5) + 4 * (18 + 5)
+        assert set(frame["measure"]) > TITLES.keys()
+        further = 4 * 6 + 1  # accuracies under corruptions, calibration error
+        assert len(frame) == 4 * (9 + 5 + 3 + further) + 4 * (18 + 5 + 4 + further)
+        probes = frame[(frame["measure"] == "probe") & (frame["place"] == "dense")]
+        assert len(probes) == 8
+        assert probes["value"].between(0, 1).all()
 
 
 class TestTypicalRun:
@@ -272,12 +277,12 @@ class TestTypicalRun:
 
 
 class TestSimilarity:
-    def test_a_network_is_like_itself_and_means_are_over_pairs(self, measured: Study, digits: Dataset) -> None:
+    def test_a_network_is_like_itself_and_means_are_over_pairs(self, measured: Study) -> None:
         runs: dict[RunSpec, list[RunResult]] = {}
         for run in results_of(measured):
             if run.spec.compared:
                 runs.setdefault(run.spec.cell, []).append(run)
-        stages = {stage.stage: stage for stage in stage_similarities(runs, measured.folder, {"digits": digits})}
+        stages = {stage.stage: stage for stage in stage_similarities(runs, measured.folder)}
         assert list(stages) == ["block1", "block2", "dense", "output"]
         assert len(stages["block1"].cells) == 4
         assert {spec.model.depth for spec in stages["block2"].cells} == {2}
@@ -288,7 +293,41 @@ class TestSimilarity:
         assert stage.between(a, b).mean.estimate == pytest.approx(stage.matrix[np.ix_(*places)].mean())
         assert stage.mean_matrix()[0, 1] == pytest.approx(stage.mean_matrix()[1, 0])
 
-    def test_the_same_network_twice_is_wholly_similar(self, measured: Study, digits: Dataset) -> None:
+    def test_the_same_network_twice_is_wholly_similar(self, measured: Study) -> None:
         run = next(run for run in results_of(measured) if run.spec.compared)
-        for stage in stage_similarities({run.spec.cell: [run, run]}, measured.folder, {"digits": digits}):
+        for stage in stage_similarities({run.spec.cell: [run, run]}, measured.folder):
             assert stage.matrix[0, 1] == pytest.approx(1, abs=1e-5)
+
+    def test_runs_that_are_judged_on_other_images_are_left_out(self, measured: Study) -> None:
+        runs = [run for run in results_of(measured) if run.spec.compared and run.spec.model.depth == 1][:2]
+        data = runs[1].spec.data.model_copy(update={"split_seed": 7})
+        moved = runs[1].model_copy(update={"spec": runs[1].spec.model_copy(update={"data": data})})
+        alike = stage_similarities({runs[0].spec.cell: runs}, measured.folder)
+        assert [len(stage.matrix) for stage in alike] == [2] * 3
+        assert stage_similarities({runs[0].spec.cell: [runs[0], moved]}, measured.folder) == []
+
+
+class TestPairs:
+    def test_cells_that_differ_in_the_compared_factor_alone_are_compared(self, finished: Study) -> None:
+        declared = declared_analysis(finished.spec)
+        named = {
+            frozenset(cell_levels(spec, finished.spec).items()): (spec.model.depth, spec.regularizer)
+            for spec in cells(finished.spec)
+        }
+        assert list(compared_pairs(declared, named)) == [
+            ((1, "batchnorm"), (1, "none")),
+            ((2, "batchnorm"), (2, "none")),
+        ]
+        alone = {levels: name for levels, name in named.items() if name != (2, "none")}
+        assert list(compared_pairs(declared, alone)) == [((1, "batchnorm"), (1, "none"))]
+
+    def test_paired_runs_without_a_seed_in_common_are_not_compared(self, finished: Study, tmp_path: Path) -> None:
+        spec = finished.spec.model_copy(update={"vary": ("init", "order", "dropout", "split")})
+        results, records = made_up(
+            replace(finished, spec=spec),
+            lambda run: math.nan if (run.seed < 5) == (run.regularizer == "none") else 0.1 * run.seed,
+        )
+        found = analyse_inside(spec, results, records, tmp_path)
+        assert found.declared.paired
+        assert len(found.measured) == 4
+        assert found.comparisons == ()

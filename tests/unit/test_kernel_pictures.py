@@ -56,9 +56,9 @@ class TestScales:
     def test_values_that_are_not_finite_are_open_and_do_not_count(self, scaling: str) -> None:
         weight = np.array([1, 2, np.nan, np.inf, -np.inf, -3], np.float32).reshape(1, 1, 2, 3)
         finite = np.array([1, 2, -3], np.float32).reshape(1, 1, 1, 3)
-        scaled = scale_kernels(weight, scaling).ravel()  # type: ignore[arg-type]
+        scaled = scale_kernels(weight, scaling).ravel()
         assert np.isnan(scaled[[2, 3, 4]]).all()
-        np.testing.assert_array_equal(scaled[[0, 1, 5]], scale_kernels(finite, scaling).ravel())  # type: ignore[arg-type]
+        np.testing.assert_array_equal(scaled[[0, 1, 5]], scale_kernels(finite, scaling).ravel())
 
     def test_the_greatest_floats_do_not_overflow(self) -> None:
         weight = np.array([3e38, -3e38], np.float32).reshape(1, 1, 1, 2)
@@ -148,7 +148,7 @@ class TestFigures:
     @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (16, 1, 3, 3), (64, 3, 11, 11), (3, 70, 5, 2), (2, 1, 1, 7)])
     @pytest.mark.parametrize("scaling", ["kernel", "layer", "signed"])
     def test_every_shape_is_drawn_within_the_page(self, shape: tuple[int, ...], scaling: str) -> None:
-        figure = draw_kernels(kernels_info(layer(*shape), scaling, "depth 2, batchnorm, seed 0, refit"))  # type: ignore[arg-type]
+        figure = draw_kernels(kernels_info(layer(*shape), scaling, "depth 2, batchnorm, seed 0, refit"))
         assert_inside(figure)
         assert figure.get_figheight() < 20
 
@@ -179,7 +179,7 @@ class TestFigures:
     def test_panels_are_drawn_within_the_page(self, shape: tuple[int, ...], networks: int) -> None:
         panels = [(f"dropout(0.{place}) + batchnorm", layer(*shape, seed=place)) for place in range(networks)]
         for scaling in ("signed", "kernel"):
-            assert_inside(draw_panels(panels_info(panels, scaling)))  # type: ignore[arg-type]
+            assert_inside(draw_panels(panels_info(panels, scaling)))
 
     def test_panels_of_different_shapes_are_refused(self) -> None:
         with pytest.raises(ValueError, match="networks of one shape"):
@@ -226,7 +226,7 @@ class TestFigures:
         self, networks: int, shape: tuple[int, ...], scaling: str
     ) -> None:
         names = [f"seed {10000 + seed}" for seed in range(networks)]
-        info = matched_info(matched(networks, *shape), names, RANDOM, "depth 2, dropout(0.1)", scaling)  # type: ignore[arg-type]
+        info = matched_info(matched(networks, *shape), names, RANDOM, "depth 2, dropout(0.1)", scaling)
         assert_inside(draw_matched(info))
 
     def test_one_network_is_not_matched(self) -> None:

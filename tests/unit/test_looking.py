@@ -12,18 +12,18 @@ import torch
 from PIL import Image
 
 import regulens
-import regulens.report.looking
+import regulens.report.inside.looking
 from regulens.api import Study
 from regulens.data.dataset import Dataset
 from regulens.data.picture_file import read_picture
 from regulens.errors import DataError, UserError
 from regulens.models.cnn import build_model
-from regulens.report import inside_pictures
 from regulens.report.document import Figure, Heading, Paragraph, Table
-from regulens.report.inside_pictures import answer_blocks, kernel_blocks, scene_of
-from regulens.report.scene import named_runs, networks_of, runs_by_cell, siblings, subject_of
+from regulens.report.inside import pictures as inside_pictures
+from regulens.report.inside.pictures import answer_blocks, kernel_blocks, scene_of
+from regulens.report.inside.scene import named_runs, networks_of, runs_by_cell, siblings, subject_of
 from regulens.spec import ModelSpec
-from regulens.study.inside_analysis import typical_run
+from regulens.study.inside.analysis import typical_run
 from regulens.study.protocol import selections_in_force
 from regulens.study.runner import run_folder
 from regulens.study.store import open_store
@@ -177,7 +177,7 @@ class TestLook:
     def test_parts_many_networks_into_pages(
         self, learned: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("regulens.report.looking.ROWS", 3)
+        monkeypatch.setattr("regulens.report.inside.looking.ROWS", 3)
         found = learned.look(part(learned, "validation"), run="all", layer="relu1", out=tmp_path)
         assert [picture.path.name.partition("relu1")[2] for picture in found.pictures] == [
             "-page-1.svg",
@@ -208,8 +208,8 @@ class TestLook:
     def test_leaves_networks_as_they_were(self, learned: Study, tmp_path: Path) -> None:
         [network] = networks_of(learned.spec, learned.folder, results_of(learned)[:1])
         before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
-        regulens.report.looking.look_at([network], int(network.parts.validation[0]), tmp_path)
-        regulens.report.looking.maximised_inputs([network], tmp_path, "conv1")
+        regulens.report.inside.looking.look_at([network], int(network.parts.validation[0]), tmp_path)
+        regulens.report.inside.looking.maximised_inputs([network], tmp_path, "conv1")
         assert all(torch.equal(before[name], tensor) for name, tensor in network.model.state_dict().items())
         assert all(parameter.grad is None for parameter in network.model.parameters())
         assert not network.model.training
@@ -305,7 +305,7 @@ class TestBlocks:
     def test_of_a_network_that_is_never_right_show_no_image(
         self, learned: Study, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def diverged(*arguments: object) -> list[regulens.report.scene.Network]:
+        def diverged(*arguments: object) -> list[regulens.report.inside.scene.Network]:
             [network] = networks_of(*arguments)
             model = build_model(ModelSpec(filters=4, dense=8), network.model.image_shape, 10)
             with torch.no_grad():

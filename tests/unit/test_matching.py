@@ -172,10 +172,10 @@ class TestRandom:
         assert (inside >= 85).all()  # 95 expected
 
     def test_it_repeats_with_its_generator_and_leaves_the_global_one_alone(self) -> None:
-        before = np.random.get_state()[1].copy()  # noqa: NPY002
+        before = np.random.get_state()[1].copy()  # noqa: NPY002  # the global state is what is looked at
         first, second = (random_similarity(TWO_LAYERS, 3, np.random.default_rng(7), draws=5) for _ in range(2))
         assert first == second
-        np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+        np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002  # the global state is what is looked at
 
     def test_it_needs_two_networks(self) -> None:
         with pytest.raises(ValueError, match="at least two networks, got 1"):

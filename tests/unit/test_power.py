@@ -242,7 +242,7 @@ def test_pilot_of_one_run_says_nothing() -> None:
 )
 def test_what_makes_no_sense_is_refused(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make()  # type: ignore[operator]
+        make()
 
 
 def test_cells_may_train_above_and_below_those_that_collapse() -> None:

@@ -12,7 +12,7 @@ import pytest
 from regulens.api import Study, load_study
 from regulens.errors import UserError
 from regulens.report.content import report_content
-from regulens.report.kernel_pictures import kernels_of_runs, shown_refits
+from regulens.report.inside.kernel_pictures import kernels_of_runs, shown_refits
 from regulens.report.networks import place_among
 from regulens.report.pictures import slug
 from regulens.report.render import mean_sd, number, render, write_report

@@ -525,7 +525,7 @@ def test_the_command_refuses_other_formats(finished: Study) -> None:
 
 def test_an_unknown_format_is_refused() -> None:
     with pytest.raises(UserError, match=r'^no report is written as "word"; known: html, md, tex, pdf, json$'):
-        printer("word")  # type: ignore[arg-type]
+        printer("word")
 
 
 def test_without_fpdf2_the_extra_is_named_before_anything_is_drawn(

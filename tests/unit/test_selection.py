@@ -101,7 +101,7 @@ def cells(*means: float, n: int = 6) -> list[Sample]:
 
 
 def optimism(samples: list[Sample], **how: bool) -> Optimism:
-    return selection_optimism(samples, np.random.default_rng(7), 500, **how)  # type: ignore[arg-type]
+    return selection_optimism(samples, np.random.default_rng(7), 500, **how)
 
 
 def test_lower_is_better_mirrors_the_cells() -> None:

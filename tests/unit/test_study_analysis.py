@@ -241,7 +241,7 @@ class TestPower:
     )
     def test_what_cannot_be_answered_is_one_line(self, study: StudySpec, wrong: dict[str, float], words: str) -> None:
         with pytest.raises(UserError, match=words):
-            power_rows(study, [], **wrong)  # type: ignore[arg-type]
+            power_rows(study, [], **wrong)
 
 
 def test_a_study_grows_from_look_to_look_and_then_is_tested(

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from regulens import __version__
-from regulens.cli import inside, looking, machine, measuring, numbers, planning, study
+from regulens.cli import kernels, looking, machine, measuring, numbers, planning, study
 from regulens.cli.data import data_app
 from regulens.cli.terminal import console, errors
 from regulens.errors import RegulensError, UserError
@@ -31,7 +31,7 @@ for _command in (
     numbers.analyze,
     measuring.inside,
     measuring.measures,
-    inside.kernels,
+    kernels.kernels,
     looking.look,
     looking.explain,
     machine.doctor,

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from regulens.cli.inside import print_path
+from regulens.cli.kernels import print_path
 from regulens.cli.options import Cells, Figures, Folder, Image, Method, Runs
 from regulens.cli.terminal import console, print_wide
 from regulens.errors import UserError
 
 if TYPE_CHECKING:
     from regulens.interpret.agreement import Agreement
-    from regulens.report.explaining import Explanation, MistakesPicture
-    from regulens.report.looking import Look, Seen
-    from regulens.report.maps import Explained
+    from regulens.report.inside.explaining import Explanation, MistakesPicture
+    from regulens.report.inside.looking import Look, Seen
+    from regulens.report.inside.maps import Explained
 
 Seed = Annotated[int, typer.Option(help="Of all noise and random weights.")]
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from regulens.cli.options import Folder, ResultsFormat, Workers
-from regulens.cli.tables import differences_table
+from regulens.cli.options import Folder, Part, ResultsFormat, Workers
+from regulens.cli.tables import document_table
 from regulens.cli.terminal import console, errors, print_wide
+
+if TYPE_CHECKING:
+    from regulens.api import Study
+    from regulens.report.document import Table as DocumentTable
 
 
 def inside(folder: Folder, workers: Workers = None) -> None:
@@ -20,7 +25,7 @@ def inside(folder: Folder, workers: Workers = None) -> None:
     What is measured already is not measured again.
     """
     from regulens.api import load_study
-    from regulens.report.inside import difference_paragraphs
+    from regulens.report.inside.measures import difference_paragraphs
 
     study = load_study(folder)
     columns = (TextColumn("measuring"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("runs,"))
@@ -38,8 +43,9 @@ def inside(folder: Folder, workers: Workers = None) -> None:
 
 def measures(
     folder: Folder,
+    part: Annotated[Part, typer.Option("--part", help="What to show as a table.")] = Part.filters,
     output: Annotated[
-        ResultsFormat, typer.Option("--format", help="table: the comparisons; csv, json: every run's values.")
+        ResultsFormat, typer.Option("--format", help="table; or csv, json: every value of every run, of all parts.")
     ] = ResultsFormat.table,
 ) -> None:
     """Print what was measured inside a study's networks (regulens inside measures it)."""
@@ -47,11 +53,29 @@ def measures(
 
     study = load_study(folder)
     if output is ResultsFormat.table:
-        print_wide(differences_table(study.spec, study.inside()))
+        with errors.status("comparing"):
+            found = _tables(study)[part]()
+        console.print(found.caption, style="bold", markup=False)
+        print_wide(document_table(found))
+        console.print(found.note, soft_wrap=True, markup=False)
         return
     frame = study.measures()
     if output is ResultsFormat.csv:
         frame.to_csv(sys.stdout, index=False, lineterminator="\n")
     else:
         rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-        print(json.dumps(rows, indent=1, allow_nan=False))
+        sys.stdout.write(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+
+
+def _tables(study: Study) -> dict[Part, Callable[[], DocumentTable]]:
+    """Return what makes the table of each part: the report's own."""
+    from regulens.report.inside import measures, networks
+
+    spec, found = study.spec, study.measured()
+    return {
+        Part.filters: lambda: measures.differences_table(spec, found, every=True),
+        Part.probes: lambda: networks.probe_table(spec, found),
+        Part.similarity: lambda: networks.similarity_table(spec, found, study.similarity()),
+        Part.robustness: lambda: measures.robustness_table(spec, found),
+        Part.calibration: lambda: networks.calibration_table(spec, found, study.folder),
+    }

@@ -49,6 +49,16 @@ class Primary(enum.StrEnum):
     median = "median"
 
 
+class Part(enum.StrEnum):
+    """Which part of what is measured inside networks `measures` shows."""
+
+    filters = "filters"
+    probes = "probes"
+    similarity = "similarity"
+    robustness = "robustness"
+    calibration = "calibration"
+
+
 class KernelScale(enum.StrEnum):
     """Over what a picture's black to white is spread."""
 

@@ -31,8 +31,9 @@ def plan(
     collapse: Annotated[float, typer.Option(help="With --power and --sd: the share of runs that collapse.")] = 0.0,
 ) -> None:
     """List what would run, with parameters and an estimate of time; nothing is trained."""
-    from regulens.api import check_workers, load_study
+    from regulens.api import load_study
     from regulens.study.plan import estimate_minutes
+    from regulens.study.workers import check_workers
 
     study = load_study(source, out).with_seeds(seeds)
     count = check_workers(workers)

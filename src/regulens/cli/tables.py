@@ -11,9 +11,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from regulens.api import Benchmark, Study
-    from regulens.spec import StudySpec
+    from regulens.report.document import Table as DocumentTable
     from regulens.study.analysis_text import TextTable
-    from regulens.study.inside_analysis import InsideAnalysis
     from regulens.study.plan import PlannedCell
     from regulens.study.power_plan import PowerRow
 
@@ -101,14 +100,11 @@ def _cell_text(value: object) -> str:
     return "–" if value is None else str(value)
 
 
-def differences_table(study: StudySpec, found: InsideAnalysis) -> Table:
-    """Show every comparison of what was measured inside the networks."""
-    from regulens.report.inside import all_differences
-
-    table = Table("pair", "where", "layer", "measure", box=None, pad_edge=False)
-    for name in ("all runs", "among trained", "sd"):
-        table.add_column(name, justify="right")
-    table.add_column("sign")
-    for row, holds in all_differences(study, found):
-        table.add_row(*map(escape, row), "sure" if holds else "")
+def document_table(found: DocumentTable) -> Table:
+    """Show a table of a report."""
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(found.columns):
+        table.add_column(escape(name), justify="left" if place == 0 or place in found.left else "right")
+    for row in found.rows:
+        table.add_row(*map(escape, row))
     return table

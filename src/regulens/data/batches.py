@@ -31,6 +31,12 @@ class PixelScaling:
     sd: tuple[float, ...] = ()
 
 
+def scaled(pixels: Tensor, scaling: PixelScaling) -> Tensor:
+    """Return pixels (..., C) in 0 to 255 as a network's inputs are, as ``Feed`` does; gradients pass through."""
+    x = pixels * scaling.scale
+    return (x - x.new_tensor(scaling.mean)) / x.new_tensor(scaling.sd) if scaling.mean else x
+
+
 def pixel_scaling(dataset: Dataset, spec: DataSpec, fitted_on: NDArray[np.int64]) -> PixelScaling:
     """Return the one scaling of all images of a run: decided by its spec and the images it is fitted on.
 

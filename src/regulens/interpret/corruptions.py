@@ -27,7 +27,7 @@ def noise(images: Images, strength: float, rng: np.random.Generator) -> Pixels:
     return images + np.float32(255 * strength) * rng.standard_normal(images.shape, np.float32)
 
 
-def blur(images: Images, strength: float, rng: np.random.Generator) -> Pixels:  # noqa: ARG001
+def blur(images: Images, strength: float, _rng: np.random.Generator) -> Pixels:
     """Blur with a Gaussian of standard deviation ``strength`` times the shorter side, edges carried on."""
     sigma = strength * min(images.shape[1:3])
     return np.asarray(ndimage.gaussian_filter(images.astype(np.float32), (0, sigma, sigma, 0), mode="nearest"))
@@ -46,7 +46,7 @@ def shift(images: Images, strength: float, rng: np.random.Generator) -> Pixels:
     return np.asarray(moved, np.float32)
 
 
-def contrast(images: Images, strength: float, rng: np.random.Generator) -> Pixels:  # noqa: ARG001
+def contrast(images: Images, strength: float, _rng: np.random.Generator) -> Pixels:
     """Take ``strength`` of each channel's deviation from the mean of its image away."""
     mean = images.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
     return np.asarray(mean + np.float32(1 - strength) * (images - mean), np.float32)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from regulens.data.batches import PixelScaling
+from regulens.data.batches import PixelScaling, scaled
 from regulens.errors import UserError, suggestion
 from regulens.interpret.activations import read_at
 from regulens.models.cnn import evaluating
@@ -73,12 +73,6 @@ class Maximised:
     image: NDArray[np.uint8]
     activation: float
     real: float | None
-
-
-def scaled(pixels: Tensor, scaling: PixelScaling) -> Tensor:
-    """Return pixels (..., C) in 0 to 255 as a network's inputs are, as ``Feed`` does; gradients pass through."""
-    x = pixels * scaling.scale
-    return (x - x.new_tensor(scaling.mean)) / x.new_tensor(scaling.sd) if scaling.mean else x
 
 
 def maximise(

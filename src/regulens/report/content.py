@@ -12,11 +12,11 @@ from regulens.figures.comparison import CellPoints
 from regulens.report import pictures
 from regulens.report.document import Block, Document
 from regulens.report.facts import facts_of
-from regulens.report.kernel_pictures import KernelPicture, kernels_of_runs, shown_refits
+from regulens.report.inside.kernel_pictures import KernelPicture, kernels_of_runs, shown_refits
+from regulens.report.inside.part import inside_blocks
 from regulens.report.networks import CellReport, RefitReport, cell_reports, refit_reports
 from regulens.report.paper import TestedNetwork, choice_blocks, paper
 from regulens.report.pictures import Picture
-from regulens.report.second_part import inside_blocks
 from regulens.report.summary import notes, summary_sentences
 from regulens.report.wording import cell_text
 from regulens.results import Opening, RunResult

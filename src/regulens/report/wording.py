@@ -22,6 +22,24 @@ _SHARES: set[str] = {"val_accuracy", "train_accuracy", "gap"}
 DASH = "–"
 
 
+def bounded(interval: Interval | None, form: str, *, factor: float = 1, sign: str = "", word: str = "") -> str:
+    """Write an estimate with its bounds in one number format, each times a factor; a dash where there is none."""
+    if interval is None or not math.isfinite(interval.estimate):
+        return DASH
+    text = minus(f"{factor * interval.estimate:{sign}{form}}") + (f" {word}" if word else "")
+    if not math.isfinite(interval.low):
+        return text
+    low, high = (minus(f"{factor * bound:{form}}") for bound in (interval.low, interval.high))
+    return f"{text} ({low} to {high})"
+
+
+def decimals(width: float, least: int = 0) -> int:
+    """Return as many decimals as tell the bounds of an interval apart: two figures of half its width."""
+    if not math.isfinite(width) or width <= 0:
+        return 2
+    return min(4, max(least, 1 - math.floor(math.log10(width / 2))))
+
+
 @dataclass(frozen=True)
 class Unit:
     """How a response and its differences are written: accuracies as shares, their differences in percentage points."""
@@ -36,38 +54,18 @@ class Unit:
 
     def interval(self, interval: Interval | None) -> str:
         """Write a value with its bounds."""
-        if interval is None or not math.isfinite(interval.estimate):
-            return DASH
-        if not math.isfinite(interval.low):
-            return self.value(interval.estimate)
-        return f"{self.value(interval.estimate)} ({self.value(interval.low)} to {self.value(interval.high)})"
+        return bounded(interval, ".4f")
 
     def difference(self, interval: Interval, signed: bool = True, word: bool = True) -> str:
         """Write a difference with its bounds, in points where the response is a share."""
-        if not math.isfinite(interval.estimate):
-            return DASH
         factor = 100 if self.points else 1
-        digits = self._digits(interval, factor)
+        digits = decimals(factor * (interval.high - interval.low), least=1)
         sign = "+" if signed else ""
-        text = minus(f"{factor * interval.estimate:{sign}.{digits}f}")
-        if word and self.word:
-            text += f" {self.word}"
-        if not math.isfinite(interval.low):
-            return text
-        low, high = (minus(f"{factor * bound:.{digits}f}") for bound in (interval.low, interval.high))
-        return f"{text} ({low} to {high})"
+        return bounded(interval, f".{digits}f", factor=factor, sign=sign, word=self.word if word else "")
 
     def size(self, number: float) -> str:
         """Write a width, such as that of the region of practical equivalence."""
         return f"{100 * number:g} {self.word}" if self.points else f"{number:g}"
-
-    @staticmethod
-    def _digits(interval: Interval, factor: int) -> int:
-        """Return as many decimals as tell the bounds apart: two figures of the interval's half-width."""
-        half = factor * (interval.high - interval.low) / 2
-        if not math.isfinite(half) or half <= 0:
-            return 2
-        return min(4, max(1, 1 - math.floor(math.log10(half)))) if half < 10 else 1
 
 
 def unit_of(response: Response) -> Unit:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from regulens.errors import UserError, suggestion
 from regulens.spec import BETTER, ROPE, Direction, Level, Response, StudySpec
+from regulens.stats.analysis import declared_pairs
 from regulens.stats.comparisons import Design
 from regulens.study.grid import level_text, levels_of, normal_level
 from regulens.study.samples import BOUNDS
+
+Of = TypeVar("Of")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,20 @@ def design_of(declared: DeclaredAnalysis, level: float) -> Design:
     """Return the rules by which comparisons are judged at a simultaneous level."""
     bounds = BOUNDS[declared.response]
     return Design(declared.direction, declared.rope, declared.primary, 1 - level, declared.paired, bounds)
+
+
+def compared_pairs(
+    declared: DeclaredAnalysis, cells: Mapping[frozenset[tuple[str, Level]], Of]
+) -> Iterator[tuple[Of, Of]]:
+    """Yield the pairs of cells, by the sets of their levels, that are compared: they differ in one factor alone."""
+    if declared.factor is None:
+        return
+    pairs = declared_pairs(declared.levels, declared.control, declared.comparisons)
+    for levels, cell in cells.items():
+        for a, b in pairs:
+            other = levels - {(declared.factor, a)} | {(declared.factor, b)}
+            if (declared.factor, a) in levels and other in cells:
+                yield cell, cells[other]
 
 
 def _compared_factor(study: StudySpec) -> str | None:

@@ -58,7 +58,7 @@ def main(path: Path, out: Path) -> str:
     arrays = {f"weight{place}": layer.weight for place, layer in enumerate(found.kernels)}
     arrays |= {f"bias{place}": layer.bias for place, layer in enumerate(found.kernels)}
     names = np.array([layer.layer for layer in found.kernels])
-    np.savez(out, layers=names, notes=np.array(found.notes, np.str_), **arrays)  # type: ignore[arg-type]
+    np.savez(out, layers=names, notes=np.array(found.notes, np.str_), **arrays)  # type: ignore[arg-type]  # may not be allow_pickle
     return ""
 
 

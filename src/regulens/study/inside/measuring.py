@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from regulens.data.batches import Feed, PixelScaling, pixel_scaling
+from regulens.data.batches import Feed, PixelScaling, pixel_scaling, scaled
 from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset, SharedDataset
 from regulens.data.split import Split, split
@@ -21,7 +21,6 @@ from regulens.interpret.activations import filter_responses
 from regulens.interpret.corruptions import CORRUPTIONS, Predict, corrupted_accuracies
 from regulens.interpret.importance import filter_importance
 from regulens.interpret.kernels import conv_kernels
-from regulens.interpret.maximise import scaled
 from regulens.interpret.measures import layer_measures
 from regulens.interpret.probes import TRAIN_IMAGES, VALIDATION_IMAGES, linear_probe, probe_accuracies
 from regulens.interpret.representations import INPUT, stages
@@ -132,14 +131,15 @@ def measure_inside(folder: Path, executor: Executor, on_measured: OnMeasured) ->
                 InsideJob(run.run_id, run.spec, data[run.spec.data.name], run_folder(folder, run.run_id))
                 for run in pending
             ]
-            on_measured(len(runs) - len(jobs), len(runs))
-            failures = []
+            measured, failures = len(runs) - len(jobs), []
+            on_measured(measured, len(runs))
             for event in executor.run(measure_run, jobs):
                 match event:
                     case Done(_, record):
                         store.save_inside(record.run_id, record)
                         found[record.run_id] = record
-                        on_measured(sum(run.run_id in found for run in runs), len(runs))
+                        measured += 1
+                        on_measured(measured, len(runs))
                     case Failed(index, error, _):
                         failures.append(f"run {jobs[index].run_id}: {error}")
     if failures:
@@ -147,7 +147,7 @@ def measure_inside(folder: Path, executor: Executor, on_measured: OnMeasured) ->
     return {run.run_id: found[run.run_id] for run in runs}
 
 
-def measure_run(job: InsideJob, report: Report) -> InsideRecord:  # noqa: ARG001  # executors pass it
+def measure_run(job: InsideJob, _report: Report) -> InsideRecord:
     """Measure one run in a worker."""
     with pinned_torch():
         pixels = _pixel_probe(job.data, job.spec.parts)

@@ -11,11 +11,11 @@ from regulens.figures.measures import MeasurePanel, MeasureRow, draw_measures, m
 from regulens.figures.style import save_figure
 from regulens.report.document import Block, Bullets, Figure, Heading, Paragraph, Table
 from regulens.report.pictures import FIGURES, Picture
-from regulens.report.wording import DASH, cell_text, counted, minus
+from regulens.report.wording import DASH, bounded, cell_text, counted, decimals, minus
 from regulens.spec import StudySpec
 from regulens.stats.intervals import Interval
 from regulens.study.grid import level_label
-from regulens.study.inside_analysis import NETWORK, TITLES, InsideAnalysis, MeasureComparison, Measured
+from regulens.study.inside.analysis import NETWORK, TITLES, InsideAnalysis, MeasureComparison, Measured
 
 _POINTS = frozenset({"importance", "noise", "blur", "shift", "contrast", "overconfidence"})
 _SHAPES = ("l2_norm", "sparsity", "total_variation")
@@ -41,20 +41,12 @@ class Writer:
 
     def interval(self, interval: Interval | None, word: bool = False, sign: str = "") -> str:
         """Write an estimate with its bounds, as many decimals as tell the bounds apart."""
-        if interval is None or not math.isfinite(interval.estimate):
+        if interval is None:
             return DASH
-        estimate, low, high = (self.factor * each for each in (interval.estimate, interval.low, interval.high))
-        huge = max(abs(estimate), abs(low), abs(high)) >= _HUGE
-        form = ".2g" if huge else f".{_decimals(high - low)}f"
-        text = minus(f"{estimate:{sign}{form}}") + (f" {self.word}" if word and self.word else "")
-        return text if math.isnan(low) else f"{text} ({minus(f'{low:{form}}')} to {minus(f'{high:{form}}')})"
-
-
-def _decimals(width: float) -> int:
-    """Return as many decimals as give two figures of half an interval's width."""
-    if not math.isfinite(width) or width <= 0:
-        return 2
-    return min(4, max(0, 1 - math.floor(math.log10(width / 2))))
+        largest = max(map(abs, (interval.estimate, interval.low, interval.high)))
+        width = self.factor * (interval.high - interval.low)
+        form = ".2g" if self.factor * largest >= _HUGE else f".{decimals(width)}f"
+        return bounded(interval, form, factor=self.factor, sign=sign, word=self.word if word else "")
 
 
 def writer_of(measure: str, filters: int | None = None) -> Writer:
@@ -87,16 +79,21 @@ def measure_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Ite
 def whole_blocks(study: StudySpec, found: InsideAnalysis) -> Iterator[Block]:
     """Write up what is measured of whole networks: robustness and overconfidence."""
     yield Bullets(tuple(difference_paragraphs(study, found, whole=True)))
-    yield _table(study, found, "Accuracy lost to corruptions, and overconfidence, in points", _WHOLE, [NETWORK])
+    yield robustness_table(study, found)
+
+
+def robustness_table(study: StudySpec, found: InsideAnalysis) -> Table:
+    """Show what corruptions cost each network, and its overconfidence."""
+    return _table(study, found, "Accuracy lost to corruptions, and overconfidence, in points", _WHOLE, [NETWORK])
 
 
 def _layers(found: InsideAnalysis) -> dict[str, int | None]:
     """Return each layer's number of filters, by name; ``None`` where networks differ in it."""
     layers: dict[str, set[int]] = {}
-    for runs in found.runs.values():
-        for layer in runs[0][1].layers:
+    for record in sorted((runs[0][1] for runs in found.runs.values()), key=lambda each: -len(each.layers)):
+        for layer in record.layers:
             layers.setdefault(layer.layer, set()).add(layer.shape[0])
-    return {name: counts.pop() if len(counts) == 1 else None for name, counts in sorted(layers.items())}
+    return {name: counts.pop() if len(counts) == 1 else None for name, counts in layers.items()}
 
 
 def _family_text(found: InsideAnalysis) -> str:
@@ -201,38 +198,35 @@ def _column(name: str) -> str:
     return f"{title}, points" if name in _POINTS and name not in _WHOLE else title
 
 
-def differences_table(study: StudySpec, found: InsideAnalysis) -> Table:
-    """Return every difference whose sign is sure, with and without the runs that collapsed."""
+def differences_table(study: StudySpec, found: InsideAnalysis, every: bool = False) -> Table:
+    """Return the differences whose sign is sure, with and without the runs that collapsed; or ``every`` comparison."""
+    rows = [
+        (*_difference_row(study, found, each), *(("sure" if each.holds else "",) if every else ()))
+        for each in found.comparisons
+        if every or each.holds
+    ]
     return Table(
-        caption="Every difference that holds",
-        columns=("pair", "measure", "all runs", "among trained", "sd"),
-        rows=tuple(
-            (f"{pair}, {where}" if where else pair, f"{measure}, {place}", *numbers)
-            for (pair, where, place, measure, *numbers), holds in all_differences(study, found)
-            if holds
-        ),
+        caption="Every comparison" if every else "Every difference that holds",
+        columns=("pair", "measure", "all runs", "among trained", "sd", *(("sign",) if every else ())),
+        rows=tuple(rows),
         note=f"Of {found.family} comparisons, with intervals of {100 * found.level:.4g} %; dead filters are counted. "
         "regulens measures prints all of them.",
-        left=(1,),
+        left=(1, 5),
         name="differences",
     )
 
 
-def all_differences(study: StudySpec, found: InsideAnalysis) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Yield the texts of every comparison, and whether its sign is sure."""
-    filters = _layers(found)
-    for each in found.comparisons:
-        writer = writer_of(each.measure, filters.get(each.place))
-        row = (
-            f"{level_label(each.factor, each.a)} − {level_label(each.factor, each.b)}",
-            cell_text(study, each.where) if each.where else "",
-            each.place,
-            TITLES[each.measure].title + (", points" if each.measure in _POINTS else ""),
-            writer.interval(each.all, sign="+"),
-            writer.interval(each.trained, sign="+"),
-            minus(f"{each.effect_size_trained:+.1f}") if math.isfinite(each.effect_size_trained) else DASH,
-        )
-        yield row, each.holds
+def _difference_row(study: StudySpec, found: InsideAnalysis, each: MeasureComparison) -> tuple[str, ...]:
+    pair = f"{level_label(each.factor, each.a)} − {level_label(each.factor, each.b)}"
+    writer = writer_of(each.measure, _layers(found).get(each.place))
+    points = ", points" if each.measure in _POINTS else ""
+    return (
+        f"{pair}, {cell_text(study, each.where)}" if each.where else pair,
+        f"{TITLES[each.measure].title}{points}, {each.place}",
+        writer.interval(each.all, sign="+"),
+        writer.interval(each.trained, sign="+"),
+        minus(f"{each.effect_size_trained:+.1f}") if math.isfinite(each.effect_size_trained) else DASH,
+    )
 
 
 def _definitions(names: Sequence[str]) -> Table:

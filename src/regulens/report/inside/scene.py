@@ -14,19 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from regulens.data.batches import Feed, PixelScaling, pixel_scaling
+from regulens.data.batches import Feed, PixelScaling, pixel_scaling, scaled
 from regulens.data.catalog import dataset_info, load_dataset, locate
 from regulens.data.dataset import Dataset
 from regulens.data.picture_file import read_picture
 from regulens.data.split import Split, split
 from regulens.errors import UserError, suggestion
-from regulens.interpret.maximise import scaled
 from regulens.models.cnn import CNN
 from regulens.results import RunResult
 from regulens.spec import DataSpec, StudySpec
 from regulens.study.grid import cell_label, cells, run_label
-from regulens.study.inside import BATCH, measurable
-from regulens.study.inside_analysis import typical_run
+from regulens.study.inside.analysis import typical_run
+from regulens.study.inside.measuring import BATCH, measurable
 from regulens.study.runner import run_folder
 from regulens.study.store import Selection
 from regulens.study.table import is_collapsed
@@ -108,13 +107,28 @@ def named_runs(
     groups = runs_by_cell(study, folder, results)
     found: list[RunResult] = []
     for name in runs:
-        found += [run for group in groups.values() for run in group] if name == ALL else [_run(name, results, folder)]
+        found += (
+            [run for group in groups.values() for run in group] if name == ALL else [run_named(name, results, folder)]
+        )
     for label in labels:
         names = list(groups) if label == ALL else [label_of(label, study, groups)]
         found += [typical_run(groups[name]) for name in names]
     if not runs and not labels:
         found = [typical_run(selected_runs(study, folder, results, selections))]
     return list({run.run_id: run for run in found}.values())
+
+
+def run_named(name: str, results: Sequence[RunResult], folder: Path) -> RunResult:
+    """Return the run whose run_id begins so.
+
+    Raises:
+        UserError: if there is none, or several.
+    """
+    found = [result for result in results if result.run_id.startswith(name)]
+    if len(found) != 1:
+        how_many = "several runs begin" if found else "no run begins"
+        raise UserError(f'{how_many} with "{name}"; see `regulens results {folder}` for the run_ids')
+    return found[0]
 
 
 def runs_by_cell(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
@@ -270,14 +284,6 @@ def _part_note(network: Network, index: int) -> str:
     if part == "train" or refit:
         return f"in the {part} part" + (" of a refit" if refit else "") + ": trained on"
     return "in the validation part: not trained on"
-
-
-def _run(name: str, results: Sequence[RunResult], folder: Path) -> RunResult:
-    found = [result for result in results if result.run_id.startswith(name)]
-    if len(found) != 1:
-        how_many = "several runs begin" if found else "no run begins"
-        raise UserError(f'{how_many} with "{name}"; see `regulens results {folder}` for the run_ids')
-    return found[0]
 
 
 def _plain(text: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from regulens.errors import UserError
+from regulens.executors.local import LocalExecutor
 from regulens.interpret.kernels import Scaling
-from regulens.report.explaining import MISTAKES_METHOD, Explanation, MistakesPicture, explain_image, mistakes_of
-from regulens.report.kernel_pictures import (
+from regulens.report.inside.explaining import MISTAKES_METHOD, Explanation, MistakesPicture, explain_image, mistakes_of
+from regulens.report.inside.kernel_pictures import (
     KernelPicture,
     KernelView,
     MatchedPicture,
@@ -19,7 +20,7 @@ from regulens.report.kernel_pictures import (
     matched_kernels,
     shown_refits,
 )
-from regulens.report.looking import (
+from regulens.report.inside.looking import (
     ExcitingPicture,
     Look,
     MaximisedPicture,
@@ -28,12 +29,19 @@ from regulens.report.looking import (
     look_at,
     maximised_inputs,
 )
+from regulens.report.inside.scene import ALL, Network, matchable, named_runs, networks_of, siblings
 from regulens.report.pictures import FIGURES
-from regulens.report.scene import ALL, Network, matchable, named_runs, networks_of, siblings
 from regulens.results import RunResult
 from regulens.spec import StudySpec
+from regulens.study.inside.analysis import InsideAnalysis, measured_rows, stored_analysis
+from regulens.study.inside.measuring import OnMeasured, measurable, measure_inside, quietly
+from regulens.study.inside.similarity import StageSimilarity, similarities_of
 from regulens.study.protocol import selections_in_force
 from regulens.study.store import open_store
+from regulens.study.workers import check_workers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Names = str | Sequence[str] | None
 """One name, several, or none."""
@@ -50,6 +58,51 @@ class InsideMethods:
 
     spec: StudySpec
     folder: Path
+
+    def inside(self, workers: int | None = None, on_measured: OnMeasured = quietly) -> InsideAnalysis:
+        """Measure what is not measured yet inside each run's network, and compare the networks in it.
+
+        Args:
+            workers: processes at work at once; by default one per core.
+            on_measured: called with the number of runs measured, and of all.
+
+        Raises:
+            UserError: if the study has not been run, or no run is finished.
+            DataError: if the data set or a run's weights are damaged.
+            RegulensError: if a run could not be measured; the others are kept.
+        """
+        if not measurable(open_store(self.folder).results(), self.folder):
+            raise UserError(f"{self.folder}: no run is finished yet, there is nothing to look into")
+        with LocalExecutor(check_workers(workers)) as executor:
+            measure_inside(self.folder, executor, on_measured)
+        return self.measured()
+
+    def measured(self) -> InsideAnalysis:
+        """Return the comparison of what is measured already; nothing is measured.
+
+        Raises:
+            UserError: if the study has not been run, or nothing is measured yet.
+        """
+        return stored_analysis(self.spec, self.folder)
+
+    def measures(self) -> pd.DataFrame:
+        """Return what is measured inside the networks: one row per run, place (a layer, a stage, the network), measure.
+
+        Raises:
+            UserError: if the study has not been run, or nothing is measured yet.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(measured_rows(self.spec, self.measured()))
+
+    def similarity(self) -> list[StageSimilarity]:
+        """Return how alike the measured runs that trained represent the same images, stage by stage.
+
+        Raises:
+            UserError: if the study has not been run, or nothing is measured yet.
+            DataError: if the data set or a run's weights are damaged or absent.
+        """
+        return similarities_of(self.measured(), self.folder)
 
     def kernels(
         self,

@@ -14,25 +14,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from regulens.errors import UserError
 from regulens.interpret.measures import MEASURES
 from regulens.results import RunResult
 from regulens.spec import Level, RunSpec, StudySpec
-from regulens.stats.analysis import declared_pairs
-from regulens.stats.calibration import Reliability, reliability
-from regulens.stats.comparisons import hedges_g
-from regulens.stats.intervals import Interval, mean_interval, paired_interval, welch_interval
+from regulens.stats.calibration import Reliability, calibration_error, reliability
+from regulens.stats.comparisons import Design, difference_interval, hedges_g, trained_interval
+from regulens.stats.intervals import Interval, mean_interval
 from regulens.stats.samples import Sample
-from regulens.study.declared import DeclaredAnalysis, declared_analysis
+from regulens.study.declared import DeclaredAnalysis, compared_pairs, declared_analysis
 from regulens.study.grid import cell_levels, cells
-from regulens.study.inside import InsideRecord
+from regulens.study.inside.measuring import InsideRecord, inside_records
 from regulens.study.runner import run_folder
+from regulens.study.store import open_store
 from regulens.study.table import is_collapsed
 from regulens.training.checkpoint import PREDICTIONS, load_predictions
 
 NETWORK = "network"
 LEVEL = 0.95
+CALIBRATION_SEED = 20220101
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class MeasureComparison:
         where: the other factors' levels.
         runs: (n_a, n_b).
         all: difference of the means over all runs, with an interval adjusted for the choice of what is named.
-        trained: the same among runs that trained; ``None`` if either cell has none.
+        trained: the same among runs that trained; NaN if either cell has none.
         effect_size: Hedges' g over all runs: the difference in standard deviations; NaN without spread.
         effect_size_trained: the same among runs that trained.
     """
@@ -117,16 +118,14 @@ class MeasureComparison:
     where: Mapping[str, Level]
     runs: tuple[int, int]
     all: Interval
-    trained: Interval | None
+    trained: Interval
     effect_size: float
     effect_size_trained: float
 
     @property
     def holds(self) -> bool:
         """Whether the difference is of one sign both with and without collapsed runs, by the adjusted intervals."""
-        return self.trained is not None and all(
-            each.low > 0 if self.all.estimate > 0 else each.high < 0 for each in (self.all, self.trained)
-        )
+        return all(each.low > 0 if self.all.estimate > 0 else each.high < 0 for each in (self.all, self.trained))
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,8 +179,21 @@ def analyse_inside(
     return InsideAnalysis(declared, runs, measured, comparisons, len(pairs), level, tables)
 
 
+def stored_analysis(study: StudySpec, folder: Path) -> InsideAnalysis:
+    """Compare what is measured already inside the runs of the study in ``folder``.
+
+    Raises:
+        UserError: if there is no study, or nothing is measured yet.
+    """
+    store = open_store(folder)
+    found = analyse_inside(study, store.results(), inside_records(store), folder)
+    if not found.runs:
+        raise UserError(f"{folder}: nothing is measured inside its networks yet; run regulens inside first")
+    return found
+
+
 def measured_rows(study: StudySpec, analysis: InsideAnalysis) -> list[dict[str, object]]:
-    """Return one row per run, place and measure: the data behind every comparison."""
+    """Return one row per run, place and measure: all that was measured, what is compared and what is not."""
     return [
         {
             "run_id": result.run_id,
@@ -194,8 +206,20 @@ def measured_rows(study: StudySpec, analysis: InsideAnalysis) -> list[dict[str, 
         }
         for spec, found in analysis.runs.items()
         for (result, record), table in zip(found, analysis.reliability[spec], strict=True)
-        for place, measure, value in _values(record, table)
+        for place, measure, value in (*_values(record, table), *_further_values(record, table))
     ]
+
+
+def _further_values(record: InsideRecord, table: Reliability | None) -> Iterator[tuple[str, str, float]]:
+    """Yield place, measure and value of what is shown and not compared: probes, accuracies, calibration."""
+    for stage, accuracy in record.probes.items():
+        yield stage, "probe", accuracy
+    for kind, accuracies in record.corrupted.items():
+        for severity, accuracy in enumerate(accuracies):
+            yield NETWORK, f"accuracy under {kind} {severity}", accuracy
+    if table is not None:
+        error = calibration_error(table, np.random.default_rng(CALIBRATION_SEED))
+        yield NETWORK, "expected calibration error", error.estimate
 
 
 def _runs_by_cell(
@@ -257,17 +281,14 @@ def _bounds(measure: str) -> tuple[float, float]:
 
 
 def _pairs(declared: DeclaredAnalysis, measured: Sequence[Measured]) -> Iterator[tuple[Measured, Measured]]:
-    """Yield what is compared: the declared pairs of levels in each measure, wherever both cells have it."""
-    if declared.factor is None:
-        return
-    by_place = {(each.place, each.measure, frozenset(each.levels.items())): each for each in measured}
-    pairs = declared_pairs(declared.levels, declared.control, declared.comparisons)
+    """Yield what is compared in each measure, wherever both cells have it (and, if seeds are blocks, in one seed)."""
+    cells_by_measure: dict[tuple[str, str], dict[frozenset[tuple[str, Level]], Measured]] = {}
     for each in measured:
-        for a, b in pairs:
-            if each.levels[declared.factor] == a:
-                other = frozenset({**each.levels, declared.factor: b}.items())
-                if (each.place, each.measure, other) in by_place:
-                    yield each, by_place[each.place, each.measure, other]
+        cells_by_measure.setdefault((each.place, each.measure), {})[frozenset(each.levels.items())] = each
+    for found in cells_by_measure.values():
+        for a, b in compared_pairs(declared, found):
+            if not declared.paired or np.isin(a.runs.seeds, b.runs.seeds).any():
+                yield a, b
 
 
 def _family(
@@ -290,9 +311,7 @@ def _family(
 
 def _compare(a: Measured, b: Measured, declared: DeclaredAnalysis, level: float) -> MeasureComparison:
     assert declared.factor is not None
-    trained_a, trained_b = _of_trained(a.runs), _of_trained(b.runs)
-    least, greatest = _bounds(a.measure)
-    possible = (least - greatest, greatest - least)
+    design = Design(paired=declared.paired, bounds=_bounds(a.measure))
     return MeasureComparison(
         place=a.place,
         measure=a.measure,
@@ -301,34 +320,11 @@ def _compare(a: Measured, b: Measured, declared: DeclaredAnalysis, level: float)
         b=b.levels[declared.factor],
         where={path: value for path, value in a.levels.items() if path != declared.factor},
         runs=(a.runs.n, b.runs.n),
-        all=_difference(a.runs, b.runs, declared.paired, level).within(possible),
-        trained=_difference(trained_a, trained_b, declared.paired, level).within(possible)
-        if trained_a and trained_b
-        else None,
+        all=difference_interval(a.runs, b.runs, design, None, level).within(design.difference_bounds),
+        trained=trained_interval(a.runs, b.runs, declared.paired, level).within(design.difference_bounds),
         effect_size=hedges_g(a.runs.values, b.runs.values),
         effect_size_trained=hedges_g(a.runs.trained, b.runs.trained),
     )
-
-
-def _of_trained(runs: Sample) -> Sample | None:
-    kept = ~runs.collapsed
-    return Sample(runs.values[kept], runs.collapsed[kept], runs.seeds[kept]) if kept.any() else None
-
-
-def _difference(a: Sample, b: Sample, paired: bool, level: float) -> Interval:
-    """Return the difference of the means, of pairs of runs where seeds are blocks."""
-    if not paired:
-        return welch_interval(a.values, b.values, level)
-    seeds = np.intersect1d(a.seeds, b.seeds)
-    x, y = (_at(each, seeds) for each in (a, b))
-    if not len(seeds):
-        return Interval(float(a.values.mean() - b.values.mean()), math.nan, math.nan, level)
-    return paired_interval(x, y, level)
-
-
-def _at(sample: Sample, seeds: NDArray[np.int64]) -> NDArray[np.float64]:
-    order = {int(seed): place for place, seed in enumerate(sample.seeds)}
-    return sample.values[[order[int(seed)] for seed in seeds]]
 
 
 TYPICAL = "the run whose validation accuracy is the lower median of the runs that trained, or of all if none did"

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regulens.data.catalog import dataset_info, load_dataset, locate
 from regulens.data.split import split
 from regulens.figures.calibration import draw_reliability, reliability_panel
 from regulens.figures.probes import ProbeLine, ProbePanel, draw_probes, probes_info
@@ -18,17 +17,18 @@ from regulens.figures.similarity import SimilarityPanel, draw_similarity_map, si
 from regulens.figures.style import save_figure
 from regulens.interpret.corruptions import CORRUPTIONS, SEVERITIES, corrupt, strength_in_words
 from regulens.report.document import Block, Figure, Heading, Paragraph, Table
-from regulens.report.inside import whole_blocks, writer_of
+from regulens.report.inside.measures import whole_blocks, writer_of
+from regulens.report.inside.scene import dataset_here
 from regulens.report.pictures import FIGURES, Picture
-from regulens.report.wording import DASH, cell_text, minus
+from regulens.report.wording import DASH, bounded, cell_text
 from regulens.spec import Level, RunSpec, StudySpec
-from regulens.stats.analysis import declared_pairs
 from regulens.stats.calibration import calibration
 from regulens.stats.intervals import Interval, mean_interval
+from regulens.study.declared import compared_pairs
 from regulens.study.grid import cell_label, cell_levels, level_label
-from regulens.study.inside import CORRUPTION_SEED
-from regulens.study.inside_analysis import TYPICAL, InsideAnalysis, typical_run
-from regulens.study.inside_similarity import IMAGES, MOST_RUNS, StageSimilarity
+from regulens.study.inside.analysis import TYPICAL, InsideAnalysis, typical_run
+from regulens.study.inside.measuring import CORRUPTION_SEED
+from regulens.study.inside.similarity import IMAGES, MOST_RUNS, StageSimilarity
 from regulens.study.runner import run_folder
 from regulens.training.checkpoint import PREDICTIONS, load_predictions
 
@@ -49,12 +49,33 @@ def probe_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Itera
     )
     if not found.trained():
         return
+    yield probe_table(study, found)
     panels = [ProbePanel(title, stages, tuple(lines)) for title, stages, lines in _by_place(study, found)]
     path = save_figure(draw_probes(probes_info(panels)), folder / FIGURES, "probes")
     yield Figure(
         Picture(
             path, "Validation accuracy of linear probes by stage, mean over runs that trained with its 95 % interval."
         )
+    )
+
+
+def probe_table(study: StudySpec, found: InsideAnalysis) -> Table:
+    """Show the accuracy of a linear probe at each stage of each network."""
+    trained = found.trained()
+    longest = max((tuple(runs[0][1].probes) for runs in trained.values()), key=len, default=())
+    rows = []
+    for spec, runs in trained.items():
+        texts = []
+        for stage in longest:
+            values = np.array([record.probes.get(stage, math.nan) for _, record in runs])
+            texts.append(bounded(_mean_of(values).within((0, 1)), ".3f"))
+        rows.append((cell_label(spec, study), *texts))
+    return Table(
+        caption="Validation accuracy of linear probes",
+        columns=("network", *longest),
+        rows=tuple(rows),
+        note="Means over runs that trained with 95 % intervals, each for itself.",
+        name="probes",
     )
 
 
@@ -121,7 +142,7 @@ def similarity_blocks(
         "trained. The excess is how much more alike two seeds of one network are than runs of "
         "two networks: above zero, the regularizer changed what is represented beyond what the seed does."
     )
-    yield _similarity_table(study, found, stages)
+    yield similarity_table(study, found, stages)
     shown = [stage for stage in stages if len(stage.cells) > 1]
     if shown:
         cells = tuple(found.trained())
@@ -141,10 +162,13 @@ def _spread_out(stage: StageSimilarity, cells: tuple[RunSpec, ...]) -> NDArray[n
     return every
 
 
-def _similarity_table(study: StudySpec, found: InsideAnalysis, stages: Sequence[StageSimilarity]) -> Table:
+def similarity_table(study: StudySpec, found: InsideAnalysis, stages: Sequence[StageSimilarity]) -> Table:
+    """Show how alike seeds of one network are, and how alike networks that are compared."""
     rows = []
     for stage in stages:
-        for a, b in _compared(study, found, stage):
+        for a, b in compared_pairs(
+            found.declared, {frozenset(cell_levels(spec, study).items()): spec for spec in stage.cells}
+        ):
             means = (stage.within(a), stage.within(b), stage.between(a, b), stage.excess(a, b))
             where = {path: level for path, level in cell_levels(a, study).items() if path != found.declared.factor}
             rows.append(
@@ -152,7 +176,7 @@ def _similarity_table(study: StudySpec, found: InsideAnalysis, stages: Sequence[
                     stage.stage,
                     cell_text(study, where) if where else "",
                     f"{_line_label(study, found, a)} and {_line_label(study, found, b)}",
-                    *(_two_decimals(each.mean) for each in means),
+                    *(bounded(each.mean, ".2f") for each in means),
                 )
             )
     return Table(
@@ -163,29 +187,6 @@ def _similarity_table(study: StudySpec, found: InsideAnalysis, stages: Sequence[
         left=(1, 2),
         name="similarity",
     )
-
-
-def _two_decimals(interval: Interval) -> str:
-    if not math.isfinite(interval.estimate):
-        return DASH
-    text = minus(f"{interval.estimate:.2f}")
-    if not math.isfinite(interval.low):
-        return text
-    return f"{text} ({minus(f'{interval.low:.2f}')} to {minus(f'{interval.high:.2f}')})"
-
-
-def _compared(study: StudySpec, found: InsideAnalysis, stage: StageSimilarity) -> Iterator[tuple[RunSpec, RunSpec]]:
-    """Yield the networks at this stage that differ in the declared pairs of levels."""
-    declared = found.declared
-    if declared.factor is None:
-        return
-    by_levels = {frozenset(cell_levels(spec, study).items()): spec for spec in stage.cells}
-    for spec in stage.cells:
-        levels = cell_levels(spec, study)
-        for a, b in declared_pairs(declared.levels, declared.control, declared.comparisons):
-            other = by_levels.get(frozenset({**levels, declared.factor: b}.items()))
-            if levels[declared.factor] == a and other is not None:
-                yield spec, other
 
 
 def robustness_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
@@ -228,9 +229,9 @@ def _robustness_pictures(study: StudySpec, found: InsideAnalysis, folder: Path) 
 
 def _example(spec: RunSpec, kind: str) -> tuple[NDArray[np.uint8] | None, str]:
     """Return the first validation image at every severity, and the last one in words; none if the data are not here."""
-    if locate(dataset_info(spec.data.name)) is None:
+    dataset = dataset_here(spec.data.name)
+    if dataset is None:
         return None, ""
-    dataset = load_dataset(spec.data.name)
     image = dataset.images[split(len(dataset.labels), spec.parts).validation[:1]]
     steps = [
         corrupt(image, kind, severity, np.random.default_rng([CORRUPTION_SEED, *kind.encode()]))[0]
@@ -241,30 +242,29 @@ def _example(spec: RunSpec, kind: str) -> tuple[NDArray[np.uint8] | None, str]:
 
 def calibration_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
     """Write up whether probabilities mean what they say."""
-    panels, rows = [], []
-    for spec, tables in found.reliability.items():
-        kept = [table for table in tables if table is not None]
-        if not kept:
-            continue
-        label = cell_label(spec, study)
-        panels.append(reliability_panel(label, kept))
-        rows.append((label, *_calibration_row(spec, found, folder)))
+    panels = [
+        reliability_panel(cell_label(spec, study), kept)
+        for spec, tables in found.reliability.items()
+        if (kept := [table for table in tables if table is not None])
+    ]
     if not panels:
         yield Paragraph("There are no predictions on this machine to judge calibration by.", "note")
         return
-    yield Table(
+    yield calibration_table(study, found, folder)
+    path = save_figure(draw_reliability(panels), folder / FIGURES, "reliability")
+    caption = "Reliability: accuracy of validation images by the confidence of the network, a thin line per run."
+    yield Figure(Picture(path, caption))
+
+
+def calibration_table(study: StudySpec, found: InsideAnalysis, folder: Path) -> Table:
+    """Show the calibration of the run that stands for each network."""
+    return Table(
         caption="Calibration of the run that stands for each network",
         columns=("network", "expected calibration error", "overconfidence, points", "Brier score", "log loss, nats"),
-        rows=tuple(rows),
+        rows=tuple((cell_label(spec, study), *_calibration_row(spec, found, folder)) for spec in found.runs),
         note="On its validation images, with 95 % intervals over images; the expected calibration error has 15 bins "
         f"and its bias taken off. The run is {TYPICAL}.",
         name="calibration",
-    )
-    path = save_figure(draw_reliability(panels), folder / FIGURES, "reliability")
-    yield Figure(
-        Picture(
-            path, "Reliability: accuracy of validation images by the confidence of the network, a thin line per run."
-        )
     )
 
 

@@ -21,8 +21,8 @@ from regulens.figures.style import save_figure
 from regulens.interpret.activations import FilterResponses, ImageActivations, feature_maps, filter_responses
 from regulens.interpret.kernels import conv_kernels
 from regulens.interpret.maximise import OUTPUT, Maximised, maximise
+from regulens.report.inside.scene import Network, Subject, subject_of, validation_batches
 from regulens.report.pictures import Picture, slug
-from regulens.report.scene import Network, Subject, subject_of, validation_batches
 
 ROWS = 12
 """Networks in one picture of a layer."""

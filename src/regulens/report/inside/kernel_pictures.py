@@ -16,12 +16,12 @@ from regulens.figures.matched import draw_matched, draw_panels, matched_info, pa
 from regulens.figures.style import save_figure
 from regulens.interpret.kernels import MOST, Scaling, Shown, choose_kernels, conv_kernels
 from regulens.interpret.matching import MatchedLayer, RandomSimilarity, match_all, random_similarity
+from regulens.report.inside.scene import label_of, runs_by_cell
 from regulens.report.pictures import FIGURES, Picture, slug
-from regulens.report.scene import label_of, runs_by_cell
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.study.grid import cell_label, run_label
-from regulens.study.inside_analysis import typical_run
+from regulens.study.inside.analysis import typical_run
 from regulens.study.runner import run_folder
 from regulens.study.table import is_collapsed
 from regulens.training.checkpoint import WEIGHTS, load_model

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from regulens.interpret.attribution import METHODS
 from regulens.interpret.faithfulness import SANITY_THRESHOLD, Curves
 from regulens.report.document import Block, Figure, Heading, Paragraph, Table
-from regulens.report.explaining import (
+from regulens.report.inside.explaining import (
     mistakes_of,
     picture_of_agreement,
     picture_of_faithfulness,
     picture_of_maps,
 )
-from regulens.report.inside_pictures import Scene, chosen_text, scene_of, two
-from regulens.report.maps import (
+from regulens.report.inside.maps import (
     RANDOMISED,
     Explained,
     Question,
@@ -30,8 +29,9 @@ from regulens.report.maps import (
     random_maps,
     usable_methods,
 )
+from regulens.report.inside.pictures import Scene, chosen_text, scene_of, two
+from regulens.report.inside.scene import Network, dataset_subject, networks_of, runs_by_cell
 from regulens.report.pictures import FIGURES
-from regulens.report.scene import Network, dataset_subject, networks_of, runs_by_cell
 from regulens.report.wording import counted
 from regulens.results import RunResult
 from regulens.spec import StudySpec

@@ -14,7 +14,7 @@ from regulens.errors import UserError
 
 if TYPE_CHECKING:
     from regulens.interpret.kernels import Scaling
-    from regulens.report.kernel_pictures import KernelPicture, MatchedPicture
+    from regulens.report.inside.kernel_pictures import KernelPicture, MatchedPicture
     from regulens.report.pictures import Picture
 
 _MOST_BIASES = 64
@@ -88,7 +88,7 @@ def _check_alone(source: Path, options: dict[str, object]) -> None:
 def _print_file(
     path: Path, layer: str | None, scaling: Scaling, *, rgb: bool, page: int, sample: bool, out: Path | None
 ) -> None:
-    from regulens.report.kernel_pictures import kernels_of_file
+    from regulens.report.inside.kernel_pictures import kernels_of_file
 
     found = kernels_of_file(path, layer, scaling, rgb=rgb, page=page, sample=sample, out=out)
     console.print(f"{path}: {found.kind}", soft_wrap=True, markup=False)

@@ -27,8 +27,8 @@ from regulens.figures.faithfulness import draw_faithfulness, faithfulness_info
 from regulens.figures.style import save_figure
 from regulens.interpret.attribution import METHODS, flat_maps
 from regulens.interpret.mistakes import most_confident_errors
-from regulens.report.looking import dataset_of
-from regulens.report.maps import (
+from regulens.report.inside.looking import dataset_of
+from regulens.report.inside.maps import (
     RANDOMISED,
     Explained,
     Maps,
@@ -41,8 +41,8 @@ from regulens.report.maps import (
     random_maps,
     usable_methods,
 )
+from regulens.report.inside.scene import Network, Subject, subject_of, unsealed
 from regulens.report.pictures import Picture, slug
-from regulens.report.scene import Network, Subject, subject_of, unsealed
 from regulens.study.runner import run_folder
 from regulens.training.checkpoint import PREDICTIONS, Predictions, load_predictions
 

@@ -16,7 +16,7 @@ from regulens.interpret.agreement import Agreement, seed_agreement
 from regulens.interpret.attribution import METHODS, attribute, flat_maps, importances
 from regulens.interpret.faithfulness import Faithfulness, Sanity, faithfulness, randomised, sanity_check
 from regulens.interpret.inputs import black_pixel
-from regulens.report.scene import Network
+from regulens.report.inside.scene import Network
 
 RANDOMISED = 5
 """Networks with random weights that a map is compared with at the least: as many as there are seeds, if more."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from regulens.data.catalog import dataset_info, load_dataset, locate
 from regulens.report.document import Block, Heading, Paragraph
-from regulens.report.inside import differences_table, measure_blocks
-from regulens.report.inside_network import calibration_blocks, probe_blocks, robustness_blocks, similarity_blocks
-from regulens.report.inside_pictures import answer_blocks, kernel_blocks
-from regulens.report.pixel_blocks import pixel_blocks
+from regulens.report.inside.measures import differences_table, measure_blocks
+from regulens.report.inside.networks import calibration_blocks, probe_blocks, robustness_blocks, similarity_blocks
+from regulens.report.inside.pictures import answer_blocks, kernel_blocks
+from regulens.report.inside.pixels import pixel_blocks
+from regulens.report.inside.scene import dataset_here
 from regulens.results import RunResult
 from regulens.spec import StudySpec
-from regulens.study.inside import inside_records, measurable
-from regulens.study.inside_analysis import InsideAnalysis, analyse_inside
-from regulens.study.inside_similarity import stage_similarities
+from regulens.study.inside.analysis import InsideAnalysis, analyse_inside
+from regulens.study.inside.measuring import inside_records, measurable
+from regulens.study.inside.similarity import similarities_of
 from regulens.study.protocol import selections_in_force
 from regulens.study.store import Store
 
@@ -49,11 +49,8 @@ def _filters(study: StudySpec, folder: Path, results: Sequence[RunResult], found
 
 def _networks(study: StudySpec, folder: Path, found: InsideAnalysis) -> Iterator[Block]:
     yield from probe_blocks(study, found, folder)
-    names = {spec.data.name for spec in found.runs}
-    if all(locate(dataset_info(name)) is not None for name in names):
-        runs = {spec: [result for result, _ in pairs] for spec, pairs in found.trained().items()}
-        stages = stage_similarities(runs, folder, {name: load_dataset(name) for name in names})
-        yield from similarity_blocks(study, found, stages, folder)
+    if all(dataset_here(spec.data.name) is not None for spec in found.runs):
+        yield from similarity_blocks(study, found, similarities_of(found, folder), folder)
     else:
         yield Paragraph("How alike networks are is not measured: the data are not on this machine.", "note")
     yield from robustness_blocks(study, found, folder)

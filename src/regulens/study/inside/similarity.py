@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.data.batches import Feed, pixel_scaling
+from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset
 from regulens.data.split import split
 from regulens.interpret.representations import INPUT, layer_features, stages
@@ -17,6 +19,7 @@ from regulens.interpret.similarity import LEAST_IMAGES, centred_gram, cka_matrix
 from regulens.results import RunResult
 from regulens.spec import RunSpec
 from regulens.stats.pairs import PairMean, between_mean, within_less_between, within_mean
+from regulens.study.inside.analysis import InsideAnalysis
 from regulens.study.runner import run_folder
 from regulens.training.checkpoint import load_model
 from regulens.training.environment import pinned_torch
@@ -69,38 +72,50 @@ class StageSimilarity:
         return np.flatnonzero(self.cell_of_run == self.cells.index(spec))
 
 
-def stage_similarities(
-    runs: Mapping[RunSpec, Sequence[RunResult]], folder: Path, datasets: Mapping[str, Dataset]
-) -> list[StageSimilarity]:
-    """Compare runs on the first validation images that all of them share; networks on other images are left out.
+def stage_similarities(runs: Mapping[RunSpec, Sequence[RunResult]], folder: Path) -> list[StageSimilarity]:
+    """Compare runs on the first validation images that they share; those judged on other images are left out.
 
     Args:
         runs: of each network, whose weights are in ``folder``; those that trained, for the others have little to
             compare.
         folder: of the study.
-        datasets: by name.
 
     Returns:
-        for each stage that two runs have; none if there are fewer than four validation images.
+        for each stage that two runs have, in the order in which images pass them; none if there are fewer than four
+        validation images.
+
+    Raises:
+        DataError: if the data set or a run's weights are damaged or absent.
     """
-    shared = next((spec.parts for spec in runs), None)
-    names: list[str] = []
+    chosen = [(spec, result) for spec, results in runs.items() for result in results]
+    if not chosen:
+        return []
+    shared = chosen[0][1].spec.parts
+    dataset = load_dataset(shared.name)
     grams: dict[str, list[NDArray[np.float32]]] = {}
     places: dict[str, list[RunSpec]] = {}
-    for spec, results in runs.items():
-        if spec.parts != shared:
-            continue
-        for result in results[:MOST_RUNS]:
-            for stage, gram in _grams(result, folder, datasets[spec.data.name]):
-                if stage not in grams:
-                    names.append(stage)
+    kept: Counter[RunSpec] = Counter()
+    for spec, result in sorted(chosen, key=lambda pair: -pair[0].model.depth):  # the deepest have all stages
+        if result.spec.parts == shared and kept[spec] < MOST_RUNS:
+            kept[spec] += 1
+            for stage, gram in _grams(result, folder, dataset):
                 grams.setdefault(stage, []).append(gram)
                 places.setdefault(stage, []).append(spec)
-    return [_similarity(stage, places[stage], grams[stage]) for stage in sorted(names) if len(grams[stage]) > 1]
+    order = [spec for spec in runs if kept[spec]]
+    return [_similarity(stage, places[stage], each, order) for stage, each in grams.items() if len(each) > 1]
 
 
-def _similarity(stage: str, places: Sequence[RunSpec], grams: Sequence[NDArray[np.float32]]) -> StageSimilarity:
-    cells = tuple(dict.fromkeys(places))
+def similarities_of(found: InsideAnalysis, folder: Path) -> list[StageSimilarity]:
+    """Compare the measured runs of a study that trained, see ``stage_similarities``."""
+    return stage_similarities(
+        {spec: [result for result, _ in pairs] for spec, pairs in found.trained().items()}, folder
+    )
+
+
+def _similarity(
+    stage: str, places: Sequence[RunSpec], grams: Sequence[NDArray[np.float32]], order: Sequence[RunSpec]
+) -> StageSimilarity:
+    cells = tuple(spec for spec in order if spec in places)
     cell_of_run = np.array([cells.index(spec) for spec in places], np.int64)
     return StageSimilarity(stage, cells, cell_of_run, cka_matrix(grams))
 

@@ -17,10 +17,9 @@ from regulens.interpret.activations import ImageActivations
 from regulens.interpret.matching import MatchedLayer
 from regulens.interpret.maximise import OUTPUT
 from regulens.report.document import Block, Figure, Heading, Paragraph, Table
-from regulens.report.kernel_pictures import Match, draw_match, kernels_by_cell, match_of
-from regulens.report.looking import Look, exciting_images, look_at, maximised_inputs
-from regulens.report.pictures import FIGURES
-from regulens.report.scene import (
+from regulens.report.inside.kernel_pictures import Match, draw_match, kernels_by_cell, match_of
+from regulens.report.inside.looking import Look, exciting_images, look_at, maximised_inputs
+from regulens.report.inside.scene import (
     Network,
     dataset_here,
     networks_of,
@@ -28,10 +27,11 @@ from regulens.report.scene import (
     selected_runs,
     validation_batches,
 )
+from regulens.report.pictures import FIGURES
 from regulens.report.wording import DASH, counted, minus
 from regulens.results import RunResult
 from regulens.spec import StudySpec
-from regulens.study.inside_analysis import TYPICAL, typical_run
+from regulens.study.inside.analysis import TYPICAL, typical_run
 from regulens.study.store import Selection
 from regulens.study.table import is_collapsed
 

@@ -1,0 +1,1 @@
+"""The look inside the runs of a study: measured, compared, and how alike what they represent is."""

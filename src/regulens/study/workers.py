@@ -1,0 +1,23 @@
+"""How many processes a study is worked on by."""
+
+from __future__ import annotations
+
+from regulens.errors import UserError
+from regulens.executors.local import available_cores
+from regulens.training.device import find_device
+
+GPU_WORKERS = 4  # processes take turns on a GPU: more of them only hide what each does on its core
+
+
+def check_workers(workers: int | None, device: str = "cpu") -> int:
+    """Return how many processes to use: as many as asked for, or one per core (on a GPU, ``GPU_WORKERS`` at most).
+
+    Raises:
+        UserError: if fewer than one is asked for, or there is no such device.
+    """
+    on_gpu = find_device(device).type == "cuda"
+    if workers is None:
+        return min(available_cores(), GPU_WORKERS) if on_gpu else available_cores()
+    if workers < 1:
+        raise UserError(f"workers must be at least 1, got {workers}")
+    return workers
