@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from regulens.api import Study, load_study, run_study
+from regulens.cli import main
 from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset
 from regulens.executors.local import LocalExecutor
@@ -111,6 +114,39 @@ def learned(tmp_path_factory: pytest.TempPathFactory, processes: LocalExecutor) 
     folder = tmp_path_factory.mktemp("learned")
     (folder / "learned.toml").write_text(text.replace("batch_size = 32", "batch_size = 8").replace("tiny", "learned"))
     return run_study(load_study(folder / "learned.toml", folder / "study"), executor=processes)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended: its exit code and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    def refused(self, *words: str) -> None:
+        """Assert exit code 2 and one line of error, which holds these words."""
+        assert self.returncode == 2, self.stdout + self.stderr
+        assert len(self.stderr.strip().splitlines()) == 1, self.stderr
+        assert all(word in self.stderr for word in words), self.stderr
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run a command in this process, which spares it the import of torch, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path) -> Done:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["regulens", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        return Done(code or 0, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(autouse=True)

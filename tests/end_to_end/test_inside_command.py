@@ -1,24 +1,22 @@
-"""`regulens inside` and `measures` as a user meets them, and the second part of the report in every format."""
+"""`regulens inside` and `measures` as a user meets them, and the second part of the report."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from conftest import Done
 from regulens.api import Study, load_study, run_study
 from regulens.executors.local import LocalExecutor
 from regulens.study.inside.analysis import TITLES
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
@@ -32,28 +30,17 @@ def trained(tiny_file: Path, processes: LocalExecutor, tmp_path_factory: pytest.
     return study
 
 
-def regulens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from regulens.cli import main; main()", *map(str, arguments)],
-        env=os.environ | {"COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def test_before_measuring_the_report_says_how_to(finished: Study) -> None:
+def test_before_measuring_the_report_says_how_to(command: Run, finished: Study) -> None:
     assert "Not measured yet: regulens inside" in (finished.folder / "report.html").read_text()
-    done = regulens("measures", finished.folder, "--format", "csv")
+    done = command("measures", finished.folder, "--format", "csv")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "run regulens inside first" in done.stderr
 
 
-def test_inside_measures_says_and_reports(trained: Study) -> None:
+def test_inside_measures_says_and_reports(command: Run, trained: Study) -> None:
     folder = trained.folder
-    done = regulens("inside", folder)
+    done = command("inside", folder)
     assert done.returncode == 0, done.stderr
     assert "batchnorm against none, depth 1: " in done.stdout
     assert "of 9 measures" in done.stdout
@@ -71,12 +58,11 @@ def test_inside_measures_says_and_reports(trained: Study) -> None:
         assert words in page
     for picture in ("measures", "probes", "similarity", "robustness-1", "robustness-2", "reliability"):
         assert (folder / "figures" / f"{picture}.svg").is_file()
-    for form in ("md", "tex"):
-        text = trained.report(form).read_text()
-        assert "The look inside" in text
-        assert "class selectivity" in text
+    printed = trained.report("tex").read_text()
+    assert "The look inside" in printed
+    assert "class selectivity" in printed
 
-    table = regulens("measures", folder)
+    table = command("measures", folder)
     assert table.returncode == 0, table.stderr
     assert "total variation over norm" in table.stdout
     for part, words in (
@@ -85,30 +71,30 @@ def test_inside_measures_says_and_reports(trained: Study) -> None:
         ("robustness", "lost to noise"),
         ("calibration", "Brier score"),
     ):
-        shown = regulens("measures", folder, "--part", part)
+        shown = command("measures", folder, "--part", part)
         assert shown.returncode == 0, shown.stderr
         assert words in shown.stdout
         assert "depth 2" in shown.stdout
-    frame = pd.read_csv(io.StringIO(regulens("measures", folder, "--format", "csv").stdout))
-    rows = json.loads(regulens("measures", folder, "--format", "json").stdout)
+    frame = pd.read_csv(io.StringIO(command("measures", folder, "--format", "csv").stdout))
+    rows = json.loads(command("measures", folder, "--format", "json").stdout)
     assert len(frame) == len(rows) > 4 * (9 + 5) + 4 * (18 + 5)
     assert set(frame["measure"]) > TITLES.keys()
     assert list(frame.columns) == list(rows[0])
 
 
-def test_where_no_run_trained_the_report_says_so(finished: Study, tmp_path: Path) -> None:
+def test_where_no_run_trained_the_report_says_so(command: Run, finished: Study, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(finished.folder, folder)
     assert finished.results().query("stage == 'train'")["collapsed"].all()
-    assert regulens("inside", folder).returncode == 0
+    assert command("inside", folder).returncode == 0
     page = (folder / "report.html").read_text()
     assert "Filters at work" in page
     assert "Means are over the 0 of 8 runs that did not collapse" in page
 
 
-def test_a_folder_without_a_study_is_one_line(tmp_path: Path) -> None:
-    for command in ("inside", "measures"):
-        done = regulens(command, tmp_path)
+def test_a_folder_without_a_study_is_one_line(command: Run, tmp_path: Path) -> None:
+    for name in ("inside", "measures"):
+        done = command(name, tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {tmp_path}: holds no study")
         assert done.stderr.count("\n") == 1

@@ -111,9 +111,9 @@ def test_a_figure_keeps_every_label_inside_at_each_resolution(resolution: int) -
     points = [CellPoints(label, np.array([0.9, 0.95]), 0.1) for label in labels]
     with house_style():
         figure = draw_comparison(comparison_info(points))
-        with settled(figure, resolution):
+        with settled(figure):
+            figure.set_dpi(resolution)
             figure.draw_without_rendering()
-            assert figure.dpi == resolution
             for axes in figure.axes:
                 for text in [*axes.get_yticklabels(), axes.xaxis.label]:
                     assert text.get_window_extent().x0 >= 0.02 * resolution

@@ -35,7 +35,7 @@ def texts(figure: Figure) -> list[str]:
 
 def inside(figure: Figure) -> None:
     """Nothing that is drawn is cut off at the figure's edge."""
-    with settled(figure, 160):
+    with settled(figure):
         page = figure.bbox
         for axes in figure.axes:
             if axes.get_visible():

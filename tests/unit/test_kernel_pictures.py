@@ -32,7 +32,7 @@ def matched(networks: int, *shape: int) -> MatchedLayer:
 
 def assert_inside(figure: Figure) -> None:
     """Require every text to lie within the figure."""
-    with house_style(), settled(figure, 160):
+    with house_style(), settled(figure):
         figure.draw_without_rendering()
         page = figure.bbox
         for text in figure.findobj(Text):

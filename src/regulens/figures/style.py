@@ -61,22 +61,22 @@ def bare(axes: Axes) -> None:
 
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     """Write ``name.svg`` and ``name.png`` (160 dpi) and return the path of the SVG."""
-    with house_style():
+    with house_style(), settled(figure):
         for suffix, (resolution, options) in _FORMATS.items():
             buffer = io.BytesIO()
-            with settled(figure, resolution):
-                figure.savefig(buffer, format=suffix, dpi=resolution, **options)
+            figure.savefig(buffer, format=suffix, dpi=resolution, **options)
             write_atomically(folder / f"{name}.{suffix}", buffer.getvalue())
     return folder / f"{name}.svg"
 
 
 @contextmanager
-def settled(figure: Figure, resolution: int) -> Iterator[None]:
-    """Hold the figure's layout for this resolution, its places rounded: its last bits are not the same each time."""
+def settled(figure: Figure) -> Iterator[None]:
+    """Hold the figure's layout, its places rounded: a layout's last bits are not the same each time."""
     engine, before = figure.get_layout_engine(), figure.dpi
-    figure.set_dpi(resolution)
-    for _ in range(2):  # a constrained layout comes to rest in two passes
-        figure.draw_without_rendering()
+    figure.set_dpi(max(resolution for resolution, _ in _FORMATS.values()))  # where text is least rounded to pixels
+    if engine is not None:
+        for _ in range(2):  # a constrained layout comes to rest in two passes
+            engine.execute(figure)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         left, bottom, width, height = (round(side, 6) for side in axes.get_position().bounds)
