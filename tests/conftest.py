@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -132,10 +133,20 @@ class Done:
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Run a command in this process, which spares it the import of torch, in an empty folder."""
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder, no settings, no data anywhere and no way to download."""
+    for name in [name for name in os.environ if name.startswith(("REGULENS", "KERAS"))]:
+        monkeypatch.delenv(name)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name, value in {"HOME": tmp_path, "REGULENS_CACHE": tmp_path / "cache", "NO_PROXY": "", "COLUMNS": 200}.items():
+        monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def regulens(alone: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run the command in this process, which spares it the import of torch."""
 
     def run(*arguments: str | Path) -> Done:
         capsys.readouterr()

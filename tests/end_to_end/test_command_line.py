@@ -17,6 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from conftest import Done
 from regulens.api import Study, load_study, run_study
 from regulens.executors.local import LocalExecutor, available_cores
 from regulens.kernels.paths import using_kernels
@@ -25,7 +26,7 @@ from regulens.study import protocol
 from regulens.study.runner import EpochEnded, Note, RunEnded, RunStarted, StageStarted, StudyStarted
 from regulens.study.store import open_store
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Done]
 SECONDS = 300
 SEALED = {"run_id", "stage", "depth", "filters", "regularizer", "seed", "parameters_total", "parameters_trainable"}
 SEALED |= {
@@ -45,22 +46,19 @@ def command(*arguments: str) -> list[str]:
 
 
 @pytest.fixture
-def regulens(tmp_path: Path) -> Run:
-    """Run the command in an empty folder, with no data anywhere and no way to download."""
+def process(alone: None) -> Run:
+    """Run the command in a process of its own, with these environment variables."""
 
-    def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGULENS", "KERAS"))}
-        environment |= {"HOME": str(tmp_path), "REGULENS_CACHE": str(tmp_path / "cache"), "COLUMNS": "200"}
-        environment |= {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "NO_PROXY": ""}
-        return subprocess.run(
+    def run(*arguments: str | Path, **variables: str) -> Done:
+        done = subprocess.run(
             command(*map(str, arguments)),
-            cwd=tmp_path,
-            env=environment | variables,
+            env=os.environ | variables,
             capture_output=True,
             text=True,
             timeout=SECONDS,
             check=False,
         )
+        return Done(done.returncode, done.stdout, done.stderr)
 
     return run
 
@@ -71,23 +69,14 @@ def rows(run: Run, folder: Path | str) -> list[dict[str, object]]:
     return json.loads(printed.stdout)
 
 
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Assert exit code 2, nothing printed but one line of error, which holds these words."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    for word in words:
-        assert word in lines[0]
-
-
-def test_a_study_runs_from_its_file_to_its_report(regulens: Run, tiny_file: Path, tmp_path: Path) -> None:
-    done = regulens("run", tiny_file, "--seeds", "1")
+def test_a_study_runs_from_its_file_to_its_report(process: Run, tiny_file: Path, tmp_path: Path) -> None:
+    done = process("run", tiny_file, "--seeds", "1")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "studies" / "tiny"
     assert done.stdout.strip().splitlines()[-1] == f"report: {folder / 'report.html'}"
     assert "conv 3x3x1x4" in done.stdout
     assert "depth 2, batchnorm, seed 0: epoch 2/2: loss" in done.stdout
-    found = rows(regulens, folder)
+    found = rows(process, folder)
     assert all(row.keys() >= SEALED for row in found)
     assert [row["stage"] for row in found].count("train") == 4
     for row in found:
@@ -99,17 +88,15 @@ def test_a_study_runs_from_its_file_to_its_report(regulens: Run, tiny_file: Path
         weights = folder / "runs" / str(row["run_id"])
         assert (weights / "weights.safetensors").is_file()
         assert (weights / "predictions.npz").is_file() == (row["stage"] == "train")
-    again = regulens("run", tiny_file, "--seeds", "1")
+    again = process("run", tiny_file, "--seeds", "1")
     assert "0 runs to do, 4 finished before" in again.stdout
-    assert rows(regulens, folder) == found
+    assert rows(process, folder) == found
 
 
 def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(regulens: Run, tiny_file: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.toml"
     long.write_text(tiny_file.read_text().replace("epochs = 2", "epochs = 20").replace("limit = 120", "limit = 400"))
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a job in the background would hand down that it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background hands down that it is ignored
     process = subprocess.Popen(
         command("run", str(long), "--workers", "1"),
         cwd=tmp_path,
@@ -164,7 +151,7 @@ def test_plan_of_a_run_study_counts_what_is_finished(regulens: Run, finished: St
 def test_init_writes_a_file_once(regulens: Run, tmp_path: Path) -> None:
     assert regulens("init", "quickstart", "--out", "mine.toml").returncode == 0
     assert (tmp_path / "mine.toml").read_text() == regulens("init", "quickstart").stdout
-    refused(regulens("init", "quickstart", "--out", "mine.toml"), "exists already")
+    regulens("init", "quickstart", "--out", "mine.toml").refused("exists already")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -212,8 +199,8 @@ def test_kernels_of_one_run_and_layer(regulens: Run, finished: Study) -> None:
     done = regulens("kernels", finished.folder, "--run", run, "--layer", "conv2", "--scale", "layer")
     assert "conv1" not in done.stdout
     assert "layer-scale.svg" in done.stdout
-    refused(regulens("kernels", finished.folder, "--run", run, "--layer", "conv7"), "conv7", "conv2")
-    refused(regulens("kernels", finished.folder, "--run", "zzz"), "zzz", "regulens results")
+    regulens("kernels", finished.folder, "--run", run, "--layer", "conv7").refused("conv7", "conv2")
+    regulens("kernels", finished.folder, "--run", "zzz").refused("zzz", "regulens results")
 
 
 def test_report_and_status_of_a_finished_study(regulens: Run, finished: Study) -> None:
@@ -242,36 +229,37 @@ def test_a_mistake_in_the_file_is_one_line(
 ) -> None:
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(tiny_file.read_text().replace(old, new, 1))
-    refused(regulens("plan", wrong), *words)
-    refused(regulens("run", wrong), *words)
+    regulens("plan", wrong).refused(*words)
+    regulens("run", wrong).refused(*words)
 
 
 def test_mistakes_on_the_command_line_are_one_line(regulens: Run, tmp_path: Path) -> None:
-    refused(regulens("run", "labb"), "labb", "lab", "quickstart")
-    refused(regulens("init", "lap"), "lap", "did you mean lab")
-    refused(regulens("status", tmp_path), "holds no study")
-    refused(regulens("run", "quickstart", "--seeds", "0"), "seeds must be at least 1")
-    refused(regulens("run", "quickstart", "--workers", "0"), "workers must be at least 1")
-    refused(regulens("plan", "quickstart", "--workers", "-3"), "workers must be at least 1, got -3")
-    refused(regulens("data", "check", "minst"), "unknown data set")
-    refused(regulens("results"), "Missing argument", "DIR")
-    refused(regulens("run", "lab", "--sedes", "3"), "--sedes")
-    refused(regulens("run", tmp_path / "absent"), "no such study file")
+    regulens("run", "labb").refused("labb", "lab", "quickstart")
+    regulens("init", "lap").refused("lap", "did you mean lab")
+    regulens("status", tmp_path).refused("holds no study")
+    regulens("run", "quickstart", "--seeds", "0").refused("seeds must be at least 1")
+    regulens("run", "quickstart", "--workers", "0").refused("workers must be at least 1")
+    regulens("plan", "quickstart", "--workers", "-3").refused("workers must be at least 1, got -3")
+    regulens("data", "check", "minst").refused("unknown data set")
+    regulens("results").refused("Missing argument", "DIR")
+    regulens("run", "lab", "--sedes", "3").refused("--sedes")
+    regulens("run", tmp_path / "absent").refused("no such study file")
 
 
 def test_absent_data_offline_is_one_line_that_helps(regulens: Run, tmp_path: Path) -> None:
     for done in (regulens("run", "lab"), regulens("data", "get", "fashion-mnist")):
-        refused(done, str(tmp_path / "cache" / "fashion-mnist"), "train-images-idx3-ubyte.gz", "quickstart")
-    refused(regulens("data", "check", "fashion-mnist"), "not on this machine", "regulens data get")
+        done.refused(str(tmp_path / "cache" / "fashion-mnist"), "train-images-idx3-ubyte.gz", "quickstart")
+    regulens("data", "check", "fashion-mnist").refused("not on this machine", "regulens data get")
 
 
-def test_damaged_data_is_one_line(regulens: Run, tmp_path: Path) -> None:
+def test_damaged_data_is_one_line(regulens: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "mine" / "fashion-mnist"
     folder.mkdir(parents=True)
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (folder / f"{name}-ubyte").write_bytes(b"\0\0\x08\x03 too short")
+    monkeypatch.setenv("REGULENS_DATA", str(tmp_path / "mine"))
     for arguments in (("run", "lab"), ("data", "check", "fashion-mnist")):
-        refused(regulens(*arguments, REGULENS_DATA=str(tmp_path / "mine")), "train-images-idx3-ubyte", "cut off")
+        regulens(*arguments).refused("train-images-idx3-ubyte", "cut off")
 
 
 def test_data_list_names_every_set(regulens: Run) -> None:
@@ -310,8 +298,8 @@ def test_a_script_needs_no_main_guard(tiny_file: Path, tmp_path: Path) -> None:
     assert done.stdout.strip() in {"10", "12"}, done.stderr  # 8 trainings, 2 or 4 refits
 
 
-def test_doctor_names_kernels_versions_cores_and_data(regulens: Run) -> None:
-    found = regulens("doctor")
+def test_doctor_names_kernels_versions_cores_and_data(process: Run) -> None:
+    found = process("doctor")
     assert found.returncode == 0, found.stderr
     lines = dict(line.rstrip().split("  ", 1) for line in found.stdout.splitlines())
     assert lines["kernels"].strip().split()[0] == "native"
@@ -320,10 +308,10 @@ def test_doctor_names_kernels_versions_cores_and_data(regulens: Run) -> None:
     assert lines["data: fashion-mnist"].strip() == "not here"
 
 
-def test_doctor_says_what_was_forced(regulens: Run) -> None:
-    plain = regulens("doctor", REGULENS_KERNELS="reference").stdout
+def test_doctor_says_what_was_forced(process: Run) -> None:
+    plain = process("doctor", REGULENS_KERNELS="reference").stdout
     assert "reference, as REGULENS_KERNELS=reference asks" in plain
-    assert "native baseline" in regulens("doctor", REGULENS_ISA="baseline").stdout
+    assert "native baseline" in process("doctor", REGULENS_ISA="baseline").stdout
 
 
 @pytest.mark.parametrize(
@@ -333,16 +321,16 @@ def test_doctor_says_what_was_forced(regulens: Run) -> None:
         ({"REGULENS_ISA": "sse9"}, 'error: REGULENS_ISA="sse9": this processor and build have baseline'),
     ],
 )
-def test_a_wrong_choice_of_kernels_is_one_line(variables: dict[str, str], line: str, regulens: Run) -> None:
-    answer = regulens("run", "quickstart", "--seeds", "1", **variables)
+def test_a_wrong_choice_of_kernels_is_one_line(variables: dict[str, str], line: str, process: Run) -> None:
+    answer = process("run", "quickstart", "--seeds", "1", **variables)
     assert answer.returncode == 2
     assert answer.stderr.startswith(line)
     assert len(answer.stderr.splitlines()) == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_one_line_and_nothing_is_made(regulens: Run, tmp_path: Path) -> None:
-    answer = regulens("run", "quickstart", "--device", "cuda")
+def test_a_gpu_that_is_not_there_is_one_line_and_nothing_is_made(process: Run, tmp_path: Path) -> None:
+    answer = process("run", "quickstart", "--device", "cuda")
     assert answer.returncode == 2
     assert re.fullmatch(r'error: device "cuda": torch .* finds no CUDA device .*; use --device cpu\n', answer.stderr)
     assert not (tmp_path / "studies").exists()

@@ -30,17 +30,17 @@ def trained(tiny_file: Path, processes: LocalExecutor, tmp_path_factory: pytest.
     return study
 
 
-def test_before_measuring_the_report_says_how_to(command: Run, finished: Study) -> None:
+def test_before_measuring_the_report_says_how_to(regulens: Run, finished: Study) -> None:
     assert "Not measured yet: regulens inside" in (finished.folder / "report.html").read_text()
-    done = command("measures", finished.folder, "--format", "csv")
+    done = regulens("measures", finished.folder, "--format", "csv")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "run regulens inside first" in done.stderr
 
 
-def test_inside_measures_says_and_reports(command: Run, trained: Study) -> None:
+def test_inside_measures_says_and_reports(regulens: Run, trained: Study) -> None:
     folder = trained.folder
-    done = command("inside", folder)
+    done = regulens("inside", folder)
     assert done.returncode == 0, done.stderr
     assert "batchnorm against none, depth 1: " in done.stdout
     assert "of 9 measures" in done.stdout
@@ -62,7 +62,7 @@ def test_inside_measures_says_and_reports(command: Run, trained: Study) -> None:
     assert "The look inside" in printed
     assert "class selectivity" in printed
 
-    table = command("measures", folder)
+    table = regulens("measures", folder)
     assert table.returncode == 0, table.stderr
     assert "total variation over norm" in table.stdout
     for part, words in (
@@ -71,30 +71,30 @@ def test_inside_measures_says_and_reports(command: Run, trained: Study) -> None:
         ("robustness", "lost to noise"),
         ("calibration", "Brier score"),
     ):
-        shown = command("measures", folder, "--part", part)
+        shown = regulens("measures", folder, "--part", part)
         assert shown.returncode == 0, shown.stderr
         assert words in shown.stdout
         assert "depth 2" in shown.stdout
-    frame = pd.read_csv(io.StringIO(command("measures", folder, "--format", "csv").stdout))
-    rows = json.loads(command("measures", folder, "--format", "json").stdout)
+    frame = pd.read_csv(io.StringIO(regulens("measures", folder, "--format", "csv").stdout))
+    rows = json.loads(regulens("measures", folder, "--format", "json").stdout)
     assert len(frame) == len(rows) > 4 * (9 + 5) + 4 * (18 + 5)
     assert set(frame["measure"]) > TITLES.keys()
     assert list(frame.columns) == list(rows[0])
 
 
-def test_where_no_run_trained_the_report_says_so(command: Run, finished: Study, tmp_path: Path) -> None:
+def test_where_no_run_trained_the_report_says_so(regulens: Run, finished: Study, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(finished.folder, folder)
     assert finished.results().query("stage == 'train'")["collapsed"].all()
-    assert command("inside", folder).returncode == 0
+    assert regulens("inside", folder).returncode == 0
     page = (folder / "report.html").read_text()
     assert "Filters at work" in page
     assert "Means are over the 0 of 8 runs that did not collapse" in page
 
 
-def test_a_folder_without_a_study_is_one_line(command: Run, tmp_path: Path) -> None:
+def test_a_folder_without_a_study_is_one_line(regulens: Run, tmp_path: Path) -> None:
     for name in ("inside", "measures"):
-        done = command(name, tmp_path)
+        done = regulens(name, tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {tmp_path}: holds no study")
         assert done.stderr.count("\n") == 1

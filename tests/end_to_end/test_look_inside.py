@@ -35,16 +35,18 @@ def image_of(study: Study, part: str) -> str:
     return str(int(np.sort(getattr(network.parts, part))[0]))
 
 
-def test_kernels_side_by_side_matched_and_in_a_folder_of_ones_own(command: Run, learned: Study, tmp_path: Path) -> None:
-    beside = command("kernels", learned.folder, "--side-by-side", "--scale", "signed", "--out", "pictures")
+def test_kernels_side_by_side_matched_and_in_a_folder_of_ones_own(
+    regulens: Run, learned: Study, tmp_path: Path
+) -> None:
+    beside = regulens("kernels", learned.folder, "--side-by-side", "--scale", "signed", "--out", "pictures")
     assert len(drawn(beside, tmp_path)) == 3
-    matched = command("kernels", learned.folder, "--match", "--cell", "depth 2, batchnorm", "--out", "pictures")
+    matched = regulens("kernels", learned.folder, "--match", "--cell", "depth 2, batchnorm", "--out", "pictures")
     assert drawn(matched, tmp_path) == ["matched-depth-2-batchnorm-conv1.svg", "matched-depth-2-batchnorm-conv2.svg"]
     assert "of random kernels" in matched.stdout
     assert {path.parent.name for path in tmp_path.rglob("*.svg")} == {"pictures"}
 
 
-def test_kernels_of_a_torchvision_style_state_dict(command: Run, tmp_path: Path) -> None:
+def test_kernels_of_a_torchvision_style_state_dict(regulens: Run, tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = {
         "features.0.weight": torch.randn(64, 3, 3, 3),
@@ -54,11 +56,11 @@ def test_kernels_of_a_torchvision_style_state_dict(command: Run, tmp_path: Path)
         "classifier.0.weight": torch.randn(10, 128),
     }
     torch.save(state, tmp_path / "vgg.pth")
-    done = command("kernels", "vgg.pth", "--out", "out")
+    done = regulens("kernels", "vgg.pth", "--out", "out")
     assert drawn(done, tmp_path) == ["1-features.0.svg", "2-features.2.svg"]
     assert "features.2: 3x3x64x128" in done.stdout
-    assert drawn(command("kernels", "vgg.pth", "--layer", "features.0", "--rgb"), tmp_path) == ["1-features.0-rgb.svg"]
-    assert drawn(command("kernels", "vgg.pth", "--page", "2"), tmp_path) == ["2-features.2-page-2.svg"]
+    assert drawn(regulens("kernels", "vgg.pth", "--layer", "features.0", "--rgb"), tmp_path) == ["1-features.0-rgb.svg"]
+    assert drawn(regulens("kernels", "vgg.pth", "--page", "2"), tmp_path) == ["2-features.2-page-2.svg"]
 
 
 SAVED_BY_KERAS = """
@@ -69,49 +71,49 @@ keras.Model(image, keras.layers.Flatten()(maps)).save("a.keras")
 """
 
 
-def test_kernels_of_a_file_that_keras_saved(command: Run, tmp_path: Path) -> None:
+def test_kernels_of_a_file_that_keras_saved(regulens: Run, tmp_path: Path) -> None:
     settings = {"KERAS_BACKEND": "torch", "KERAS_HOME": str(tmp_path / "keras")}
     subprocess.run([sys.executable, "-c", SAVED_BY_KERAS], cwd=tmp_path, env=os.environ | settings, check=True)
-    done = command("kernels", "a.keras")
+    done = regulens("kernels", "a.keras")
     assert drawn(done, tmp_path) == ["1-first.svg", "2-second.svg"]
     assert "first: 3x3x3x5" in done.stdout
 
 
-def test_a_look_follows_an_image_and_a_picture_file(command: Run, learned: Study, tmp_path: Path) -> None:
+def test_a_look_follows_an_image_and_a_picture_file(regulens: Run, learned: Study, tmp_path: Path) -> None:
     index = image_of(learned, "validation")
-    done = command("look", learned.folder, "--image", index, "--out", "out")
+    done = regulens("look", learned.folder, "--image", index, "--out", "out")
     assert len(drawn(done, tmp_path)) == 1
     assert "in the validation part: not trained on" in done.stdout
     Image.new("RGB", (40, 30), "white").save(tmp_path / "white.png")
-    across = command(
+    across = regulens(
         "look", learned.folder, "--image", "white.png", "--cell", "all", "--layer", "pool1", "--out", "out"
     )
     assert drawn(across, tmp_path) == ["look-white-pool1.svg"]
     assert "converted from 30x40 to 28x28 (height x width), RGB to gray" in across.stdout
 
 
-def test_a_look_at_what_excites(command: Run, learned: Study, tmp_path: Path) -> None:
-    done = command("look", learned.folder, "--exciting", "--maximise", "--layer", "conv1", "--out", "out")
+def test_a_look_at_what_excites(regulens: Run, learned: Study, tmp_path: Path) -> None:
+    done = regulens("look", learned.folder, "--exciting", "--maximise", "--layer", "conv1", "--out", "out")
     assert [name.partition("-")[0] for name in drawn(done, tmp_path)] == ["exciting", "maximised"]
 
 
-def test_an_explanation_with_its_controls_and_the_mistakes(command: Run, learned: Study, tmp_path: Path) -> None:
+def test_an_explanation_with_its_controls_and_the_mistakes(regulens: Run, learned: Study, tmp_path: Path) -> None:
     index = image_of(learned, "validation")
-    done = command(
+    done = regulens(
         *("explain", learned.folder, "--image", index, "--cell", "depth 1, batchnorm", "--method", "gradient"),
         *("--method", "occlusion", "--class", "3", "--out", "out"),
     )
     assert [name.partition("-")[0] for name in drawn(done, tmp_path)] == ["explain", "faithfulness", "agreement"]
     for words in ("what speaks for 3", "random orders", "random weights", "seeds of depth 1, batchnorm"):
         assert words in done.stdout
-    mistakes = command("explain", learned.folder, "--mistakes", "2", "--cell", "depth 1, none", "--out", "out")
+    mistakes = regulens("explain", learned.folder, "--mistakes", "2", "--cell", "depth 1, none", "--out", "out")
     assert [name.partition("-")[0] for name in drawn(mistakes, tmp_path)] == ["mistakes"]
 
 
-def test_sealed_images_are_not_looked_at(command: Run, learned: Study, tmp_path: Path) -> None:
+def test_sealed_images_are_not_looked_at(regulens: Run, learned: Study, tmp_path: Path) -> None:
     index = image_of(learned, "test")
     for name in ("look", "explain"):
-        command(name, learned.folder, "--image", index).refused(f"image {index}", "sealed test part")
+        regulens(name, learned.folder, "--image", index).refused(f"image {index}", "sealed test part")
 
 
 @pytest.mark.parametrize(
@@ -137,8 +139,8 @@ def test_sealed_images_are_not_looked_at(command: Run, learned: Study, tmp_path:
     ],
 )
 def test_every_mistake_is_one_line(
-    arguments: list[str], words: str, command: Run, learned: Study, tmp_path: Path
+    arguments: list[str], words: str, regulens: Run, learned: Study, tmp_path: Path
 ) -> None:
     (tmp_path / "file.txt").write_text("no weights, no picture")
     places = {"DIR": str(learned.folder), "FILE": "file.txt"}
-    command(*(places.get(each, each) for each in arguments)).refused(words)
+    regulens(*(places.get(each, each) for each in arguments)).refused(words)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backend_bases import RendererBase
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.backends.backend_svg import RendererSVG
 
 from regulens.api import Study
 from regulens.data.dataset import Dataset
@@ -105,17 +109,20 @@ def test_single_value_kernels_are_scaled_by_layer_and_broken_ones_left_open() ->
     assert not np.isnan(broken.tiles[3:5]).any()
 
 
-@pytest.mark.parametrize("resolution", [72, 160])
-def test_a_figure_keeps_every_label_inside_at_each_resolution(resolution: int) -> None:
+@pytest.mark.parametrize(
+    ("resolution", "renderer"),
+    [(72, RendererSVG(800, 800, io.StringIO())), (160, RendererAgg(1600, 1600, 160))],
+    ids=["svg", "png"],
+)
+def test_a_figure_keeps_every_label_inside_in_each_format(resolution: int, renderer: RendererBase) -> None:
     labels = ["depth 1, none", "depth 1, dropout(0.1) + batchnorm", "depth 2, l2(0.0001)"]
     points = [CellPoints(label, np.array([0.9, 0.95]), 0.1) for label in labels]
     with house_style():
         figure = draw_comparison(comparison_info(points))
         with settled(figure):
             figure.set_dpi(resolution)
-            figure.draw_without_rendering()
             for axes in figure.axes:
                 for text in [*axes.get_yticklabels(), axes.xaxis.label]:
-                    assert text.get_window_extent().x0 >= 0.02 * resolution
-                    assert text.get_window_extent().y0 >= 0
+                    assert text.get_window_extent(renderer).x0 >= 0.02 * resolution
+                    assert text.get_window_extent(renderer).y0 >= 0
         assert figure.dpi == 100
