@@ -25,7 +25,7 @@ def test_the_readmes_python_example_runs(tmp_path: Path) -> None:
     assert (tmp_path / "studies" / "quickstart" / "report.html").is_file()
 
 
-@pytest.mark.parametrize("path", [*field_paths(), *(set(StudySpec.model_fields) - {"data", "model", "train"})])
+@pytest.mark.parametrize("path", [*field_paths(), *sorted(set(StudySpec.model_fields) - {"data", "model", "train"})])
 def test_every_key_of_a_study_file_is_documented(path: str) -> None:
     assert re.search(rf"`\[*{re.escape(path)}\]*`", (ROOT / "docs" / "studies.md").read_text())
 
@@ -44,7 +44,7 @@ def test_every_room_is_in_the_architecture() -> None:
         assert f"`{room.name}`" in text or f"`{room.name}/" in text, room.name
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
 def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if not target.startswith("http"):

@@ -74,7 +74,7 @@ def settled(figure: Figure) -> Iterator[None]:
     """Hold the figure's layout, its places rounded: a layout's last bits are not the same each time."""
     engine, before = figure.get_layout_engine(), figure.dpi
     figure.set_dpi(max(resolution for resolution, _ in _FORMATS.values()))  # where text is least rounded to pixels
-    if engine is not None:
+    if engine is not None and figure.axes:
         for _ in range(2):  # a constrained layout comes to rest in two passes
             engine.execute(figure)
     figure.set_layout_engine("none")
