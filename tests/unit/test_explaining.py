@@ -70,6 +70,35 @@ class TestExplanation:
         ]
         assert found.seeds == "depth 1, none"
 
+    def test_of_many_networks_is_on_several_pages(
+        self, learned: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("regulens.report.inside.explaining.ROWS", 3)
+        index = int(networks(learned)[0].parts.validation[0])
+        steps: list[tuple[str, int, int]] = []
+        found = learned.explain(
+            index, cell="all", method="gradient", out=tmp_path, on_step=lambda *step: steps.append(step)
+        )
+        maps = [picture for picture in found.pictures if picture.path.name.startswith("explain-")]
+        assert [picture.path.stem.rpartition("-page")[2] for picture in maps] == ["-1", "-2"]
+        assert "page 2 of 2" in maps[1].caption
+        assert {step[0] for step in steps} >= {"random weights", "explaining", "comparing seeds", "drawing maps"}
+        assert all(0 <= done <= of for _, done, of in steps)
+
+    @pytest.mark.parametrize("seed", [-1, 2**64])
+    def test_a_seed_that_no_generator_takes_is_refused_first(
+        self, learned: Study, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Study, "_networks", None)  # nothing is loaded
+        for ask in (learned.maximised, learned.mistakes, lambda **options: learned.explain(0, **options)):
+            with pytest.raises(UserError, match=rf"seed must be from 0 to 2\^64 - 1, got {seed}$"):
+                ask(seed=seed, out=tmp_path)
+
+    def test_the_greatest_seed_is_taken(self, learned: Study, tmp_path: Path) -> None:
+        index = int(networks(learned)[0].parts.validation[0])
+        found = learned.explain(index, method="smoothgrad", seed=2**64 - 1, out=tmp_path)
+        assert np.isfinite(found.explained[0].maps["smoothgrad"]).all()
+
     def test_of_a_refit_compares_refits(self, learned: Study, tmp_path: Path) -> None:
         run = next(run for run in open_store(learned.folder).results() if run.spec.stage == "refit")
         index = int(networks(learned)[0].parts.validation[0])
@@ -152,6 +181,15 @@ class TestMistakes:
         surest = kept.indices[wrong][np.argsort(-kept.probabilities[wrong].max(1))]
         assert [each.index for each in found.mistakes] == surest[:3].tolist()
         assert all(each.predicted != each.true for each in found.mistakes)
+
+    def test_of_many_are_on_several_pages(
+        self, learned: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("regulens.report.inside.explaining._MISTAKES", 2)
+        [network, *_] = networks(learned)
+        [found] = learned.mistakes(3, run=network.run.run_id, method="gradient", out=tmp_path)
+        assert len(found.mistakes) == 3
+        assert [picture.path.stem.rpartition("gradient")[2] for picture in found.pictures] == ["-page-1", "-page-2"]
 
     def test_of_a_network_without_any_are_none(self, learned: Study, tmp_path: Path, digits: Dataset) -> None:
         [network, *_] = networks(learned)

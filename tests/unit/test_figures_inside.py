@@ -171,9 +171,12 @@ def test_exciting_says_what_it_does_not_show() -> None:
     images = pixels((3, 12, 10, 1))
     found = filter_responses(model.expanded(), [(torch.tensor(images).float(), torch.arange(3))], 3)
     info = exciting_info(conv_kernels(model)[1].weight, found["conv2"], images, "")
-    assert info.subtitle.endswith("the first 16 input channels shown; the first 16 of 20 filters shown")
+    assert info.subtitle.endswith("the first 16 input channels shown; filters 1-16 of 20")
     assert len(info.rows) == 16
     assert info.columns == 3
+    named = exciting_info(conv_kernels(model)[1].weight, found["conv2"], images, "", [1, 2, 18])
+    assert named.subtitle.endswith("filters 2-3, 19 of 20")
+    assert [row.name for row in named.rows] == ["2", "3", "19"]
 
 
 def maximised(layer: str, unit: int, real: float | None, channels: int = 1) -> Maximised:

@@ -18,10 +18,13 @@ from regulens.figures.robustness import (
     robustness_info,
 )
 from regulens.figures.similarity import (
+    LayerPanel,
     SimilarityPanel,
     SimilarityRow,
+    draw_layer_map,
     draw_seed_similarity,
     draw_similarity_map,
+    layer_map_info,
     seed_similarity_info,
     similarity_map_info,
 )
@@ -86,6 +89,55 @@ def test_similarity_maps_of_any_size_fit(names: int, panels: int, tmp_path: Path
 def test_panels_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError, match="3 x 3"):
         similarity_map_info([SimilarityPanel("a", matrix(2))], list("abc"), "CKA")
+
+
+def layer_panel(title: str, blocks: int, seeds: bool = True) -> LayerPanel:
+    stages = ("input", *(f"block{place + 1}" for place in range(blocks)), "dense", "output")
+    two = matrix(blocks + 3, 1) if seeds else np.full((blocks + 3, blocks + 3), np.nan)
+    return LayerPanel(title, stages, matrix(blocks + 3), two)
+
+
+def test_layer_maps_show_one_run_above_the_diagonal_and_two_seeds_on_it_and_below() -> None:
+    figure = draw_layer_map(layer_map_info([layer_panel("a", 2), layer_panel("b", 1)], "CKA"))
+    panels = [axes for axes in figure.axes if axes.images and axes.get_visible()]
+    assert [axes.get_title() for axes in panels] == ["b", "a"]
+    shown = np.asarray(panels[1].images[0].get_array())
+    upper = np.triu_indices(5, 1)
+    np.testing.assert_array_equal(shown[upper], matrix(5)[upper])
+    np.testing.assert_array_equal(np.tril(shown), np.tril(matrix(5, 1)))
+    assert [axes.images[0].get_clim() for axes in panels] == [(0.0, 1.0)] * 2
+    assert [label.get_text() for label in panels[1].get_yticklabels()] == list(layer_panel("a", 2).stages)
+    assert "above the diagonal" in figure.get_supxlabel()
+    (edge,) = [line for line in panels[1].get_lines() if line.get_gid() == "halves"]
+    for x, y in zip(edge.get_xdata(), edge.get_ydata(), strict=True):  # right of and above every square of the diagonal
+        assert x - y in (0.0, 1.0)
+    inside(figure)
+
+
+def test_layer_maps_without_a_second_seed_are_of_one_run() -> None:
+    info = layer_map_info([layer_panel("a", 1, seeds=False)], "CKA")
+    figure = draw_layer_map(info)
+    np.testing.assert_array_equal(np.asarray(figure.axes[0].images[0].get_array()), matrix(4))
+    assert not figure.axes[0].get_lines()
+    assert figure.get_supxlabel() == "two stages of one run"
+    one_of_two = draw_layer_map(layer_map_info([layer_panel("a", 1, seeds=False), layer_panel("b", 1)], "CKA"))
+    assert np.ma.getmaskarray(one_of_two.axes[0].images[0].get_array())[np.tril_indices(4)].all()
+
+
+@pytest.mark.parametrize("depths", [[1], [1, 1, 1, 1, 2, 2, 2, 2], [1, 9], [2] * 9, [20]])
+def test_layer_maps_of_any_size_fit(depths: list[int], tmp_path: Path) -> None:
+    panels = [layer_panel(f"kernel size {place}, l2(0.01) + dropout(0.1)", each) for place, each in enumerate(depths)]
+    figure = draw_layer_map(layer_map_info(panels, "mean CKA over runs, or pairs of seeds"))
+    assert len(texts(figure)) == sum((each + 3) ** 2 for each in depths if each <= 13)
+    inside(figure)
+    assert save_figure(figure, tmp_path, "layers").is_file()
+
+
+def test_layers_that_do_not_match_their_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="none: needs 2 x 2"):
+        layer_map_info([LayerPanel("none", ("input", "output"), matrix(2), matrix(3))], "CKA")
+    with pytest.raises(ValueError, match="at least one network"):
+        layer_map_info([], "CKA")
 
 
 def test_seed_similarity_draws_means_and_intervals_within_before_between() -> None:

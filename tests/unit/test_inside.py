@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,8 @@ from regulens.executors.local import LocalExecutor
 from regulens.interpret.corruptions import CORRUPTIONS
 from regulens.interpret.kernels import conv_kernels
 from regulens.interpret.measures import MEASURES, l2_norm
+from regulens.report.document import Table
+from regulens.report.inside.measures import difference_paragraphs, measure_blocks, measure_panels
 from regulens.results import RunResult
 from regulens.spec import RunSpec
 from regulens.study.declared import compared_pairs, declared_analysis
@@ -114,7 +118,9 @@ class TestMeasuring:
         shutil.copytree(measured.folder, folder)
         store = Store(folder)
         record = next(iter(inside_records(store).values()))
-        store.save_inside(record.run_id, record.model_copy(update={"version": VERSION - 1}))
+        older = record.model_copy(update={"version": VERSION - 1}).model_dump() | {"a field of its own": 1}
+        with sqlite3.connect(store.path) as connection:
+            connection.execute("UPDATE inside SET record = ? WHERE run_id = ?", (json.dumps(older), record.run_id))
         assert record.run_id not in inside_records(store)
         told: list[int] = []
         measure_inside(folder, processes, lambda done, _: told.append(done))
@@ -222,11 +228,53 @@ class TestComparing:
             assert each.trained.low < 0 < each.trained.high
             assert not each.holds
 
-    def test_undefined_values_leave_their_runs_out(self, finished: Study, tmp_path: Path) -> None:
-        results, records = made_up(finished, lambda spec: math.nan if spec.seed < 7 else 0.25)
+    def test_undefined_values_leave_their_runs_out_and_are_counted(self, finished: Study, tmp_path: Path) -> None:
+        results, records = made_up(
+            finished, lambda spec: math.nan if spec.seed < 7 else 0.25, lambda spec: spec.seed in {0, 9}
+        )
         found = analyse_inside(finished.spec, results, records, tmp_path)
         assert {row.runs.n for row in found.measured} == {3}
+        assert {row.undefined for row in found.measured} == {(7, 6)}
         assert {each.runs for each in found.comparisons} == {(3, 3)}
+        table = next(block for block in measure_blocks(finished.spec, found, tmp_path) if isinstance(block, Table))
+        assert all(row[2].endswith(", of 3 runs") for row in table.rows)
+        [panel] = measure_panels(finished.spec, found)
+        assert [np.isnan(row.values).sum() for row in panel.rows] == [6] * 4
+
+    def test_where_nothing_has_any_spread_nothing_is_named(self, finished: Study, tmp_path: Path) -> None:
+        results, records = made_up(finished, lambda spec: 0.25 * (spec.regularizer == "none"))
+        found = analyse_inside(finished.spec, results, records, tmp_path)
+        assert [each.all.estimate for each in found.comparisons] == [-0.25, -0.25]
+        assert all(math.isnan(each.all.low) and math.isnan(each.trained.low) for each in found.comparisons)
+        assert not any(each.holds for each in found.comparisons)
+
+    def test_one_cell_without_spread_is_compared_by_the_others(self, finished: Study, tmp_path: Path) -> None:
+        results, records = made_up(finished, lambda spec: 0.5 if spec.regularizer == "none" else 0.01 * (spec.seed % 2))
+        assert all(each.holds for each in analyse_inside(finished.spec, results, records, tmp_path).comparisons)
+
+    def test_dead_filters_are_shares_where_networks_differ_in_their_number(
+        self, finished: Study, tmp_path: Path
+    ) -> None:
+        results, records = made_up(
+            finished, lambda spec: 0.25 + 0.5 * (spec.regularizer == "none") + 0.01 * (spec.seed % 2)
+        )
+        found = analyse_inside(finished.spec, results, records, tmp_path)
+        counted = difference_paragraphs(finished.spec, found, whole=False)
+        assert all(
+            "conv1 1.02 against 3.02, difference −2.000 of 4 filters (−2.020 to −1.980)" in text.text
+            for text in counted
+        )
+        wide = {
+            name: record.model_copy(
+                update={"layers": tuple(each.model_copy(update={"shape": (8, 1, 3, 3)}) for each in record.layers)}
+            )
+            if "none" in name
+            else record
+            for name, record in records.items()
+        }
+        found = analyse_inside(finished.spec, results, wide, tmp_path)
+        shares = difference_paragraphs(finished.spec, found, whole=False)
+        assert all("conv1 0.255 against 0.755, difference −0.500" in text.text for text in shares)
 
     def test_intervals_stay_within_what_is_possible(self, finished: Study, tmp_path: Path) -> None:
         results, records = made_up(finished, lambda spec: float(spec.seed % 2))
@@ -254,6 +302,10 @@ class TestComparing:
         probes = frame[(frame["measure"] == "probe") & (frame["place"] == "dense")]
         assert len(probes) == 8
         assert probes["value"].between(0, 1).all()
+        errors = frame[frame["measure"] == "expected calibration error"]
+        assert (errors["low"] <= errors["value"]).all()
+        assert (errors["value"] <= errors["high"]).all()
+        assert frame[frame["measure"] != "expected calibration error"]["low"].isna().all()
 
 
 class TestTypicalRun:

@@ -198,6 +198,51 @@ class TestLook:
         with pytest.raises(UserError, match='no convolution is named "conv2"; there are conv1'):
             learned.exciting(cell="depth 1, none", layer="conv2", out=tmp_path)
 
+    def test_draws_the_filters_that_are_named(self, learned: Study, tmp_path: Path) -> None:
+        whole = learned.maximised(cell="depth 1, none", layer="conv1", out=tmp_path)[0]
+        [excited] = learned.exciting(cell="depth 1, none", filters=[4, 2, 4], out=tmp_path)
+        [made] = learned.maximised(cell="depth 1, none", filters=[4, 2, 4], out=tmp_path)
+        assert [each.unit for each in made.found] == [1, 3]
+        np.testing.assert_array_equal(made.found[1].image, whole.found[3].image)  # no matter what else is made
+        for each in (excited, made):
+            assert "filters 2, 4 of 4" in each.picture.caption
+            assert each.picture.path.stem.endswith("conv1-filters-2-4")
+        [one] = learned.exciting(cell="depth 1, none", filters=3, out=tmp_path)
+        assert "filter 3 of 4" in one.picture.caption
+        for number in (0, 5, -1):
+            with pytest.raises(UserError, match=rf"filter {number}: conv1 of .* has filters 1 to 4$"):
+                learned.exciting(cell="depth 1, none", filters=number, out=tmp_path)
+        with pytest.raises(UserError, match="the units of output are classes"):
+            learned.maximised(layer="output", filters=1, out=tmp_path)
+
+    def test_parts_many_filters_into_pictures(
+        self, learned: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("regulens.report.inside.looking.MOST", 2)
+        monkeypatch.setattr("regulens.report.inside.looking.MOST_UNITS", 3)
+        of_layer = {"cell": "depth 1, none", "layer": "conv1", "out": tmp_path}
+        assert len(learned.exciting(**of_layer)) == 1  # by default the first of them
+        excited = learned.exciting(**of_layer, filters=[1, 2, 3, 4])
+        assert [each.picture.path.stem.partition("conv1-")[2] for each in excited] == [
+            "filters-1-to-2",
+            "filters-3-to-4",
+        ]
+        made = learned.maximised(**of_layer, filters=[1, 2, 3, 4])
+        assert [[unit.unit for unit in each.found] for each in made] == [[0, 1, 2], [3]]
+        classes = learned.maximised(cell="depth 1, none", layer="output", out=tmp_path)
+        assert [len(each.found) for each in classes] == [3, 3, 3, 1]
+        assert "page 4 of 4" in classes[-1].picture.caption
+
+    def test_says_how_far_it_is(self, learned: Study, tmp_path: Path) -> None:
+        steps: list[tuple[str, int, int]] = []
+        learned.maximised(cell="depth 1, none", out=tmp_path, filters=1, on_step=lambda *step: steps.append(step))
+        assert steps == [("making inputs", 0, 1), ("making inputs", 1, 1)]
+        steps.clear()
+        learned.look(part(learned, "validation"), cell="all", out=tmp_path, on_step=lambda *step: steps.append(step))
+        assert [step for step in steps if step[0] == "following the image"] == [
+            ("following the image", done, 4) for done in range(5)
+        ]
+
     def test_makes_the_same_inputs_from_the_same_seed(self, learned: Study, tmp_path: Path) -> None:
         pairs = [learned.maximised(layer="output", seed=seed, out=tmp_path)[0].found for seed in (3, 3, 4)]
         first, again, other = (np.stack([each.image for each in found]) for found in pairs)

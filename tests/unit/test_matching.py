@@ -173,10 +173,26 @@ class TestRandom:
 
     def test_it_repeats_with_its_generator_and_leaves_the_global_one_alone(self) -> None:
         before = np.random.get_state()[1].copy()  # noqa: NPY002  # the global state is what is looked at
-        first, second = (random_similarity(TWO_LAYERS, 3, np.random.default_rng(7), draws=5) for _ in range(2))
+        first, second = (random_similarity(TWO_LAYERS, 3, np.random.default_rng(7), draws=39) for _ in range(2))
         assert first == second
         np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002  # the global state is what is looked at
 
     def test_it_needs_two_networks(self) -> None:
         with pytest.raises(ValueError, match="at least two networks, got 1"):
             random_similarity(TWO_LAYERS, 1, np.random.default_rng(0))
+
+    def test_one_more_draw_lies_above_the_range_once_in_forty(self) -> None:
+        """By the ranks: of 39 draws the range ends at the extremes, which a further draw exceeds once in 40."""
+        shapes, rng = [(4, 1, 3, 3)], np.random.default_rng(5)
+        drawn = [random_similarity(shapes, 2, np.random.default_rng(seed), draws=39)[0] for seed in range(60)]
+        means = np.array(
+            [match_all([network(rng, shapes) for _ in range(2)])[0].filter_similarity.mean() for _ in range(400)]
+        )
+        above = np.mean([(means > each.high).mean() for each in drawn])
+        below = np.mean([(means < each.low).mean() for each in drawn])
+        assert above == pytest.approx(1 / 40, abs=0.012)
+        assert below == pytest.approx(1 / 40, abs=0.012)
+
+    def test_it_needs_enough_draws(self) -> None:
+        with pytest.raises(ValueError, match="at least 39 draws, got 38"):
+            random_similarity(TWO_LAYERS, 2, np.random.default_rng(0), draws=38)

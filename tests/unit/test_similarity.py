@@ -10,7 +10,7 @@ from torch import nn
 
 from regulens.errors import UserError
 from regulens.interpret.representations import layer_features, stages
-from regulens.interpret.similarity import centred_gram, cka_matrix
+from regulens.interpret.similarity import centred_gram, cka_matrix, correspondence, layer_cka
 from regulens.models.cnn import CNN, build_model
 from regulens.spec import ModelSpec
 from regulens.stats.pairs import between_mean, within_less_between, within_mean
@@ -104,6 +104,37 @@ def test_three_images_are_too_few() -> None:
 def test_features_that_are_no_matrix_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="must be"):
         centred_gram(np.zeros(shape))
+
+
+def test_layer_cka_is_the_cka_of_each_two_layers(rng: np.random.Generator) -> None:
+    runs = [[rng.standard_normal((20, p)) for p in (3, 8, 5)] for _ in range(2)]
+    found = layer_cka([[centred_gram(layer) for layer in run] for run in runs])
+    assert found.shape == (2, 3, 2, 3)
+    for i, a, j, b in ((0, 0, 1, 2), (1, 2, 0, 0), (1, 1, 1, 0), (0, 1, 1, 1)):
+        assert found[i, a, j, b] == pytest.approx(cka(runs[i][a], runs[j][b]), abs=1e-6)
+    with pytest.raises(ValueError, match="runs, layers"):
+        layer_cka([centred_gram(runs[0][0])])
+
+
+def test_correspondence_is_one_where_the_same_layer_is_the_most_similar() -> None:
+    similarity = np.full((2, 3, 2, 3), 0.1)
+    similarity[0, 0, 1] = [0.9, 0.2, 0.3]  # found
+    similarity[0, 1, 1] = [0.2, 0.4, 0.5]  # taken for layer 2
+    similarity[0, 2, 1] = [0.2, np.nan, 0.4]  # layer 1 of the other is dead: no partner
+    similarity[1, 0, 0] = [0.3, np.nan, 0.2]
+    similarity[1, 1, 0] = np.nan  # dead
+    similarity[1, 2, 0] = [-0.3, np.nan, -0.2]
+    found = correspondence(similarity)
+    np.testing.assert_array_equal(found[0, 1], [1, 0, 1])
+    np.testing.assert_array_equal(found[1, 0], [1, np.nan, 1])
+    with pytest.raises(ValueError, match="runs, layers, runs, layers"):
+        correspondence(similarity[:, :, :1])
+
+
+def test_correspondence_of_unrelated_layers_is_chance(rng: np.random.Generator) -> None:
+    x = rng.standard_normal((40, 5, 40, 5))
+    between = correspondence(x)[~np.eye(40, dtype=bool)]
+    assert between.mean() == pytest.approx(0.2, abs=4 * np.sqrt(0.16 / between.size))
 
 
 def network(regularizer: str = "none", **spec: int) -> CNN:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from regulens.cli.options import Cells, Figures, KernelScale, Runs
-from regulens.cli.terminal import console
+from regulens.cli.terminal import console, errors
 from regulens.errors import UserError
 
 if TYPE_CHECKING:
     from regulens.interpret.kernels import Scaling
     from regulens.report.inside.kernel_pictures import KernelPicture, MatchedPicture
+    from regulens.report.inside.looking import OnStep
     from regulens.report.pictures import Picture
 
 _MOST_BIASES = 64
@@ -62,7 +65,9 @@ def kernels(
         raise UserError("--rgb, --page and --sample are of single networks; leave them away")
     study = load_study(source)
     if match:
-        _print_matched(study.matched_kernels(cell, layer, scaling, out=out))
+        with steps_shown() as on_step:
+            found = study.matched_kernels(cell, layer, scaling, out=out, on_step=on_step)
+        _print_matched(found)
     elif cell and not side_by_side:
         raise UserError("--cell is of use with --match; name a run with --run RUN_ID")
     elif side_by_side:
@@ -72,6 +77,22 @@ def kernels(
             print_path(panels.picture)
     else:
         _print_kernels(study.kernels(run, layer, scaling, rgb=rgb, page=page, sample=sample, out=out))
+
+
+@contextmanager
+def steps_shown() -> Iterator[OnStep]:
+    """Show on a terminal what is being done and how far it is, and take it away at the end; elsewhere nothing."""
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn()
+    further = TextColumn("gone,"), TimeRemainingColumn()
+    with Progress(*columns, *further, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("loading", total=None)
+
+        def on_step(what: str, done: int, of: int) -> None:
+            if done == 0:
+                bar.reset(task, description=what, total=of)
+            bar.update(task, completed=done)
+
+        yield on_step
 
 
 def print_path(picture: Picture) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from regulens.cli.kernels import print_path
-from regulens.cli.options import Cells, Figures, Folder, Image, Method, Runs
+from regulens.cli.kernels import print_path, steps_shown
+from regulens.cli.options import Cells, Figures, Filters, Folder, Image, Method, Runs, Seed
 from regulens.cli.terminal import console, print_wide
 from regulens.errors import UserError
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from regulens.report.inside.explaining import Explanation, MistakesPicture
     from regulens.report.inside.looking import Look, Seen
     from regulens.report.inside.maps import Explained
-
-Seed = Annotated[int, typer.Option(help="Of all noise and random weights.")]
 
 
 def look(
@@ -41,6 +39,7 @@ def look(
     maximise: Annotated[
         bool, typer.Option("--maximise", help="Inputs made to excite filters and classes (--layer conv1, output).")
     ] = False,
+    filters: Filters = None,
     seed: Seed = 0,
     out: Figures = None,
 ) -> None:
@@ -54,17 +53,27 @@ def look(
         raise UserError("name an image with --image N or --image PATH, or ask for --exciting or --maximise")
     if image is not None and (exciting or maximise):
         raise UserError("--image, --exciting and --maximise are different pictures; leave --image away")
+    if image is not None and filters:
+        raise UserError("--filter is of use with --exciting and --maximise; leave it away")
     study = load_study(folder)
     if image is not None:
         scaling: Literal["shared", "own"] = "own" if own_scale else "shared"
-        _print_look(study.look(image, run=run, cell=cell, layer=layer, scaling=scaling, out=out))
+        with steps_shown() as on_step:
+            seen = study.look(image, run=run, cell=cell, layer=layer, scaling=scaling, out=out, on_step=on_step)
+        _print_look(seen)
     if exciting:
-        for found in study.exciting(run=run, cell=cell, layer=layer, out=out):
+        with steps_shown() as on_step:
+            excited = study.exciting(run=run, cell=cell, layer=layer, filters=filters, out=out, on_step=on_step)
+        for found in excited:
             dead = f"{found.responses.dead.sum()} of {len(found.responses.dead)} filters are zero on all of them"
             console.print(f"{found.picture.caption} {dead}.", soft_wrap=True, markup=False)
             print_path(found.picture)
     if maximise:
-        for made in study.maximised(run=run, cell=cell, layer=layer, seed=seed, out=out):
+        with steps_shown() as on_step:
+            inputs = study.maximised(
+                run=run, cell=cell, layer=layer, filters=filters, seed=seed, out=out, on_step=on_step
+            )
+        for made in inputs:
             console.print(made.picture.caption, soft_wrap=True, markup=False)
             print_path(made.picture)
 
@@ -101,10 +110,16 @@ def explain(
         raise UserError(f"mistakes are drawn by one method, got {', '.join(names)}; leave the others away")
     study = load_study(folder)
     if image is not None:
-        _print_explanation(study.explain(image, run=run, cell=cell, method=names, target=target, seed=seed, out=out))
+        with steps_shown() as on_step:
+            explanation = study.explain(
+                image, run=run, cell=cell, method=names, target=target, seed=seed, out=out, on_step=on_step
+            )
+        _print_explanation(explanation)
     if mistakes is not None:
         by = names[0] if names else Method.occlusion.value
-        _print_mistakes(study.mistakes(mistakes, run=run, cell=cell, method=by, out=out))
+        with steps_shown() as on_step:
+            wrong = study.mistakes(mistakes, run=run, cell=cell, method=by, seed=seed, out=out, on_step=on_step)
+        _print_mistakes(wrong)
 
 
 def _print_look(found: Look) -> None:
@@ -116,15 +131,19 @@ def _print_look(found: Look) -> None:
 
 
 def _said(seen: Seen) -> str:
+    from regulens.figures.parts import percent
+
     maps = [each for each in seen.activations.maps if each.kind == "ReLU"]
     zero = [f"{each.layer} {int((each.maps == 0).all(axis=(1, 2)).sum())} of {len(each.maps)}" for each in maps]
-    return f"{seen.predicted} {_percent(seen.probability)}; maps that are zero: {', '.join(zero)}"
+    return f"{seen.predicted} {percent(seen.probability)}; maps that are zero: {', '.join(zero)}"
 
 
 def _print_explanation(found: Explanation) -> None:
+    from regulens.figures.parts import percent
+
     console.print(f"{found.subject.label}: {'; '.join(found.notes)}", soft_wrap=True, markup=False)
     for each in found.explained:
-        chance = _percent(float(each.probabilities[0]))
+        chance = percent(float(each.probabilities[0]))
         console.print(f"{each.network.label}: what speaks for {found.target} ({chance})", soft_wrap=True, markup=False)
         print_wide(_trust_table(each))
     if found.agreement:
@@ -151,6 +170,8 @@ def _trust_table(explained: Explained) -> Table:
 
 
 def _print_mistakes(found: Iterable[MistakesPicture]) -> None:
+    from regulens.figures.parts import percent
+
     drawn = list(found)
     if not drawn:
         console.print("no mistakes on validation, or no prediction is a finite number")
@@ -158,10 +179,11 @@ def _print_mistakes(found: Iterable[MistakesPicture]) -> None:
         console.print(f"{each.network}: {each.errors:,} errors on {each.images:,} validation images", soft_wrap=True)
         table = _table("image", "predicted", "probability", "true", "probability")
         for one in each.mistakes:
-            chances = _percent(one.predicted_probability), _percent(one.true_probability)
+            chances = percent(one.predicted_probability), percent(one.true_probability)
             table.add_row(str(one.index), one.predicted, chances[0], one.true, chances[1])
         print_wide(table)
-        print_path(each.picture)
+        for picture in each.pictures:
+            print_path(picture)
 
 
 def _table(*columns: str) -> Table:
@@ -172,7 +194,3 @@ def _agreed(found: Agreement) -> str:
     if math.isnan(found.mean):
         return "no pair of maps"
     return f"{found.mean:.2f} ({found.least:.2f} to {found.greatest:.2f})"
-
-
-def _percent(chance: float) -> str:
-    return f"{100 * chance:.1f} %"

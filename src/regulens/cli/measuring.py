@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,13 +25,14 @@ def inside(folder: Folder, workers: Workers = None) -> None:
     What is measured already is not measured again.
     """
     from regulens.api import load_study
-    from regulens.report.inside.measures import difference_paragraphs
+    from regulens.report.inside.measures import difference_paragraphs, family_text
 
     study = load_study(folder)
     columns = (TextColumn("measuring"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("runs,"))
     with Progress(*columns, TimeElapsedColumn(), TextColumn("gone,"), TimeRemainingColumn(), console=errors) as bar:
         task = bar.add_task("")
         found = study.inside(workers, lambda measured, of: bar.update(task, completed=measured, total=of))
+    console.print(family_text(found), soft_wrap=True, markup=False)
     for title, whole in (("filters", False), ("whole networks", True)):
         console.print(title, style="bold")
         for text in difference_paragraphs(study.spec, found, whole):
@@ -54,10 +55,11 @@ def measures(
     study = load_study(folder)
     if output is ResultsFormat.table:
         with errors.status("comparing"):
-            found = _tables(study)[part]()
-        console.print(found.caption, style="bold", markup=False)
-        print_wide(document_table(found))
-        console.print(found.note, soft_wrap=True, markup=False)
+            tables = _tables(study)[part]()
+        for found in tables:
+            console.print(found.caption, style="bold", markup=False)
+            print_wide(document_table(found))
+            console.print(found.note, soft_wrap=True, markup=False)
         return
     frame = study.measures()
     if output is ResultsFormat.csv:
@@ -67,15 +69,16 @@ def measures(
         sys.stdout.write(json.dumps(rows, indent=1, allow_nan=False) + "\n")
 
 
-def _tables(study: Study) -> dict[Part, Callable[[], DocumentTable]]:
-    """Return what makes the table of each part: the report's own."""
+def _tables(study: Study) -> dict[Part, Callable[[], Sequence[DocumentTable]]]:
+    """Return what makes the tables of each part: the report's own."""
     from regulens.report.inside import measures, networks
+    from regulens.study.inside.similarity import similarities_of
 
     spec, found = study.spec, study.measured()
     return {
-        Part.filters: lambda: measures.differences_table(spec, found, every=True),
-        Part.probes: lambda: networks.probe_table(spec, found),
-        Part.similarity: lambda: networks.similarity_table(spec, found, study.similarity()),
-        Part.robustness: lambda: measures.robustness_table(spec, found),
-        Part.calibration: lambda: networks.calibration_table(spec, found, study.folder),
+        Part.filters: lambda: [measures.differences_table(spec, found, every=True)],
+        Part.probes: lambda: [networks.probe_table(spec, found)],
+        Part.similarity: lambda: networks.similarity_tables(spec, found, similarities_of(found, study.folder)),
+        Part.robustness: lambda: [measures.robustness_table(spec, found)],
+        Part.calibration: lambda: [networks.calibration_table(spec, found, study.folder)],
     }

@@ -98,6 +98,15 @@ Cells = Annotated[
         help='Of the network so named, e.g. "depth 2, none", the run that stands for it; "all".',
     ),
 ]
+Filters = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--filter",
+        metavar="N",
+        help="With --exciting and --maximise: a filter, numbered from 1 as in the pictures; again for more.",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Of all noise and random weights.")]
 Image = Annotated[
     str | None,
     typer.Option("--image", metavar="N|PATH", help="The index of an image of the data set, or a picture file."),

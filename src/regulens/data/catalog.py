@@ -77,6 +77,15 @@ def load_dataset(name: str) -> Dataset:
     return info.load(info)
 
 
+def is_here(name: str) -> bool:
+    """Return whether a named data set is on this machine, so that nothing would be fetched.
+
+    Raises:
+        UserError: if there is none of that name.
+    """
+    return locate(dataset_info(name)) is not None
+
+
 def locate(info: DatasetInfo) -> Located | None:
     """Return the first place that holds all files of the data set, without opening them."""
     if not info.files:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from regulens.figures.overlay import Cell, as_picture, draw_grid, overlay, strength
-from regulens.figures.parts import signed
+from regulens.figures.parts import percent, signed
 from regulens.interpret.faithfulness import SANITY_THRESHOLD, Faithfulness, Sanity
 
 _FOOTER = (
@@ -181,14 +181,6 @@ def _mistake_cells(mistake: Mistake) -> list[Cell]:
     predicted, true = (overlay(mistake.image, each, limit) for each in (mistake.predicted_map, mistake.true_map))
     return [
         Cell(as_picture(mistake.image), mistake.label),
-        Cell(predicted, "predicted", (mistake.predicted, _percent(mistake.predicted_probability))),
-        Cell(true, "true", (mistake.true, _percent(mistake.true_probability))),
+        Cell(predicted, "predicted", (mistake.predicted, percent(mistake.predicted_probability))),
+        Cell(true, "true", (mistake.true, percent(mistake.true_probability))),
     ]
-
-
-def _percent(probability: float) -> str:
-    """Write a probability in percent, never rounded to certainty or to nothing."""
-    percent = 100 * probability
-    if 99.95 <= percent < 100:
-        return "over 99.9 %"
-    return "under 0.1 %" if 0 < percent < 0.05 else f"{percent:.1f} %"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import matplotlib
@@ -15,15 +16,15 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from regulens.figures.feature_maps import show_image, tile
-from regulens.figures.parts import VERMILLION, wrapped
+from regulens.figures.parts import VERMILLION, lines_of, wrapped
 from regulens.figures.style import MUTED, bare, house_style, new_figure
 from regulens.interpret.activations import FilterResponses
 from regulens.interpret.maximise import OUTPUT, Maximised
 
+MOST = 16
+"""Filters in one picture of what excites them."""
 _SIDE = 0.62
 """Inches of a small picture."""
-_MOST = 16
-"""Filters that are shown."""
 _CHANNELS = 16
 """Input channels of a kernel that are shown."""
 _IN_A_ROW = 8
@@ -62,23 +63,39 @@ class ExcitingInfo:
     columns: int
 
 
-def exciting_info(weight: NDArray[np.float32], responses: FilterResponses, images: Any, network: str) -> ExcitingInfo:
-    """Cut out what each of the first filters sees where it is excited most, one patch per image.
+def shown_filters(filters: Sequence[int], count: int) -> str:
+    """Say which filters, from 0 and ascending, of how many are shown: ``filters 1-16, 40 of 64``; if all, nothing."""
+    if len(filters) == count:
+        return ""
+    runs = [[number + 1 for _, number in run] for _, run in groupby(enumerate(filters), lambda each: each[1] - each[0])]
+    spans = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    return f"filter{'' if len(filters) == 1 else 's'} {', '.join(spans)} of {count}"
+
+
+def exciting_info(
+    weight: NDArray[np.float32],
+    responses: FilterResponses,
+    images: Any,
+    network: str,
+    shown: Sequence[int] | None = None,
+) -> ExcitingInfo:
+    """Cut out what filters see where they are excited most, one patch per image.
 
     Args:
         weight: (filters, channels, h, w), the kernels; the first channels are shown.
         responses: of the same layer.
         images: (N, H, W, C) uint8 in the order they were fed in, indexable by one number.
         network: whose they are.
+        shown: which filters, from 0 and ascending; by default the first 16.
     """
     filters, channels, height, width = weight.shape
-    shown = min(filters, _MOST)
+    shown = range(min(filters, MOST)) if shown is None else shown
     notes = [f"{responses.layer}: kernel {height}x{width}x{channels}, sees {_by(responses.field.size)} pixels"]
     if channels > _CHANNELS:
         notes.append(f"the first {_CHANNELS} input channels shown")
-    if filters > shown:
-        notes.append(f"the first {shown} of {filters} filters shown")
-    rows = tuple(_row(weight[number], responses, number, images) for number in range(shown))
+    if len(shown) < filters:
+        notes.append(shown_filters(shown, filters))
+    rows = tuple(_row(weight[number], responses, number, images) for number in shown)
     return ExcitingInfo(network, "; ".join(notes), rows, responses.exciting.shape[1])
 
 
@@ -104,13 +121,15 @@ def draw_exciting(info: ExcitingInfo) -> Figure:
     """Draw a row per filter: kernel, the most exciting image with the patch framed, then the patches."""
     count = len(info.rows)
     with house_style():
-        figure = new_figure(_SIDE * 1.12 * (info.columns + 2) + 1.5, _SIDE * 1.08 * count + 1.0)
+        width = _SIDE * 1.12 * (info.columns + 2) + 1.5
+        title = "\n".join(wrapped(line, int(12 * width)) for line in (info.title, info.subtitle))
+        figure = new_figure(width, _SIDE * 1.08 * count + 0.68 + 0.16 * lines_of(title))
         grid = figure.subplots(count, 4, squeeze=False, width_ratios=[1, 1, 1.08 * info.columns, 1.6])
         for axes, row in zip(grid, info.rows, strict=True):
             _draw_row(axes, row, info.columns)
         for axes, head in zip(grid[0], ("kernel", "image", "patches, the most exciting first"), strict=False):
             axes.set_title(head, fontsize=8)
-        figure.suptitle(f"{info.title}\n{info.subtitle}", fontsize=9.5, fontweight="bold")
+        figure.suptitle(title, fontsize=9.5, fontweight="bold")
         figure.supxlabel(_NOTE, fontsize=7.5)
     return figure
 
@@ -160,13 +179,16 @@ class MaximisedInfo:
     labels: tuple[str, ...]
 
 
-def maximised_info(found: Sequence[Maximised], network: str, class_names: Sequence[str] = ()) -> MaximisedInfo:
+def maximised_info(
+    found: Sequence[Maximised], network: str, class_names: Sequence[str] = (), filters: int = 0
+) -> MaximisedInfo:
     """Name the images: filters by number, classes by ``class_names``.
 
     Args:
         found: of one layer, at least one.
         network: whose they are.
         class_names: in the order of the logits, needed for classes.
+        filters: how many the layer has, so that it is said which of them are shown.
     """
     layer, reading = found[0].layer, found[0].reading
     labels = []
@@ -176,7 +198,8 @@ def maximised_info(found: Sequence[Maximised], network: str, class_names: Sequen
         labels.append(f"{wrapped(name, 16)}\n{_number(each.activation)}{beside}")
     what = "logit" if layer == OUTPUT else f"{reading} of the map behind the ReLU"
     real = "" if found[0].real is None else ", and that of a real image"
-    where = "classes" if layer == OUTPUT else f"filters of {layer}"
+    shown = shown_filters([each.unit for each in found], filters) if filters else ""
+    where = "classes" if layer == OUTPUT else f"{shown} in {layer}" if shown else f"filters of {layer}"
     note = f"below each: the {what} that it reaches{real}"
     title = f"{network}\ninputs made by gradient ascent to excite {where}"
     return MaximisedInfo(title, note, tuple(each.image for each in found), tuple(labels))
@@ -187,7 +210,9 @@ def draw_maximised(info: MaximisedInfo) -> Figure:
     rows = math.ceil(len(info.images) / _IN_A_ROW)
     columns = math.ceil(len(info.images) / rows)
     with house_style():
-        figure = new_figure(max(1.05 * columns, 6.0), 1.4 * rows + 0.8)
+        width = max(1.05 * columns, 6.0)
+        title = "\n".join(wrapped(line, int(12 * width)) for line in info.title.split("\n"))
+        figure = new_figure(width, 1.4 * rows + 0.5 + 0.16 * lines_of(title))
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             bare(axes)
@@ -195,7 +220,7 @@ def draw_maximised(info: MaximisedInfo) -> Figure:
             show_image(axes, image)
             axes.set_anchor("C")
             axes.set_xlabel(label, fontsize=7.5)
-        figure.suptitle(info.title, fontsize=9.5, fontweight="bold")
+        figure.suptitle(title, fontsize=9.5, fontweight="bold")
         figure.supxlabel(info.note, fontsize=7.5)
     return figure
 

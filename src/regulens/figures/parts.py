@@ -84,6 +84,14 @@ def signed(value: float, decimals: int) -> str:
     return text if any(sign in text for sign in "123456789∞") else text[1:]
 
 
+def percent(share: float) -> str:
+    """Write a share in percent with one decimal; 0 and 100 only where they are exact."""
+    value = 100 * share
+    if 99.95 <= value < 100:
+        return "over 99.9 %"
+    return "under 0.1 %" if 0 < value < 0.05 else f"{value:.1f} %"
+
+
 def range_with_margin(values: ArrayLike, share: float = 0.05) -> tuple[float, float]:
     """Return the range of the finite values widened on both sides by a share of it, at least by 0.5 % of a value."""
     finite = np.asarray(values, np.float64)

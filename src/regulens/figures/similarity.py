@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -21,6 +22,8 @@ _MOST_NUMBERS = 16
 _CELL = 0.34
 _WIDTH = 8.4
 _SIZE = 8.0
+_CHARACTERS = 12.5
+"""In an inch of a title."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,7 @@ def draw_similarity_map(info: SimilarityMapInfo) -> Figure:
         grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
         image = None
         for axes, panel in zip(grid.flat, info.panels, strict=False):
-            image = _draw_matrix(axes, panel, len(names))
+            image = _draw_matrix(axes, wrapped(panel.title, max(18, 5 * len(names))), panel.values)
         for axes in list(grid.flat)[len(info.panels) :]:
             axes.set_visible(False)
         for place in range(across):
@@ -95,18 +98,125 @@ def draw_similarity_map(info: SimilarityMapInfo) -> Figure:
     return figure
 
 
-def _draw_matrix(axes: Axes, panel: SimilarityPanel, count: int) -> AxesImage:
+def _draw_matrix(axes: Axes, title: str, values: NDArray[np.float64]) -> AxesImage:
     colours = matplotlib.colormaps["viridis"].with_extremes(bad="#e3e6ea")
-    image = axes.imshow(np.ma.masked_invalid(panel.values), cmap=colours, vmin=0, vmax=1)
-    axes.set_title(wrapped(panel.title, max(18, 5 * count)), fontsize=9.5)
+    image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=0, vmax=1)
+    axes.set_title(title, fontsize=9.5)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    if count <= _MOST_NUMBERS:
-        for (row, column), value in np.ndenumerate(panel.values):
+    if len(values) <= _MOST_NUMBERS:
+        for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
                 text = f"{value:.2f}".replace("-", "−")
-                axes.text(column, row, text, ha="center", va="center", size=7, color="white" if value < 0.6 else INK)
+                axes.text(column, row, text, ha="center", va="center", size=7, color="white" if value < 0.5 else INK)
+    return image
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPanel:
+    """The similarities of a network's stages (s, s): of one run, and of two seeds, NaN where there is none."""
+
+    title: str
+    stages: tuple[str, ...]
+    same_run: NDArray[np.float64]
+    two_seeds: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMapInfo:
+    """The panels to one scale, those of the same stages together.
+
+    ``halved``: above the diagonal two stages of one run, below and on it those of two seeds. Where no network has a
+    second seed all is of one run.
+    """
+
+    panels: tuple[LayerPanel, ...]
+    halved: bool
+    measure: str
+    note: str
+
+
+def layer_map_info(panels: Sequence[LayerPanel], measure: str) -> LayerMapInfo:
+    """Gather a panel per network, fewest stages first, otherwise in the order given.
+
+    Args:
+        panels: one per network.
+        measure: what the colour is, with what it is a mean over.
+
+    Raises:
+        ValueError: if there is no panel, or a matrix is not (stages, stages).
+    """
+    if not panels:
+        raise ValueError("needs the similarities of at least one network, got none")
+    for panel in panels:
+        shapes, count = {panel.same_run.shape, panel.two_seeds.shape}, len(panel.stages)
+        if shapes != {(count, count)}:
+            raise ValueError(f"{panel.title}: needs {count} x {count} similarities, got shapes {sorted(shapes)}")
+    ordered = tuple(sorted(panels, key=lambda panel: (len(panel.stages), panel.stages)))
+    halved = any(np.isfinite(panel.two_seeds).any() for panel in ordered)
+    note = "above the diagonal: two stages of one run; on it and below: a stage of each of two seeds"
+    return LayerMapInfo(ordered, halved, measure, note if halved else "two stages of one run")
+
+
+def draw_layer_map(info: LayerMapInfo) -> Figure:
+    """Draw the panels side by side as they fit, a new row wherever the stages are others, numbers where they fit."""
+    side = min(max(1.75, _CELL * max(len(panel.stages) for panel in info.panels)), 5.6)
+    left = max(text_width(stage, _SIZE) for panel in info.panels for stage in panel.stages) + 0.2
+    rows = _rows_of_same_stages(info.panels, max(1, int((_WIDTH - left) / (side + 0.12))))
+    across = max(map(len, rows))
+    named = [row[0].stages != below[0].stages for row, below in pairwise(rows)] + [True]  # rows whose columns are named
+    with house_style():
+        titles = sum(max(lines_of(_layer_title(panel, side)) for panel in row) for row in rows)
+        height = len(rows) * (side + 0.2) + 0.17 * titles + sum(named) * left + 1.0
+        figure = new_figure(max(4.6, left + across * (side + 0.12)), height)
+        grid = figure.subplots(len(rows), across, squeeze=False)
+        image = None
+        for line, panels, lowest in zip(grid, rows, named, strict=True):
+            for axes, panel in zip(line, panels, strict=False):
+                image = _draw_layers(axes, _layer_title(panel, side), panel, info.halved)
+                stages, size = panel.stages, min(_SIZE, 60 * side / len(panel.stages))
+                none = [""] * len(stages)
+                axes.set_xticks(range(len(stages)), stages if lowest else none, rotation=90, fontsize=size)
+                axes.set_yticks(range(len(stages)), stages if axes is line[0] else none, fontsize=size)
+            for axes in line[len(panels) :]:
+                axes.set_visible(False)
+        if image is not None:
+            share = min(0.8, 3 / figure.get_size_inches()[0])
+            thick, apart = 0.12 / height, 0.08 / height  # 0.12 and 0.08 inches
+            bar = figure.colorbar(
+                image, ax=list(grid.flat), location="bottom", fraction=thick, pad=apart, shrink=share, aspect=30
+            )
+            bar.set_label(wrapped(info.measure, 60), fontsize=_SIZE)
+            bar.ax.tick_params(labelsize=_SIZE)
+        figure.supxlabel(wrapped(info.note, int(11 * figure.get_size_inches()[0])), fontsize=_SIZE, color="#5c6470")
+    return figure
+
+
+def _rows_of_same_stages(panels: Sequence[LayerPanel], across: int) -> list[list[LayerPanel]]:
+    """Break the panels into rows of at most so many, each of networks that have the same stages."""
+    rows: list[list[LayerPanel]] = []
+    for panel in panels:
+        if not rows or len(rows[-1]) == across or rows[-1][0].stages != panel.stages:
+            rows.append([])
+        rows[-1].append(panel)
+    return rows
+
+
+def _layer_title(panel: LayerPanel, side: float) -> str:
+    return wrapped(panel.title, int(_CHARACTERS * side))
+
+
+def _draw_layers(axes: Axes, title: str, panel: LayerPanel, halved: bool) -> AxesImage:
+    """Draw one network's matrix; where its halves are of different pairs a line parts them."""
+    values = np.triu(panel.same_run, 1) + np.tril(panel.two_seeds) if halved else panel.same_run
+    image = _draw_matrix(axes, title, values)
+    if halved:
+        count = len(values)
+        x = [*np.repeat(np.arange(count - 1) + 0.5, 2), count - 0.5]
+        y = [*np.repeat(np.arange(count) - 0.5, 2)[1:-1], count - 1.5]
+        axes.autoscale(False)
+        axes.plot(x, y, color="white", lw=2.5, solid_joinstyle="miter", gid="halves")
     return image
 
 

@@ -26,6 +26,11 @@ from scipy.optimize import linear_sum_assignment
 from regulens.weights.kernels import ConvKernels
 
 Network = Sequence[ConvKernels]
+_Patterns = Sequence[NDArray[np.float64]]
+"""Of each layer (filters, channels, height * width): filters less their means, of norm 1, or 0 without a pattern."""
+DRAWS = 399
+"""Of random networks, by default: one below a multiple of 40, so that the ends of 95 % are draws themselves."""
+_LEAST_DRAWS = 39
 _ROUNDING = 1e-6
 """Of its strength, what may be left of a filter of equal float32 weights when their mean is removed."""
 
@@ -81,7 +86,7 @@ def pattern_similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArra
     Strength and mean of a filter do not count. One whose weights are all the same, or not all finite, has no pattern
     and is similar to none: 0.
     """
-    return np.clip(_directions(a) @ _directions(b).T, -1, 1)
+    return _correlations(_directions(a), _directions(b))
 
 
 def match_networks(reference: Network, other: Network) -> list[LayerMatch]:
@@ -94,12 +99,7 @@ def match_networks(reference: Network, other: Network) -> list[LayerMatch]:
         ValueError: if the layers are not of the same shapes.
     """
     _check_shapes([reference, other])
-    matches: list[LayerMatch] = []
-    for ours, theirs in zip(reference, other, strict=True):
-        similar = pattern_similarity(ours.weight, theirs.weight[:, _inputs(matches, theirs.weight.shape[1])])
-        rows, order = linear_sum_assignment(similar, maximize=True)
-        matches.append(LayerMatch(order, similar[rows, order]))
-    return matches
+    return _matched(_patterns(reference), _patterns(other))
 
 
 def match_all(networks: Sequence[Network]) -> list[MatchedLayer]:
@@ -125,24 +125,27 @@ def match_all(networks: Sequence[Network]) -> list[MatchedLayer]:
 
 
 def random_similarity(
-    shapes: Sequence[tuple[int, ...]], networks: int, rng: np.random.Generator, draws: int = 100
+    shapes: Sequence[tuple[int, ...]], networks: int, rng: np.random.Generator, draws: int = DRAWS
 ) -> list[RandomSimilarity]:
     """Return what ``match_all`` gives for networks whose kernels say nothing, layer by layer.
 
     Their weights are independent and Gaussian, so that every direction is as likely (their variance does not matter to
-    a correlation); a draw is as many networks as are compared, matched to their medoid.
+    a correlation); a draw is as many networks as are compared, matched to their medoid. Where ``draws`` is one below a
+    multiple of 40, one more draw lies above ``high`` with a probability of exactly 1 in 40, and below ``low`` likewise.
 
     Args:
         shapes: (filters, channels, height, width) of each layer, from the image on.
         networks: how many are compared, at least two.
         rng: draws the weights.
-        draws: how often.
+        draws: how often, at least 39: of fewer, no range holds a further one with 95 %.
 
     Raises:
-        ValueError: if there are fewer than two networks.
+        ValueError: if there are fewer than two networks, or fewer than 39 draws.
     """
     if networks < 2:
         raise ValueError(f"similarity needs at least two networks, got {networks}")
+    if draws < _LEAST_DRAWS:
+        raise ValueError(f"the central 95 % needs at least {_LEAST_DRAWS} draws, got {draws}")
     drawn: list[list[NDArray[np.float64]]] = [[] for _ in shapes]
     for _ in range(draws):
         for layer, kept in zip(match_all(_gaussian(shapes, networks, rng)), drawn, strict=True):
@@ -158,10 +161,14 @@ def _gaussian(shapes: Sequence[tuple[int, ...]], networks: int, rng: np.random.G
 
 
 def _summary(drawn: NDArray[np.float64]) -> RandomSimilarity:
-    """Summarise (draws, filters) mean similarities."""
+    """Summarise (draws, filters) mean similarities.
+
+    The quantile at share p of n draws is the p (n + 1)-th smallest (Weibull 1939): that which one more draw stays below
+    with probability p. An interpolation between the least and the greatest would be exceeded more often.
+    """
     means, central = drawn.mean(axis=1), [0.025, 0.975]
-    low, high = np.quantile(means, central)
-    filter_low, filter_high = np.quantile(drawn, central)
+    low, high = np.quantile(means, central, method="weibull")
+    filter_low, filter_high = np.quantile(drawn, central, method="weibull")
     return RandomSimilarity(
         float(means.mean()), float(low), float(high), float(filter_low), float(filter_high), len(drawn)
     )
@@ -171,9 +178,10 @@ def _to_medoid(networks: Sequence[Network]) -> tuple[int, list[list[LayerMatch]]
     """Return the medoid, and each network matched to it."""
     _check_shapes(networks)
     total = np.zeros(len(networks))
+    patterns = [_patterns(network) for network in networks]
     pairs: dict[tuple[int, int], list[LayerMatch]] = {}
     for first, second in combinations(range(len(networks)), 2):
-        pairs[first, second] = match_networks(networks[first], networks[second])
+        pairs[first, second] = _matched(patterns[first], patterns[second])
         total[[first, second]] += np.mean([match.similarity.mean() for match in pairs[first, second]])
     medoid = int(total.argmax())
     itself = [_identity(layer.weight.shape[0]) for layer in networks[medoid]]
@@ -181,6 +189,21 @@ def _to_medoid(networks: Sequence[Network]) -> tuple[int, list[list[LayerMatch]]
         itself if other == medoid else pairs[medoid, other] if medoid < other else _turned(pairs[other, medoid])
         for other in range(len(networks))
     ]
+
+
+def _patterns(network: Network) -> _Patterns:
+    return [_directions(layer.weight).reshape(*layer.weight.shape[:2], -1) for layer in network]
+
+
+def _matched(reference: _Patterns, other: _Patterns) -> list[LayerMatch]:
+    """Match the filters of each layer of one network to those of another of the same shape, from the image on."""
+    matches: list[LayerMatch] = []
+    for ours, theirs in zip(reference, other, strict=True):
+        ordered = theirs[:, _inputs(matches, theirs.shape[1])]
+        similar = _correlations(ours.reshape(len(ours), -1), ordered.reshape(len(ordered), -1))
+        rows, order = linear_sum_assignment(similar, maximize=True)
+        matches.append(LayerMatch(order, similar[rows, order]))
+    return matches
 
 
 def _turned(matches: Sequence[LayerMatch]) -> list[LayerMatch]:
@@ -198,7 +221,12 @@ def _inputs(before: Sequence[LayerMatch], channels: int) -> NDArray[np.int64]:
     return before[-1].order if before and len(before[-1].order) == channels else np.arange(channels)
 
 
+def _correlations(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(a @ b.T, -1, 1)
+
+
 def _directions(weight: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return (filters, channels * height * width), each filter less its mean and of norm 1; 0 without a pattern."""
     flat = weight.reshape(len(weight), -1).astype(np.float64)
     flat[~np.isfinite(flat).all(axis=1)] = 0
     centred = flat - flat.mean(axis=1, keepdims=True)

@@ -15,11 +15,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from regulens.interpret.representations import Batches, layer_features, stages
+from regulens.interpret.activations import Batches
+from regulens.interpret.representations import layer_features, stages
 
 TRAIN_IMAGES = 5000
 VALIDATION_IMAGES = 3000
-"""How many images of each part a probe is fitted and scored on, where the part has so many (docs/inside.md)."""
+"""How many images of each part a probe is fitted and scored on, where the part has so many (docs/measures.md)."""
 MOST_FEATURES = 1024
 """Maps of more numbers than these are averaged over areas until they are no more."""
 INVERSE_STRENGTH = 0.01

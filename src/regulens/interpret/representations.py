@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regulens.errors import UserError, suggestion
+from regulens.interpret.activations import INPUT, Batches
 from regulens.models.cnn import evaluating
-
-INPUT = "input"
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def stages(network: nn.Sequential) -> dict[str, str]:

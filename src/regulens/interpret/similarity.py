@@ -87,3 +87,39 @@ def cka_matrix(grams: Sequence[NDArray[np.float32]] | NDArray[np.float32]) -> ND
     dead = np.isnan(stacked[:, :1]).any(axis=1)
     np.fill_diagonal(similarity, np.where(dead, np.nan, 1.0))
     return np.clip(similarity, -1.0, 1.0)
+
+
+def layer_cka(grams: Sequence[Sequence[NDArray[np.float32]]] | NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the debiased linear CKA of every layer of every run of a network with every other, see ``cka_matrix``.
+
+    Args:
+        grams: r runs of s layers each, of the same images and in the same order.
+
+    Returns:
+        (r, s, r, s): layer a of run i with layer b of run j at [i, a, j, b]; NaN where either is dead.
+    """
+    stacked = np.asarray(grams)
+    if stacked.ndim != 3:
+        raise ValueError(f"grams must be (runs, layers, pairs of images), got shape {stacked.shape}")
+    runs, layers, pairs = stacked.shape
+    return cka_matrix(stacked.reshape(runs * layers, pairs)).reshape(runs, layers, runs, layers)
+
+
+def correspondence(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Say where the layer of another run that is most similar to a layer is the same one.
+
+    The mean over pairs is the accuracy of identifying corresponding layers of Kornblith, Norouzi, Lee and Hinton (2019,
+    ICML, section 6.1); chance is one in s.
+
+    Args:
+        similarity: (r, s, r, s) of r runs of s layers, as from ``layer_cka``.
+
+    Returns:
+        (r, r, s): at [i, j, a] 1 if of all layers of run j layer a is the most similar to layer a of run i, else 0; NaN
+        where either of these two is dead. Dead layers are nobody's partner.
+    """
+    if similarity.ndim != 4 or similarity.shape[:2] != similarity.shape[2:]:
+        raise ValueError(f"similarity must be (runs, layers, runs, layers), got shape {similarity.shape}")
+    own = np.einsum("iaja->ija", similarity)
+    best = np.where(np.isnan(similarity), -np.inf, similarity).max(axis=3).transpose(0, 2, 1)
+    return np.where(np.isnan(own), np.nan, own >= best)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regulens.data.catalog import dataset_info, load_dataset, locate
+from regulens.data.catalog import is_here, load_dataset
 from regulens.figures.confusion import ConfusedImage, confusion_info, draw_confusion, worst_pairs
 from regulens.figures.forest import ForestRow, draw_forest, forest_info
 from regulens.figures.interaction import InteractionInfo, InteractionLine, draw_interaction
@@ -141,7 +141,7 @@ def confusion(study: StudySpec, runs: Sequence[RunResult], folder: Path) -> Pict
     if not trained or not all(path.is_file() for path in paths):
         return None
     spec = trained[0].spec
-    if locate(dataset_info(spec.data.name)) is None:
+    if not is_here(spec.data.name):
         return None
     dataset = load_dataset(spec.data.name)
     classes = len(dataset.class_names)

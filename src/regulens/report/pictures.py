@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regulens.data.catalog import dataset_info, load_dataset, locate
+from regulens.data.catalog import is_here, load_dataset
 from regulens.data.split import split
 from regulens.figures.comparison import CellPoints, comparison_info, draw_comparison
 from regulens.figures.curves import common_limits, curves_info, draw_curves
@@ -38,7 +38,7 @@ def galleries(study: StudySpec, folder: Path) -> list[Picture]:
         data_by_name.setdefault(spec.data.name, spec.data)
     for name, data in data_by_name.items():
         path = folder / FIGURES / f"classes-{slug(name)}.svg"
-        if locate(dataset_info(name)) is not None:
+        if is_here(name):
             dataset = load_dataset(name)
             info = gallery_info(dataset, np.sort(split(len(dataset.labels), data).train))
             save_figure(draw_gallery(info), path.parent, path.stem)

@@ -145,7 +145,7 @@ def calibration_error(table: Reliability, rng: np.random.Generator, level: float
     P(T(0) <= T), T being taken to be no less than the T(0) of that probability: both keep it above 0 if the noise
     happens to be small (Read 2002, Journal of Physics G 28, 2693-2704). The lower bound is where P(T(s) >= T) is half
     of 1 - level, or 0, with gaps less their noise, ``sqrt(max((a_b - c_b)^2 - 4 v_b, 0))``: one bin that is off
-    shall not be spread over all. How often the interval covers: docs/inside.md.
+    shall not be spread over all. How often the interval covers: docs/measures.md.
 
     Args:
         table: of one network.

@@ -133,8 +133,13 @@ def difference_interval(a: Sample, b: Sample, design: Design, collapse: Collapse
     """Return the difference a - b of the primary estimand of two cells.
 
     Means of independent runs: Welch's interval, or where runs collapse MOVER over the two cells' ``overall_interval``.
-    Where seeds are blocks, Student's over the pairs. Medians: MOVER over the two cells' intervals.
+    Where seeds are blocks, Student's over the pairs. Medians: MOVER over the two cells' intervals. The bounds are NaN
+    where neither cell has any spread: nothing tells how far other runs would differ.
     """
+    return _known_by_spread(_difference_interval(a, b, design, collapse, level), a.values, b.values)
+
+
+def _difference_interval(a: Sample, b: Sample, design: Design, collapse: Collapse | None, level: float) -> Interval:
     if design.primary == "trained":
         return trained_interval(a, b, design.paired, level)
     if design.primary == "median":
@@ -147,13 +152,19 @@ def difference_interval(a: Sample, b: Sample, design: Design, collapse: Collapse
 
 
 def trained_interval(a: Sample, b: Sample, paired: bool, level: float) -> Interval:
-    """Return the difference of the means among the runs that trained; NaN if in a cell none did."""
-    if paired:
-        first, second = paired_values(a, b, trained=True)
-        return paired_interval(first, second, level) if len(first) else Interval(math.nan, math.nan, math.nan, level)
-    if not (len(a.trained) and len(b.trained)):
+    """Return the difference of the means among the runs that trained; NaN if in a cell none did.
+
+    Its bounds are NaN where neither cell has any spread.
+    """
+    first, second = paired_values(a, b, trained=True) if paired else (a.trained, b.trained)
+    if not (len(first) and len(second)):
         return Interval(math.nan, math.nan, math.nan, level)
-    return welch_interval(a.trained, b.trained, level)
+    found = paired_interval(first, second, level) if paired else welch_interval(first, second, level)
+    return _known_by_spread(found, first, second)
+
+
+def _known_by_spread(interval: Interval, a: NDArray[np.float64], b: NDArray[np.float64]) -> Interval:
+    return interval if np.ptp(a) or np.ptp(b) else replace(interval, low=math.nan, high=math.nan)
 
 
 def paired_values(a: Sample, b: Sample, trained: bool = False) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -192,8 +203,6 @@ def _compare(  # noqa: PLR0917  # what a comparison depends on
     constant = np.ptp(a.values) == 0 and np.ptp(b.values) == 0
     difference = difference_interval(a, b, design, collapse, level).within(bounds)
     unadjusted = difference_interval(a, b, design, collapse, 0.95).within(bounds)
-    if constant:
-        difference, unadjusted = (replace(each, low=math.nan, high=math.nan) for each in (difference, unadjusted))
     trained = trained_interval(a, b, design.paired, level).within(bounds)
     verdict = judge(difference, design.rope, design.direction)
     p_reason = _why_no_p(a, b, design, family)

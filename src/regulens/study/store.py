@@ -148,13 +148,14 @@ class Store:
         return self._records(Deviation, "SELECT deviation FROM deviations ORDER BY number")
 
     def save_inside(self, run_id: str, record: Record) -> None:
-        """Keep what was measured inside a run's network, in place of what was before."""
+        """Keep what was measured inside a run's network, in place of what was before; the record has a version."""
         with self._connection() as connection:
             connection.execute("INSERT OR REPLACE INTO inside VALUES (?, ?)", (run_id, record.model_dump_json()))
 
-    def inside(self, kind: type[AnyRecord]) -> list[AnyRecord]:
-        """Return what was measured inside each run's network."""
-        return self._records(kind, "SELECT record FROM inside ORDER BY rowid")
+    def inside(self, kind: type[AnyRecord], version: int) -> list[AnyRecord]:
+        """Return what was measured inside each run's network in this version's way; other versions are not read."""
+        query = f"SELECT record FROM inside WHERE json_extract(record, '$.version') = {version} ORDER BY rowid"
+        return self._records(kind, query)
 
     def begin_opening(self, record: Opening) -> None:
         """Enter one opening of the test part into the ledger, before anything is seen: its numbers are NaN yet.

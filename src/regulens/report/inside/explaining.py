@@ -24,10 +24,11 @@ from regulens.figures.attribution import (
     mistakes_info,
 )
 from regulens.figures.faithfulness import draw_faithfulness, faithfulness_info
+from regulens.figures.parts import percent
 from regulens.figures.style import save_figure
 from regulens.interpret.attribution import METHODS, flat_maps
 from regulens.interpret.mistakes import most_confident_errors
-from regulens.report.inside.looking import dataset_of
+from regulens.report.inside.looking import ROWS, OnStep, dataset_of, pages, stepped, unwatched
 from regulens.report.inside.maps import (
     RANDOMISED,
     Explained,
@@ -48,6 +49,9 @@ from regulens.training.checkpoint import PREDICTIONS, Predictions, load_predicti
 
 MISTAKES_METHOD = "occlusion"
 """In logits and signed, so that the maps of two classes have one scale; and black pixels count like others."""
+
+_MISTAKES = 24
+"""Mistakes in one picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +90,14 @@ class ShownMistake:
 
 @dataclass(frozen=True, eq=False)
 class MistakesPicture:
-    """The most confident errors of one run on validation, of how many errors on how many images, and their gallery."""
+    """The most confident errors of one run on validation, of how many errors on how many images, and their pictures."""
 
     run_id: str
     network: str
     mistakes: tuple[ShownMistake, ...]
     errors: int
     images: int
-    picture: Picture
+    pictures: tuple[Picture, ...]
 
 
 def explain_image(
@@ -106,6 +110,7 @@ def explain_image(
     target: str | int | None = None,
     seed: int = 0,
     dataset: Dataset | None = None,
+    on_step: OnStep = unwatched,
 ) -> Explanation:
     """Draw which pixels of an image speak for a class in each network, and whether seeds agree.
 
@@ -116,8 +121,9 @@ def explain_image(
         seeds: networks that differ only in their seed, whose maps are compared.
         methods: of attribution; by default all that the networks are large enough for.
         target: the class, its name or its number; by default what the first network predicts.
-        seed: of the noise, random orders and random weights.
+        seed: of the noise, random orders and random weights, from 0 to 2^64 - 1.
         dataset: theirs, if it is loaded already.
+        on_step: told of each network, of each step in turn, and of each picture.
 
     Raises:
         UserError: if the image is sealed or absent, a method or class is not known, or Captum is not installed.
@@ -132,17 +138,22 @@ def explain_image(
     question = Question(subject.pixels[None], np.array([chosen]), usable, seed)
     of_cells = {each.run.spec.cell: each for each in (*networks, *compared[:1])}
     blank = max(len(compared), RANDOMISED)
-    random = {cell: random_maps(each, question, blank) for cell, each in of_cells.items()}
-    explained = [explain(each, question, random[each.run.spec.cell]) for each in networks]
-    found = agreements(compared, question, random[compared[0].run.spec.cell]) if len(compared) > 1 else {}
+    random = {
+        each.run.spec.cell: random_maps(each, question, blank)
+        for each in stepped(list(of_cells.values()), "random weights", on_step)
+    }
+    explained = [
+        explain(each, question, random[each.run.spec.cell]) for each in stepped(networks, "explaining", on_step)
+    ]
+    found = agreements(compared, question, random[compared[0].run.spec.cell], on_step) if len(compared) > 1 else {}
     agreement = {method: by_image[0] for method, by_image in found.items()}
     name = dataset.class_names[chosen]
+    followed = [each for each in explained if each.faithfulness.methods]
     pictures = [
-        picture_of_maps(explained, subject, name, out),
+        *pictures_of_maps(explained, subject, name, out, on_step=on_step),
         *(
             picture_of_faithfulness(each, f"{subject.label}, {name}", subject.stem, out)
-            for each in explained
-            if each.faithfulness.methods
+            for each in stepped(followed, "drawing curves", on_step)
         ),
     ]
     if agreement:
@@ -192,16 +203,26 @@ def class_of(wanted: str | int | None, network: Network, pixels: NDArray[np.uint
     raise UserError(f'no class is named "{wanted}"; there are {", ".join(class_names)}, or 0 to {len(class_names) - 1}')
 
 
-def picture_of_maps(
-    explained: Sequence[Explained], subject: Subject, target: str, out: Path, place: int = 0
-) -> Picture:
-    """Draw the maps of one image, a row per network, with their faithfulness and likeness to random weights."""
-    rows = [AttributionRow(_row_label(each, target, place), subject.pixels, _maps(each, place)) for each in explained]
-    figure = draw_attribution(attribution_info(f"{subject.label}: what speaks for {target}", rows))
+def pictures_of_maps(
+    explained: Sequence[Explained], subject: Subject, target: str, out: Path, *, on_step: OnStep = unwatched
+) -> list[Picture]:
+    """Draw the maps of the first image, a row per network, with their faithfulness and likeness to random weights.
+
+    A picture holds 12 networks.
+    """
     more = f"-and-{len(explained) - 1}-more" if len(explained) > 1 else ""
     name = f"explain-{slug(subject.stem)}-{slug(target)}-{slug(explained[0].network.label)}{more}"
-    caption = f"What speaks for {target} in {subject.label}, by method; below each map how far it is to be trusted."
-    return Picture(save_figure(figure, out, name), caption)
+    drawn = []
+    for page in stepped(pages(explained, ROWS), "drawing maps", on_step):
+        rows = [AttributionRow(_row_label(each, target), subject.pixels, _maps(each)) for each in page.items]
+        title = f"{subject.label}: what speaks for {target}{page.words}"
+        path = save_figure(draw_attribution(attribution_info(title, rows)), out, name + page.suffix)
+        caption = (
+            f"What speaks for {target} in {subject.label}, by method{page.words}; below each map how far it is to be "
+            "trusted."
+        )
+        drawn.append(Picture(path, caption))
+    return drawn
 
 
 def picture_of_faithfulness(explained: Explained, what: str, stem: str, out: Path) -> Picture:
@@ -237,9 +258,12 @@ def mistakes_of(
     *,
     count: int = 8,
     method: str = MISTAKES_METHOD,
+    seed: int = 0,
     dataset: Dataset | None = None,
 ) -> MistakesPicture | None:
     """Draw the most confident errors of a run on validation, with the maps of the predicted and the true class.
+
+    ``seed``, from 0 to 2^64 - 1, is that of the noise, where the method adds any. A picture holds 24 errors.
 
     Returns:
         ``None`` if the run makes no errors, or none of its predictions is a finite number.
@@ -260,13 +284,19 @@ def mistakes_of(
         return None
     pixels = dataset.images[kept.indices[places]]
     classes = predicted[places], kept.labels[places].astype(np.int64)
-    maps = [flat_maps(method, maps_of(network, Question(pixels, each, (method,)))[method]) for each in classes]
+    maps = [flat_maps(method, maps_of(network, Question(pixels, each, (method,), seed))[method]) for each in classes]
     shown = tuple(_mistakes(dataset, kept, places))
     title = f"{network.label}: the most confident of {wrong:,} errors on {len(predicted):,} validation images"
-    figure = draw_mistakes(mistakes_info(title, METHODS[method].title, _drawn(shown, pixels, *maps)))
-    path = save_figure(figure, out, f"mistakes-{slug(network.label)}-{method}")
-    caption = f"The errors that {network.label} is surest of, with the maps of the predicted and the true class."
-    return MistakesPicture(network.run.run_id, network.label, shown, wrong, len(predicted), Picture(path, caption))
+    pictures = []
+    for page in pages(_drawn(shown, pixels, *maps), _MISTAKES):
+        figure = draw_mistakes(mistakes_info(title + page.words, METHODS[method].title, page.items))
+        path = save_figure(figure, out, f"mistakes-{slug(network.label)}-{method}{page.suffix}")
+        caption = (
+            f"The errors that {network.label} is surest of, with the maps of the predicted and the true class"
+            f"{page.words}."
+        )
+        pictures.append(Picture(path, caption))
+    return MistakesPicture(network.run.run_id, network.label, shown, wrong, len(predicted), tuple(pictures))
 
 
 def _mistakes(dataset: Dataset, kept: Predictions, places: NDArray[np.int64]) -> Iterator[ShownMistake]:
@@ -292,16 +322,16 @@ def _drawn(mistakes: Sequence[ShownMistake], pixels: NDArray[np.uint8], predicte
     ]
 
 
-def _row_label(explained: Explained, target: str, place: int) -> str:
-    return f"{explained.network.label}: {target} {100 * explained.probabilities[place]:.1f} %"
+def _row_label(explained: Explained, target: str) -> str:
+    return f"{explained.network.label}: {target} {percent(float(explained.probabilities[0]))}"
 
 
-def _maps(explained: Explained, place: int) -> tuple[AttributionMap, ...]:
+def _maps(explained: Explained) -> tuple[AttributionMap, ...]:
     return tuple(
         AttributionMap(
             METHODS[method].title,
-            maps[place],
-            map_notes(method, place, explained.faithfulness, explained.sanity[method])
+            maps[0],
+            map_notes(method, 0, explained.faithfulness, explained.sanity[method])
             if method in explained.faithfulness.methods
             else (),
         )

@@ -15,7 +15,7 @@ from regulens.figures.kernels import draw_kernels, greatest, kernels_info, rgb_i
 from regulens.figures.matched import draw_matched, draw_panels, matched_info, panels_info
 from regulens.figures.style import save_figure
 from regulens.interpret.kernels import MOST, Scaling, Shown, choose_kernels, conv_kernels
-from regulens.interpret.matching import MatchedLayer, RandomSimilarity, match_all, random_similarity
+from regulens.interpret.matching import DRAWS, MatchedLayer, RandomSimilarity, match_all, random_similarity
 from regulens.report.inside.scene import label_of, runs_by_cell
 from regulens.report.pictures import FIGURES, Picture, slug
 from regulens.results import RunResult
@@ -30,7 +30,10 @@ from regulens.weights.kernels import ConvKernels
 
 SEED = 0
 """Of the random kernels that matched ones are compared with."""
-_PAIRS = 2000
+_FEW = 15
+"""Networks to a draw: the pairs that it matches grow with the square."""
+_DRAWS_OF_MANY = 199
+"""Of random networks, where there are more than a few to a draw: one below a multiple of 40, as ``DRAWS`` is."""
 Of = TypeVar("Of")
 _AXES = "(height x width x input channels x filters)"
 
@@ -330,7 +333,7 @@ def _matched(
 @lru_cache(maxsize=64)
 def _random(shapes: tuple[tuple[int, ...], ...], networks: int) -> tuple[RandomSimilarity, ...]:
     """Return the similarity of random kernels, in fewer draws where a draw matches many pairs."""
-    draws = min(max(_PAIRS // (networks * (networks - 1) // 2), 20), 100)
+    draws = DRAWS if networks <= _FEW else _DRAWS_OF_MANY
     return tuple(random_similarity(shapes, networks, np.random.default_rng(SEED), draws))
 
 

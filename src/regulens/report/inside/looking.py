@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,19 +16,62 @@ from torch import Tensor
 from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset
 from regulens.errors import UserError
-from regulens.figures.exciting import draw_exciting, draw_maximised, exciting_info, maximised_info
-from regulens.figures.feature_maps import across_info, draw_across, draw_through, through_info
+from regulens.figures.exciting import MOST, draw_exciting, draw_maximised, exciting_info, maximised_info, shown_filters
+from regulens.figures.feature_maps import AcrossInfo, MapGrid, across_info, draw_across, draw_through, through_info
 from regulens.figures.style import save_figure
 from regulens.interpret.activations import FilterResponses, ImageActivations, feature_maps, filter_responses
 from regulens.interpret.kernels import conv_kernels
 from regulens.interpret.maximise import OUTPUT, Maximised, maximise
 from regulens.report.inside.scene import Network, Subject, subject_of, validation_batches
 from regulens.report.pictures import Picture, slug
+from regulens.report.wording import counted
 
 ROWS = 12
-"""Networks in one picture of a layer."""
+"""Networks in one picture of a layer, or of attribution maps."""
 MOST_UNITS = 32
-"""Filters or classes that inputs are made for, the first of a layer."""
+"""Filters or classes in one picture of the inputs made for them."""
+OnStep = Callable[[str, int, int], None]
+"""Called with what is being done, how often it is done, and how often it will be."""
+Item = TypeVar("Item")
+_LONG = 60
+"""Characters of a file's name up to which its filters are all named in it."""
+
+
+def unwatched(what: str, done: int, of: int) -> None:
+    """Do nothing: the steps are not watched."""
+
+
+def stepped(items: Sequence[Item], what: str, on_step: OnStep) -> Iterator[Item]:
+    """Yield the items, and say at the start and after each how many are done."""
+    on_step(what, 0, len(items))
+    for done, item in enumerate(items, 1):
+        yield item
+        on_step(what, done, len(items))
+
+
+@dataclass(frozen=True)
+class Page(Generic[Item]):
+    """As many items as one picture holds: page ``number``, from 1, of ``count``."""
+
+    items: tuple[Item, ...]
+    number: int
+    count: int
+
+    @property
+    def words(self) -> str:
+        """What a title says of it; of a single page nothing."""
+        return f", page {self.number} of {self.count}" if self.count > 1 else ""
+
+    @property
+    def suffix(self) -> str:
+        """What tells its file from those of the other pages."""
+        return f"-page-{self.number}" if self.count > 1 else ""
+
+
+def pages(items: Sequence[Item], most: int) -> list[Page[Item]]:
+    """Divide items into pages of at most so many."""
+    parts = [tuple(items[start : start + most]) for start in range(0, len(items), most)]
+    return [Page(part, number, len(parts)) for number, part in enumerate(parts, 1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +101,7 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class ExcitingPicture:
-    """The validation images that excite each filter of one layer most."""
+    """The validation images that excite filters of one layer most; ``responses`` are those of all its filters."""
 
     run_id: str
     network: str
@@ -67,7 +111,7 @@ class ExcitingPicture:
 
 @dataclass(frozen=True, eq=False)
 class MaximisedPicture:
-    """Inputs made to excite the filters of one layer, or the classes."""
+    """Inputs made to excite filters of one layer, or classes."""
 
     run_id: str
     network: str
@@ -84,6 +128,7 @@ def look_at(
     layer: str | None = None,
     scaling: Literal["shared", "own"] = "shared",
     dataset: Dataset | None = None,
+    on_step: OnStep = unwatched,
 ) -> Look:
     """Follow an image through every layer of each network, or compare one layer of them all.
 
@@ -94,6 +139,7 @@ def look_at(
         layer: as ``relu1``, ``pool1`` or ``batchnorm1``: this one alone, the networks side by side.
         scaling: with ``layer``, one scale for all networks or each network's own.
         dataset: theirs, if it is loaded already.
+        on_step: told of each network followed and each picture drawn.
 
     Raises:
         UserError: if the image is sealed or absent, or no network has such a layer.
@@ -101,34 +147,63 @@ def look_at(
     """
     dataset = dataset or dataset_of(networks)
     subject = subject_of(image, dataset, networks)
-    seen = [_see(network, subject, dataset.class_names) for network in networks]
+    seen = [_see(each, subject, dataset.class_names) for each in stepped(networks, "following the image", on_step)]
     if layer is None:
-        pictures = [_through(each, subject, dataset.class_names, out) for each in seen]
+        drawn = stepped(seen, "drawing", on_step)
+        pictures = [_through(each, subject, dataset.class_names, out) for each in drawn]
         return Look(subject, tuple(seen), tuple(pictures), subject.notes)
     having = [each for each in seen if layer in {maps.layer for maps in each.activations.maps}] or seen[-1:]
     lacking = (
         [f"{len(seen) - len(having)} of {len(seen)} networks have no layer {layer}"] if len(having) < len(seen) else []
     )
-    pictures = _across(having, layer, scaling, subject, out)
+    info = across_info([(each.network, each.activations) for each in having], layer, subject.pixels, scaling)
+    drawn_pages = stepped(pages(info.rows, ROWS), "drawing", on_step)
+    pictures = [_across(info, page, layer, subject, out) for page in drawn_pages]
     return Look(subject, tuple(seen), tuple(pictures), (*subject.notes, *lacking))
 
 
 def exciting_images(
-    networks: Sequence[Network], out: Path, layer: str | None = None, dataset: Dataset | None = None
+    networks: Sequence[Network],
+    out: Path,
+    layer: str | None = None,
+    *,
+    filters: Sequence[int] = (),
+    dataset: Dataset | None = None,
+    on_step: OnStep = unwatched,
 ) -> list[ExcitingPicture]:
     """Draw, for each filter, the validation images that excite it most, with what it sees of them.
 
+    Args:
+        networks: of one data set.
+        out: where the figures go.
+        layer: a convolution; by default all of them.
+        filters: which, numbered from 1 as in the pictures, 16 to a picture; by default the first 16 of a layer.
+        dataset: theirs, if it is loaded already.
+        on_step: told of each network.
+
     Raises:
-        UserError: if no network has such a convolution.
+        UserError: if no network has such a convolution, or one has no such filter.
         DataError: if a data set or weights are damaged.
     """
     dataset = dataset or dataset_of(networks)
     _check_layer(layer, networks)
-    return [picture for network in networks for picture in _exciting(network, dataset, layer, out)]
+    _check_filters(filters, layer, networks)
+    return [
+        picture
+        for network in stepped(networks, "what excites filters", on_step)
+        for picture in _exciting(network, dataset, layer, filters, out)
+    ]
 
 
 def maximised_inputs(
-    networks: Sequence[Network], out: Path, layer: str | None = None, seed: int = 0, dataset: Dataset | None = None
+    networks: Sequence[Network],
+    out: Path,
+    layer: str | None = None,
+    seed: int = 0,
+    *,
+    filters: Sequence[int] = (),
+    dataset: Dataset | None = None,
+    on_step: OnStep = unwatched,
 ) -> list[MaximisedPicture]:
     """Make inputs that excite the filters of each convolution and the classes, beside the most exciting real image.
 
@@ -136,21 +211,33 @@ def maximised_inputs(
         networks: of one data set.
         out: where the figures go.
         layer: a convolution, or ``output`` for the classes; by default all of them.
-        seed: of the noise that they begin at; the same for every layer.
+        seed: of the noise that they begin at, from 0 to 2^64 - 1; the same for every layer.
+        filters: which, numbered from 1 as in the pictures, and no classes then; by default the first 32 of a layer,
+            and every class. A picture holds 32.
         dataset: theirs, if it is loaded already.
+        on_step: told of each picture.
 
     Raises:
-        UserError: if no network has such a layer.
+        UserError: if no network has such a layer, one has no such filter, or filters of ``output`` are asked for.
         DataError: if a data set or weights are damaged.
     """
     dataset = dataset or dataset_of(networks)
     _check_layer(layer, networks, (OUTPUT,))
+    if filters and layer == OUTPUT:
+        raise UserError(f"the units of {OUTPUT} are classes, not filters, and all are made; leave the filters away")
+    _check_filters(filters, layer, networks)
+    work = [
+        (network, name, page)
+        for network in networks
+        for name, units in _units(network, filters, dataset).items()
+        if layer in {None, name}
+        for page in pages(units, MOST_UNITS)
+    ]
+    responses = cache(partial(_responses, dataset=dataset))
     drawn = []
-    for network in networks:
-        responses = _responses(network, dataset)
-        for name in (*responses, OUTPUT):
-            if layer in {None, name}:
-                drawn.append(_maximised(network, dataset, name, responses, seed=seed, out=out))
+    for network, name, page in stepped(work, "making inputs", on_step):
+        found = None if name == OUTPUT else responses(network)[name]
+        drawn.append(_maximised(network, dataset, name, page, found, named=bool(filters), seed=seed, out=out))
     return drawn
 
 
@@ -174,61 +261,84 @@ def _through(seen: Seen, subject: Subject, class_names: Sequence[str], out: Path
     return Picture(save_figure(draw_through(info), out, name), caption)
 
 
-def _across(
-    seen: Sequence[Seen], layer: str, scaling: Literal["shared", "own"], subject: Subject, out: Path
-) -> list[Picture]:
-    """Draw one layer of several networks, so many to a page; a shared scale is that of all pages."""
-    info = across_info([(each.network, each.activations) for each in seen], layer, subject.pixels, scaling)
-    pages = [info.rows[start : start + ROWS] for start in range(0, len(info.rows), ROWS)]
-    drawn = []
-    for number, rows in enumerate(pages, 1):
-        page = f", page {number} of {len(pages)}" if len(pages) > 1 else ""
-        figure = draw_across(replace(info, title=info.title + page, rows=rows))
-        name = f"look-{slug(subject.stem)}-{slug(layer)}" + (f"-page-{number}" if page else "")
-        caption = f"{subject.label} in {layer} of {len(rows)} networks{page}."
-        drawn.append(Picture(save_figure(figure, out, name), caption))
-    return drawn
+def _across(info: AcrossInfo, page: Page[tuple[str, MapGrid]], layer: str, subject: Subject, out: Path) -> Picture:
+    """Draw a page of one layer of several networks; a shared scale is that of all pages."""
+    figure = draw_across(replace(info, title=info.title + page.words, rows=page.items))
+    name = f"look-{slug(subject.stem)}-{slug(layer)}{page.suffix}"
+    caption = f"{subject.label} in {layer} of {counted(len(page.items), 'network')}{page.words}."
+    return Picture(save_figure(figure, out, name), caption)
 
 
 def _responses(network: Network, dataset: Dataset) -> dict[str, FilterResponses]:
     return filter_responses(network.expanded, validation_batches(network, dataset), len(dataset.class_names))
 
 
-def _exciting(network: Network, dataset: Dataset, layer: str | None, out: Path) -> list[ExcitingPicture]:
+def _exciting(
+    network: Network, dataset: Dataset, layer: str | None, filters: Sequence[int], out: Path
+) -> Iterator[ExcitingPicture]:
     images = dataset.images[network.parts.validation]
     responses = _responses(network, dataset)
-    drawn = []
     for kernels in conv_kernels(network.model):
         if layer in {None, kernels.layer}:
-            found = responses[kernels.layer]
-            figure = draw_exciting(exciting_info(kernels.weight, found, images, network.label))
-            path = save_figure(figure, out, f"exciting-{slug(network.label)}-{kernels.layer}")
-            caption = (
-                f"{kernels.layer} of {network.label}: of {found.images:,} validation images those that excite each "
-                "filter most, and what it sees of them."
-            )
-            drawn.append(ExcitingPicture(network.run.run_id, network.label, found, Picture(path, caption)))
-    return drawn
+            found, count = responses[kernels.layer], len(kernels.weight)
+            for page in pages(_chosen(filters, count, MOST), MOST):
+                figure = draw_exciting(exciting_info(kernels.weight, found, images, network.label, page.items))
+                name = f"exciting-{slug(network.label)}-{kernels.layer}" + _suffix(page.items, count, bool(filters))
+                shown = shown_filters(page.items, count)
+                caption = (
+                    f"{kernels.layer} of {network.label}{shown and f' ({shown})'}: of {found.images:,} validation "
+                    "images those that excite each filter most, and what it sees of them."
+                )
+                picture = Picture(save_figure(figure, out, name), caption)
+                yield ExcitingPicture(network.run.run_id, network.label, found, picture)
+
+
+def _units(network: Network, filters: Sequence[int], dataset: Dataset) -> dict[str, Sequence[int]]:
+    """Return by layer the filters, from 0, that inputs are made for, and the classes where no filters are named."""
+    units = {each.layer: _chosen(filters, len(each.weight), MOST_UNITS) for each in conv_kernels(network.model)}
+    return units if filters else units | {OUTPUT: range(len(dataset.class_names))}
 
 
 def _maximised(
-    network: Network, dataset: Dataset, layer: str, responses: dict[str, FilterResponses], *, seed: int, out: Path
+    network: Network,
+    dataset: Dataset,
+    layer: str,
+    page: Page[int],
+    responses: FilterResponses | None,
+    *,
+    named: bool,
+    seed: int,
+    out: Path,
 ) -> MaximisedPicture:
-    best = _best_images(network, dataset, responses.get(layer))
-    units = range(min(len(best), MOST_UNITS))
-    real = network.input(dataset.images[network.parts.validation[best[: len(units)]]])
+    best = _best_images(network, dataset, responses)
+    units = page.items
+    real = network.input(dataset.images[network.parts.validation[best[list(units)]]])
     generator = torch.Generator().manual_seed(seed)
     found = maximise(
         network.expanded, layer, units, network.scaling, generator, image_shape=dataset.image_shape, real=real
     )
-    figure = draw_maximised(maximised_info(found, network.label, dataset.class_names))
-    what = "classes" if layer == OUTPUT else f"filters of {layer}"
-    few = f"the first {len(units)} of {len(best)} " if len(units) < len(best) else "the "
-    name = f"maximised-{slug(network.label)}-{layer}"
-    caption = f"Inputs made to excite {few}{what} of {network.label}, by gradient ascent from noise of seed {seed}."
+    count = 0 if layer == OUTPUT else len(best)
+    title = network.label + ("" if count else page.words)
+    figure = draw_maximised(maximised_info(found, title, dataset.class_names, count))
+    name = f"maximised-{slug(network.label)}-{layer}" + (_suffix(units, count, named) if count else page.suffix)
+    what = f"{shown_filters(units, count) or 'the filters'} in {layer}" if count else f"the classes{page.words}"
+    caption = f"Inputs made to excite {what} of {network.label}, by gradient ascent from noise of seed {seed}."
     return MaximisedPicture(
         network.run.run_id, network.label, layer, tuple(found), Picture(save_figure(figure, out, name), caption)
     )
+
+
+def _chosen(filters: Sequence[int], count: int, most: int) -> Sequence[int]:
+    """Return filters numbered from 1 as numbers from 0, ascending and each once; by default the first."""
+    return [number - 1 for number in sorted(set(filters))] or range(min(count, most))
+
+
+def _suffix(units: Sequence[int], count: int, named: bool) -> str:
+    """Return what tells the file of these filters, where they are named, from those of others."""
+    text = shown_filters(units, count).partition(" of ")[0] if named else ""
+    if len(text) > _LONG:
+        text = f"{len(units)} filters from {units[0] + 1} to {units[-1] + 1}"
+    return f"-{slug(text.replace('-', ' to '))}" if text else ""
 
 
 def _best_images(network: Network, dataset: Dataset, responses: FilterResponses | None) -> NDArray[np.int64]:
@@ -244,3 +354,12 @@ def _check_layer(layer: str | None, networks: Sequence[Network], others: Sequenc
     names = dict.fromkeys(each.layer for network in networks for each in conv_kernels(network.model))
     if layer is not None and layer not in {*names, *others}:
         raise UserError(f'no convolution is named "{layer}"; there are {", ".join([*names, *others])}')
+
+
+def _check_filters(filters: Sequence[int], layer: str | None, networks: Sequence[Network]) -> None:
+    for network in networks:
+        for kernels in conv_kernels(network.model):
+            for number in filters:
+                if layer in {None, kernels.layer} and not 1 <= number <= len(kernels.weight):
+                    where = f"{kernels.layer} of {network.label}"
+                    raise UserError(f"filter {number}: {where} has filters 1 to {len(kernels.weight)}")

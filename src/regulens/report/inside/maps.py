@@ -16,6 +16,7 @@ from regulens.interpret.agreement import Agreement, seed_agreement
 from regulens.interpret.attribution import METHODS, attribute, flat_maps, importances
 from regulens.interpret.faithfulness import Faithfulness, Sanity, faithfulness, randomised, sanity_check
 from regulens.interpret.inputs import black_pixel
+from regulens.report.inside.looking import OnStep, stepped, unwatched
 from regulens.report.inside.scene import Network
 
 RANDOMISED = 5
@@ -161,18 +162,21 @@ def explain(network: Network, question: Question, random: Mapping[str, Maps] | N
 
 
 def agreements(
-    networks: Sequence[Network], question: Question, random: Mapping[str, Maps] | None = None
+    networks: Sequence[Network],
+    question: Question,
+    random: Mapping[str, Maps] | None = None,
+    on_step: OnStep = unwatched,
 ) -> dict[str, list[SeedAgreement]]:
     """Return by method, for each image, how far networks that differ only in their seed point at the same pixels.
 
     Pixels are ranked by ``importances``. As many networks with random weights are compared likewise: ``random`` are
-    their maps, if they are there already.
+    their maps, if they are there already. ``on_step`` is told of each network.
 
     Raises:
         UserError: if Captum is not installed, or a class or method is not known.
     """
     random = random or random_maps(networks[0], question, len(networks))
-    trained = [maps_of(each, question) for each in networks]
+    trained = [maps_of(each, question) for each in stepped(networks, "comparing seeds", on_step)]
     found: dict[str, list[SeedAgreement]] = {}
     for method in question.methods:
         ranked = np.stack([importances(method, maps[method]) for maps in trained])

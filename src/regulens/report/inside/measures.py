@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from regulens.figures.measures import MeasurePanel, MeasureRow, draw_measures, measures_info
 from regulens.figures.style import save_figure
 from regulens.report.document import Block, Bullets, Figure, Heading, Paragraph, Table
 from regulens.report.pictures import FIGURES, Picture
 from regulens.report.wording import DASH, bounded, cell_text, counted, decimals, minus
-from regulens.spec import StudySpec
+from regulens.spec import Level, StudySpec
 from regulens.stats.intervals import Interval
-from regulens.study.grid import level_label
+from regulens.study.grid import cell_levels, level_label
 from regulens.study.inside.analysis import NETWORK, TITLES, InsideAnalysis, MeasureComparison, Measured
 
 _POINTS = frozenset({"importance", "noise", "blur", "shift", "contrast", "overconfidence"})
@@ -58,16 +60,15 @@ def writer_of(measure: str, filters: int | None = None) -> Writer:
 
 def measure_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
     """Write up the measures of kernels and filters."""
-    layers = _layers(found)
     yield Heading("What regularization does to the filters", 2)
-    yield Paragraph(_family_text(found))
+    yield Paragraph(family_text(found))
     yield Bullets(tuple(difference_paragraphs(study, found, whole=False)))
     for caption, names in (
         ("Kernels", _SHAPES),
         ("How kernels of a layer differ", _VARIETY),
         ("Filters at work", _ACTIVITY),
     ):
-        table = _table(study, found, caption, names, list(layers))
+        table = _table(study, found, caption, names, _layers(found))
         if table.rows:
             yield table
     picture = measures_picture(study, found, folder)
@@ -87,16 +88,35 @@ def robustness_table(study: StudySpec, found: InsideAnalysis) -> Table:
     return _table(study, found, "Accuracy lost to corruptions, and overconfidence, in points", _WHOLE, [NETWORK])
 
 
-def _layers(found: InsideAnalysis) -> dict[str, int | None]:
-    """Return each layer's number of filters, by name; ``None`` where networks differ in it."""
-    layers: dict[str, set[int]] = {}
-    for record in sorted((runs[0][1] for runs in found.runs.values()), key=lambda each: -len(each.layers)):
-        for layer in record.layers:
-            layers.setdefault(layer.layer, set()).add(layer.shape[0])
-    return {name: counts.pop() if len(counts) == 1 else None for name, counts in layers.items()}
+Cell = frozenset[tuple[str, Level]]
+Filters = Mapping[tuple[Cell, str], int]
+"""The number of filters of each layer, by the levels of the network's cell."""
 
 
-def _family_text(found: InsideAnalysis) -> str:
+def _layers(found: InsideAnalysis) -> list[str]:
+    """Return the names of all layers, in the order of the deepest network."""
+    records = [runs[0][1] for runs in found.runs.values()]
+    deepest = max(records, key=lambda record: len(record.layers))
+    return list(dict.fromkeys(layer.layer for record in (deepest, *records) for layer in record.layers))
+
+
+def _filters(study: StudySpec, found: InsideAnalysis) -> Filters:
+    return {
+        (frozenset(cell_levels(spec, study).items()), layer.layer): layer.shape[0]
+        for spec, runs in found.runs.items()
+        for layer in runs[0][1].layers
+    }
+
+
+def _filters_of(each: MeasureComparison, filters: Filters) -> int | None:
+    """Return how many filters the layer of a comparison has in both networks; ``None`` where they differ."""
+    cells = (frozenset({**each.where, each.factor: level}.items()) for level in (each.a, each.b))
+    counts = {filters.get((cell, each.place)) for cell in cells}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def family_text(found: InsideAnalysis) -> str:
+    """Say what the comparisons are, and when a difference is named."""
     runs = sum(len(each) for each in found.runs.values())
     text = (
         f"Measured in {counted(runs, 'run')} on validation images, which no network was trained on. A run is one "
@@ -108,7 +128,8 @@ def _family_text(found: InsideAnalysis) -> str:
         f"All {found.family} comparisons are one exploratory family, apart from those declared. A difference is named "
         "where its sign is sure both over all runs and among those that trained; at most 5 % of the named ones are "
         f"expected to be wrong, by intervals of {100 * found.level:.4g} % each (false coverage rate: Benjamini and "
-        "Yekutieli 2005). sd: standard deviations, among runs that trained."
+        "Yekutieli 2005; if comparisons are independent or depend on each other positively). Over all runs, collapsed "
+        "ones are taken to be as frequent as they were. sd: standard deviations, among runs that trained."
     )
 
 
@@ -117,7 +138,7 @@ def difference_paragraphs(study: StudySpec, found: InsideAnalysis, whole: bool) 
 
     ``whole`` is of what is measured of whole networks, otherwise of their filters.
     """
-    filters = _layers(found)
+    filters = _filters(study, found)
     groups: dict[tuple[object, ...], list[MeasureComparison]] = {}
     for each in found.comparisons:
         if (each.place == NETWORK) == whole:
@@ -133,9 +154,7 @@ def difference_paragraphs(study: StudySpec, found: InsideAnalysis, whole: bool) 
         )
 
 
-def _held_text(
-    found: InsideAnalysis, held: Sequence[MeasureComparison], of: int, filters: Mapping[str, int | None]
-) -> str:
+def _held_text(found: InsideAnalysis, held: Sequence[MeasureComparison], of: int, filters: Filters) -> str:
     if not held:
         return f"none of {counted(of, 'measure')} can be told apart."
     named = "; ".join(_difference_text(found, each, filters) for each in held[:_NAMED])
@@ -144,8 +163,8 @@ def _held_text(
     return f"{len(held)} of {counted(of, 'measure')} differ{'s' if len(held) == 1 else ''}: {named}{rest}."
 
 
-def _difference_text(found: InsideAnalysis, each: MeasureComparison, filters: Mapping[str, int | None]) -> str:
-    writer = writer_of(each.measure, filters.get(each.place))
+def _difference_text(found: InsideAnalysis, each: MeasureComparison, filters: Filters) -> str:
+    writer = writer_of(each.measure, _filters_of(each, filters))
     means = [_mean(found, each, level) for level in (each.a, each.b)]
     where = "" if each.place == NETWORK else f" of {each.place}"
     text = f"{TITLES[each.measure].title}{where} {writer.value(means[0])} against {writer.value(means[1])}"
@@ -166,7 +185,7 @@ def _mean(found: InsideAnalysis, each: MeasureComparison, level: object) -> floa
 
 def _table(study: StudySpec, found: InsideAnalysis, caption: str, names: Sequence[str], places: Sequence[str]) -> Table:
     """Return the means of some measures, a row for each network and layer."""
-    filters = _layers(found)
+    filters = _filters(study, found)
     rows: dict[tuple[str, str], dict[str, Measured]] = {}
     for row in found.measured:
         if row.measure in names and row.place in places:
@@ -179,18 +198,21 @@ def _table(study: StudySpec, found: InsideAnalysis, caption: str, names: Sequenc
             (
                 label,
                 *(() if whole else (place,)),
-                *(
-                    writer_of(name, filters.get(place)).interval(values[name].all) if name in values else DASH
-                    for name in names
-                ),
+                *(_table_text(values[name], filters) if name in values else DASH for name in names),
             )
             for (label, place), values in rows.items()
         ),
         note="Means over all runs with 95 % intervals, each for itself; a run in which a measure is not defined is "
-        "left out of its mean." + (" Dead filters are counted." if "dead" in names and any(filters.values()) else ""),
+        "left out of its mean, which then says of how many runs it is."
+        + (" Dead filters are counted." if "dead" in names else ""),
         left=() if whole else (1,),
         name=caption.partition(",")[0].lower().replace(" ", "-"),
     )
+
+
+def _table_text(row: Measured, filters: Filters) -> str:
+    text = writer_of(row.measure, filters.get((frozenset(row.levels.items()), row.place))).interval(row.all)
+    return f"{text}, of {counted(row.runs.n, 'run')}" if row.undefined[0] else text
 
 
 def _column(name: str) -> str:
@@ -200,8 +222,9 @@ def _column(name: str) -> str:
 
 def differences_table(study: StudySpec, found: InsideAnalysis, every: bool = False) -> Table:
     """Return the differences whose sign is sure, with and without the runs that collapsed; or ``every`` comparison."""
+    filters = _filters(study, found)
     rows = [
-        (*_difference_row(study, found, each), *(("sure" if each.holds else "",) if every else ()))
+        (*_difference_row(study, each, filters), *(("sure" if each.holds else "",) if every else ()))
         for each in found.comparisons
         if every or each.holds
     ]
@@ -209,16 +232,17 @@ def differences_table(study: StudySpec, found: InsideAnalysis, every: bool = Fal
         caption="Every comparison" if every else "Every difference that holds",
         columns=("pair", "measure", "all runs", "among trained", "sd", *(("sign",) if every else ())),
         rows=tuple(rows),
-        note=f"Of {found.family} comparisons, with intervals of {100 * found.level:.4g} %; dead filters are counted. "
-        "regulens measures prints all of them.",
+        note=f"Of {found.family} comparisons, with intervals of {100 * found.level:.4g} %; dead filters are counted, "
+        "or given as shares where the two networks have different numbers of them. regulens measures prints "
+        "every comparison.",
         left=(1, 5),
         name="differences",
     )
 
 
-def _difference_row(study: StudySpec, found: InsideAnalysis, each: MeasureComparison) -> tuple[str, ...]:
+def _difference_row(study: StudySpec, each: MeasureComparison, filters: Filters) -> tuple[str, ...]:
     pair = f"{level_label(each.factor, each.a)} − {level_label(each.factor, each.b)}"
-    writer = writer_of(each.measure, _layers(found).get(each.place))
+    writer = writer_of(each.measure, _filters_of(each, filters))
     points = ", points" if each.measure in _POINTS else ""
     return (
         f"{pair}, {cell_text(study, each.where)}" if each.where else pair,
@@ -242,11 +266,7 @@ def _definitions(names: Sequence[str]) -> Table:
 
 def measures_picture(study: StudySpec, found: InsideAnalysis, folder: Path) -> Picture | None:
     """Draw the measures of all layers, every run that trained a point; weights of diverged ones have no scale."""
-    panels = [
-        MeasurePanel(TITLES[name].title, TITLES[name].scale, rows)
-        for name in (*_SHAPES, *_VARIETY, *_ACTIVITY)
-        if (rows := tuple(_figure_rows(study, found, name)))
-    ]
+    panels = measure_panels(study, found)
     if not panels:
         return None
     path = save_figure(draw_measures(measures_info(panels)), folder / FIGURES, "measures")
@@ -257,6 +277,15 @@ def measures_picture(study: StudySpec, found: InsideAnalysis, folder: Path) -> P
     )
 
 
+def measure_panels(study: StudySpec, found: InsideAnalysis) -> list[MeasurePanel]:
+    """Return the panels of the figure of all layers' measures: runs that trained, NaN where one is not defined."""
+    return [
+        MeasurePanel(TITLES[name].title, TITLES[name].scale, rows)
+        for name in (*_SHAPES, *_VARIETY, *_ACTIVITY)
+        if (rows := tuple(_figure_rows(study, found, name)))
+    ]
+
+
 def _figure_rows(study: StudySpec, found: InsideAnalysis, name: str) -> Iterator[MeasureRow]:
     factor = found.declared.factor
     for row in found.measured:
@@ -265,4 +294,5 @@ def _figure_rows(study: StudySpec, found: InsideAnalysis, name: str) -> Iterator
             label = level_label(factor, row.levels[factor]) if factor else study.name
             group = f"{cell_text(study, others)}, {row.place}" if others else row.place
             interval = (row.trained.estimate, row.trained.low, row.trained.high)
-            yield MeasureRow(label, group, row.runs.trained, interval)
+            values = np.append(row.runs.trained, np.full(row.undefined[1], np.nan))
+            yield MeasureRow(label, group, values, interval)

@@ -24,10 +24,13 @@ from regulens.report.inside.looking import (
     ExcitingPicture,
     Look,
     MaximisedPicture,
+    OnStep,
     dataset_of,
     exciting_images,
     look_at,
     maximised_inputs,
+    stepped,
+    unwatched,
 )
 from regulens.report.inside.scene import ALL, Network, matchable, named_runs, networks_of, siblings
 from regulens.report.pictures import FIGURES
@@ -45,7 +48,11 @@ if TYPE_CHECKING:
 
 Names = str | Sequence[str] | None
 """One name, several, or none."""
+Filters = int | Sequence[int] | None
+"""One filter, several, or none, numbered from 1."""
 Place = str | Path | None
+_SEEDS = 2**64
+"""Seeds that torch's and numpy's generators both take, from 0 on."""
 
 
 class InsideMethods:
@@ -53,7 +60,8 @@ class InsideMethods:
 
     ``run`` is a run_id or the beginning of one, or several, or ``"all"`` for every compared run; ``cell`` is a label
     such as ``"depth 2, batchnorm"``, or several, or ``"all"``: of each the run that stands for it (``typical_run``).
-    Figures are saved into ``figures/`` of the study's folder, or into ``out``.
+    Figures are saved into ``figures/`` of the study's folder, or into ``out``. ``on_step`` is called with what is being
+    done, how often it is done, and how often it will be.
     """
 
     spec: StudySpec
@@ -143,7 +151,13 @@ class InsideMethods:
         return kernels_by_cell(self.spec, self.folder, results, layer=layer, scaling=scaling, out=self._place(out))
 
     def matched_kernels(
-        self, cell: Names = None, layer: str | None = None, scaling: Scaling = "kernel", *, out: Place = None
+        self,
+        cell: Names = None,
+        layer: str | None = None,
+        scaling: Scaling = "kernel",
+        *,
+        out: Place = None,
+        on_step: OnStep = unwatched,
     ) -> list[MatchedPicture]:
         """Match the filters of a cell's seeds that trained, by default of the selected cell, and draw them.
 
@@ -159,7 +173,7 @@ class InsideMethods:
             cells = matchable(self.spec, self.folder, results)
         return [
             picture
-            for each in cells
+            for each in stepped(cells, "matching filters", on_step)
             for picture in matched_kernels(
                 self.spec, self.folder, results, each, layer=layer, scaling=scaling, out=self._place(out)
             )
@@ -174,6 +188,7 @@ class InsideMethods:
         layer: str | None = None,
         scaling: Literal["shared", "own"] = "shared",
         out: Place = None,
+        on_step: OnStep = unwatched,
     ) -> Look:
         """Follow an image through every layer of the networks, or compare one ``layer`` of theirs.
 
@@ -182,27 +197,52 @@ class InsideMethods:
         Raises:
             UserError: if there is no such run, cell, layer or image, or the image is sealed.
         """
-        return look_at(self._networks(run, cell), image, self._place(out), layer=layer, scaling=scaling)
+        networks, place = self._networks(run, cell), self._place(out)
+        return look_at(networks, image, place, layer=layer, scaling=scaling, on_step=on_step)
 
     def exciting(
-        self, *, run: Names = None, cell: Names = None, layer: str | None = None, out: Place = None
+        self,
+        *,
+        run: Names = None,
+        cell: Names = None,
+        layer: str | None = None,
+        filters: Filters = None,
+        out: Place = None,
+        on_step: OnStep = unwatched,
     ) -> list[ExcitingPicture]:
-        """Draw the validation images that excite each filter most.
+        """Draw the validation images that excite each filter most, 16 filters to a picture.
+
+        ``filters`` are numbered from 1 as in the pictures; by default the first 16 of each layer.
 
         Raises:
-            UserError: if there is no such run, cell or layer.
+            UserError: if there is no such run, cell, layer or filter.
         """
-        return exciting_images(self._networks(run, cell), self._place(out), layer)
+        networks, place = self._networks(run, cell), self._place(out)
+        return exciting_images(networks, place, layer, filters=_numbers(filters), on_step=on_step)
 
     def maximised(
-        self, *, run: Names = None, cell: Names = None, layer: str | None = None, seed: int = 0, out: Place = None
+        self,
+        *,
+        run: Names = None,
+        cell: Names = None,
+        layer: str | None = None,
+        filters: Filters = None,
+        seed: int = 0,
+        out: Place = None,
+        on_step: OnStep = unwatched,
     ) -> list[MaximisedPicture]:
         """Make inputs that excite the filters of each convolution and the classes (``layer="output"``).
 
+        ``filters`` are numbered from 1 as in the pictures; by default the first 32 of each layer, and all classes.
+        Where filters are named no classes are made. ``seed`` is that of the noise they begin at.
+
         Raises:
-            UserError: if there is no such run, cell or layer.
+            UserError: if there is no such run, cell, layer or filter, ``filters`` are named of ``output``, or the seed
+                is not from 0 to 2^64 - 1.
         """
-        return maximised_inputs(self._networks(run, cell), self._place(out), layer, seed)
+        _check_seed(seed)
+        networks, place = self._networks(run, cell), self._place(out)
+        return maximised_inputs(networks, place, layer, seed, filters=_numbers(filters), on_step=on_step)
 
     def explain(
         self,
@@ -214,15 +254,19 @@ class InsideMethods:
         target: str | int | None = None,
         seed: int = 0,
         out: Place = None,
+        on_step: OnStep = unwatched,
     ) -> Explanation:
         """Draw which pixels of an image speak for a class, how far to trust that, and whether the cell's seeds agree.
 
         The seeds are those of the first network's cell that trained; ``target`` is a class, by default the one that
-        the first network predicts.
+        the first network predicts, ``seed`` that of the noise, the random orders and the random weights. A picture of
+        maps holds 12 networks.
 
         Raises:
-            UserError: if there is no such run, cell, image, class or method, the image is sealed, or Captum is missing.
+            UserError: if there is no such run, cell, image, class or method, the image is sealed, the seed is not from
+                0 to 2^64 - 1, or Captum is missing.
         """
+        _check_seed(seed)
         results = open_store(self.folder).results()
         networks = self._networks(run, cell)
         dataset = dataset_of(networks)
@@ -236,6 +280,7 @@ class InsideMethods:
             target=target,
             seed=seed,
             dataset=dataset,
+            on_step=on_step,
         )
 
     def mistakes(
@@ -245,21 +290,26 @@ class InsideMethods:
         run: Names = None,
         cell: Names = None,
         method: str = MISTAKES_METHOD,
+        seed: int = 0,
         out: Place = None,
+        on_step: OnStep = unwatched,
     ) -> list[MistakesPicture]:
         """Draw the most confident errors on validation, with the maps of the predicted and the true class.
 
-        A network without errors is left out.
+        A network without errors is left out; a picture holds 24 errors. ``seed`` is that of the noise, where the method
+        adds any.
 
         Raises:
-            UserError: if there is no such run, cell or method, count is below 1, or Captum is missing.
+            UserError: if there is no such run, cell or method, count is below 1, the seed is not from 0 to 2^64 - 1, or
+                Captum is missing.
         """
+        _check_seed(seed)
         if count < 1:
             raise UserError(f"mistakes must be at least 1, got {count}")
         place = self._place(out)
         found = [
-            mistakes_of(network, self.folder, place, count=count, method=method)
-            for network in self._networks(run, cell)
+            mistakes_of(network, self.folder, place, count=count, method=method, seed=seed)
+            for network in stepped(self._networks(run, cell), "mistakes", on_step)
         ]
         return [each for each in found if each is not None]
 
@@ -277,3 +327,12 @@ class InsideMethods:
 
 def _names(value: Names) -> tuple[str, ...]:
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def _numbers(value: Filters) -> tuple[int, ...]:
+    return () if value is None else (value,) if isinstance(value, int) else tuple(value)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < _SEEDS:
+        raise UserError(f"seed must be from 0 to 2^64 - 1, got {seed}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from regulens.data.catalog import is_here
 from regulens.report.document import Block, Heading, Paragraph
 from regulens.report.inside.measures import differences_table, measure_blocks
 from regulens.report.inside.networks import calibration_blocks, probe_blocks, robustness_blocks, similarity_blocks
 from regulens.report.inside.pictures import answer_blocks, kernel_blocks
 from regulens.report.inside.pixels import pixel_blocks
-from regulens.report.inside.scene import dataset_here
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.study.inside.analysis import InsideAnalysis, analyse_inside
@@ -49,7 +49,7 @@ def _filters(study: StudySpec, folder: Path, results: Sequence[RunResult], found
 
 def _networks(study: StudySpec, folder: Path, found: InsideAnalysis) -> Iterator[Block]:
     yield from probe_blocks(study, found, folder)
-    if all(dataset_here(spec.data.name) is not None for spec in found.runs):
+    if all(is_here(spec.data.name) for spec in found.runs):
         yield from similarity_blocks(study, found, similarities_of(found, folder), folder)
     else:
         yield Paragraph("How alike networks are is not measured: the data are not on this machine.", "note")

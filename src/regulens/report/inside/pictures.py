@@ -214,7 +214,7 @@ def _comparable(study: StudySpec, folder: Path, results: Sequence[RunResult], sc
 
 def _excited(scene: Scene, out: Path) -> Iterator[Block]:
     layer = f"conv{scene.network.run.spec.model.depth}"
-    [exciting] = exciting_images([scene.network], out, layer, scene.dataset)
+    [exciting] = exciting_images([scene.network], out, layer, dataset=scene.dataset)
     dead = int(exciting.responses.dead.sum())
     filters = len(exciting.responses.dead)
     yield Paragraph(
@@ -225,8 +225,9 @@ def _excited(scene: Scene, out: Path) -> Iterator[Block]:
     )
     yield Figure(exciting.picture)
     for name in (layer, OUTPUT):
-        [made] = maximised_inputs([scene.network], out, name, dataset=scene.dataset)
-        yield Figure(made.picture)
+        yield from (
+            Figure(made.picture) for made in maximised_inputs([scene.network], out, name, dataset=scene.dataset)
+        )
 
 
 def _zero_text(seen: Look) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from regulens.figures.parts import percent
 from regulens.interpret.attribution import METHODS
 from regulens.interpret.faithfulness import SANITY_THRESHOLD, Curves
 from regulens.report.document import Block, Figure, Heading, Paragraph, Table
@@ -16,7 +17,7 @@ from regulens.report.inside.explaining import (
     mistakes_of,
     picture_of_agreement,
     picture_of_faithfulness,
-    picture_of_maps,
+    pictures_of_maps,
 )
 from regulens.report.inside.maps import (
     RANDOMISED,
@@ -71,7 +72,7 @@ def _explained(study: StudySpec, folder: Path, results: Sequence[RunResult], sce
     subject = dataset_subject(scene.index, scene.dataset, [scene.network])
     name = scene.dataset.class_names[labels[0]]
     yield Paragraph(" ".join([chosen_text(scene), *(f"{line}." for line in left_out)]))
-    yield Figure(picture_of_maps([found], subject, name, out))
+    yield from map(Figure, pictures_of_maps([found], subject, name, out))
     yield Paragraph(_trust_text(found, agreement, len(indices)))
     yield _trust_table(found, agreement, len(indices), len(seeds))
     if found.faithfulness.methods:
@@ -165,10 +166,10 @@ def _mistakes(scene: Scene, folder: Path) -> Iterator[Block]:
     sure = [each.predicted_probability for each in found.mistakes]
     yield Paragraph(
         f"{scene.network.label} is wrong on {found.errors:,} of {found.images:,} validation images. "
-        f"Where it is surest ({counted(len(sure), 'image')}) it gives the wrong class {_percent(min(sure))} to "
-        f"{_percent(max(sure))}."
+        f"Where it is surest ({counted(len(sure), 'image')}) it gives the wrong class {percent(min(sure))} to "
+        f"{percent(max(sure))}."
     )
-    yield Figure(found.picture)
+    yield from map(Figure, found.pictures)
 
 
 def _trained(study: StudySpec, folder: Path, results: Sequence[RunResult], scene: Scene, cell: str) -> list[Network]:
@@ -212,8 +213,3 @@ def _mean(rows: Sequence[SeedAgreement], kind: str) -> float:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _percent(probability: float) -> str:
-    """Write a probability in percent, never rounded to certainty."""
-    return "over 99.9 %" if 0.9995 <= probability < 1 else f"{100 * probability:.1f} %"

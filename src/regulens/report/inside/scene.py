@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from regulens.data.batches import Feed, PixelScaling, pixel_scaling, scaled
-from regulens.data.catalog import dataset_info, load_dataset, locate
+from regulens.data.catalog import is_here, load_dataset
 from regulens.data.dataset import Dataset
 from regulens.data.picture_file import read_picture
 from regulens.data.split import Split, split
@@ -265,7 +265,7 @@ def validation_batches(network: Network, dataset: Dataset) -> Iterator[tuple[Ten
 
 def dataset_here(name: str) -> Dataset | None:
     """Return a data set that is on this machine; ``None`` if it would have to be fetched."""
-    return load_dataset(name) if locate(dataset_info(name)) is not None else None
+    return load_dataset(name) if is_here(name) else None
 
 
 def _part_notes(networks: Sequence[Network], index: int) -> list[str]:

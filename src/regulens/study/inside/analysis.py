@@ -1,9 +1,10 @@
 """What regularization did to the networks' insides: measures by cell, and against the control, the run the replicate.
 
 The comparisons, all measures of all layers and of the networks as a whole, are an exploratory family of their own,
-apart from the declared ones of the study. Of the differences that are named at most 5 % are expected to be wrong: the
-false coverage rate is controlled (Benjamini and Yekutieli 2005, Journal of the American Statistical Association 100,
-71-81).
+apart from the declared ones of the study. Of the differences that are named at most 5 % are expected to be wrong, if
+the comparisons are independent or depend on each other positively: the false coverage rate is controlled (Benjamini and
+Yekutieli 2005, Journal of the American Statistical Association 100, 71-81). They share runs;
+`benchmarks/false_coverage.py` tells how often anything is named where regularizers are mere labels.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Measured:
         levels: of the factors.
         place: a layer, or ``NETWORK``.
         measure: a key of ``TITLES``.
-        runs: those for which the measure is defined; their number may be below that of the cell's runs.
+        runs: those for which the measure is defined.
+        undefined: how many runs of the cell it is not defined for, of all and of those that did not collapse.
         all: mean over these runs with a 95 % interval.
         trained: mean over those that did not collapse; ``None`` if all did.
     """
@@ -88,6 +90,7 @@ class Measured:
     place: str
     measure: str
     runs: Sample
+    undefined: tuple[int, int]
     all: Interval
     trained: Interval | None
 
@@ -193,7 +196,10 @@ def stored_analysis(study: StudySpec, folder: Path) -> InsideAnalysis:
 
 
 def measured_rows(study: StudySpec, analysis: InsideAnalysis) -> list[dict[str, object]]:
-    """Return one row per run, place and measure: all that was measured, what is compared and what is not."""
+    """Return one row per run, place and measure: all that was measured, what is compared and what is not.
+
+    ``low`` and ``high`` are 95 % bounds over images, of the expected calibration error; other measures have none.
+    """
     return [
         {
             "run_id": result.run_id,
@@ -202,24 +208,31 @@ def measured_rows(study: StudySpec, analysis: InsideAnalysis) -> list[dict[str, 
             "collapsed": is_collapsed(result),
             "place": place,
             "measure": measure,
-            "value": value if math.isfinite(value) else None,
+            **{name: number if math.isfinite(number) else None for name, number in numbers.items()},
         }
         for spec, found in analysis.runs.items()
         for (result, record), table in zip(found, analysis.reliability[spec], strict=True)
-        for place, measure, value in (*_values(record, table), *_further_values(record, table))
+        for place, measure, numbers in _rows(record, table)
     ]
 
 
-def _further_values(record: InsideRecord, table: Reliability | None) -> Iterator[tuple[str, str, float]]:
-    """Yield place, measure and value of what is shown and not compared: probes, accuracies, calibration."""
+def _rows(record: InsideRecord, table: Reliability | None) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Yield place, measure, value and bounds over images, NaN where a measure has none of its own."""
+    for place, measure, value in (*_values(record, table), *_further_values(record)):
+        yield place, measure, {"value": value, "low": math.nan, "high": math.nan}
+    if table is not None:
+        error = calibration_error(table, np.random.default_rng(CALIBRATION_SEED), LEVEL)
+        numbers = {"value": error.estimate, "low": error.low, "high": error.high}
+        yield NETWORK, "expected calibration error", numbers
+
+
+def _further_values(record: InsideRecord) -> Iterator[tuple[str, str, float]]:
+    """Yield place, measure and value of what is shown and not compared: probes, accuracies."""
     for stage, accuracy in record.probes.items():
         yield stage, "probe", accuracy
     for kind, accuracies in record.corrupted.items():
         for severity, accuracy in enumerate(accuracies):
             yield NETWORK, f"accuracy under {kind} {severity}", accuracy
-    if table is not None:
-        error = calibration_error(table, np.random.default_rng(CALIBRATION_SEED))
-        yield NETWORK, "expected calibration error", error.estimate
 
 
 def _runs_by_cell(
@@ -260,6 +273,7 @@ def _measured(
     tables: Mapping[RunSpec, Sequence[Reliability | None]],
 ) -> Iterator[Measured]:
     for spec, found in runs.items():
+        learned = sum(not is_collapsed(result) for result, _ in found)
         values: dict[tuple[str, str], list[tuple[float, bool, int]]] = {}
         for (result, record), table in zip(found, tables[spec], strict=True):
             for place, name, value in _values(record, table):
@@ -269,10 +283,11 @@ def _measured(
         for (place, name), rows in values.items():
             numbers, collapsed, seeds = (np.array(column) for column in zip(*rows, strict=True))
             sample = Sample(numbers.astype(np.float64), collapsed.astype(np.bool_), seeds.astype(np.int64))
+            undefined = (len(found) - sample.n, learned - len(sample.trained))
             bounds = _bounds(name)
             trained = mean_interval(sample.trained, LEVEL).within(bounds) if len(sample.trained) else None
             every = mean_interval(sample.values, LEVEL).within(bounds)
-            yield Measured(cell_levels(spec, study), place, name, sample, every, trained)
+            yield Measured(cell_levels(spec, study), place, name, sample, undefined, every, trained)
 
 
 def _bounds(measure: str) -> tuple[float, float]:

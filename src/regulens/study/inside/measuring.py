@@ -17,13 +17,13 @@ from regulens.data.dataset import Dataset, SharedDataset
 from regulens.data.split import Split, split
 from regulens.errors import RegulensError
 from regulens.executors.base import Done, Executor, Failed, Report
-from regulens.interpret.activations import filter_responses
+from regulens.interpret.activations import INPUT, filter_responses
 from regulens.interpret.corruptions import CORRUPTIONS, Predict, corrupted_accuracies
 from regulens.interpret.importance import filter_importance
 from regulens.interpret.kernels import conv_kernels
 from regulens.interpret.measures import layer_measures
 from regulens.interpret.probes import TRAIN_IMAGES, VALIDATION_IMAGES, linear_probe, probe_accuracies
-from regulens.interpret.representations import INPUT, stages
+from regulens.interpret.representations import stages
 from regulens.models.cnn import CNN
 from regulens.results import Number, Record, RunResult
 from regulens.spec import DataSpec, RunSpec
@@ -108,8 +108,7 @@ def measurable(results: Sequence[RunResult], folder: Path) -> list[RunResult]:
 
 def inside_records(store: Store) -> dict[str, InsideRecord]:
     """Return what is measured already, in this version's way, by run_id."""
-    records = store.inside(InsideRecord)
-    return {record.run_id: record for record in records if record.version == VERSION}
+    return {record.run_id: record for record in store.inside(InsideRecord, VERSION)}
 
 
 def measure_inside(folder: Path, executor: Executor, on_measured: OnMeasured) -> dict[str, InsideRecord]:
