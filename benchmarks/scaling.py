@@ -38,7 +38,7 @@ def main() -> None:
     options = parser(__doc__, rounds=3)
     options.add_argument("--epochs", type=int, default=1)
     options.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    options.add_argument("--images", type=int, default=6000, help="of the series over seeds")
+    options.add_argument("--images", type=int, default=15000, help="of the series over seeds")
     options.add_argument(
         "--limits",
         type=int,
