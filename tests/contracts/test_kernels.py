@@ -483,7 +483,7 @@ class Bounds:
         shape = x.shape
         x, g = x.reshape(-1, shape[-1]), upstream.reshape(-1, shape[-1]).abs()
         share = rounding(min(len(x), 128)) + EPS * 2
-        # Either the values are summed, or their distances from the first; the rounded mean is subtracted from every one.
+        # The values are summed or their distances from the first; the rounded mean is subtracted from every one.
         mean = share * torch.maximum(x.abs().mean(0), (x - x[0]).abs().mean(0))
         d, variance = (x - x.mean(0)).abs(), x.var(0, correction=0)
         s, weight = (variance + EPSILON).rsqrt(), weight.abs()

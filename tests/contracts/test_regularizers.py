@@ -179,6 +179,24 @@ class TestBattery:
         for name, parameter in model.named_parameters():
             assert not torch.equal(parameter, before[name]), name
 
+    def test_penalise_adds_the_gradient_of_the_penalty(self, regularizer: Regularizer) -> None:
+        model = model_with(regularizer)
+        parameters = list(model.parameters())
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, 0.5)
+        penalty = regularizer.penalty(model)
+        wanted = [0.5] * len(parameters)
+        if penalty is not None:
+            by = torch.autograd.grad(penalty, parameters, allow_unused=True)
+            wanted = [0.5 if gradient is None else 0.5 + gradient for gradient in by]
+        value = regularizer.penalise(model)
+        assert (value is None) == (penalty is None)
+        if value is not None and penalty is not None:
+            assert value.item() == penalty.item()
+            assert not value.requires_grad
+        for parameter, expected in zip(parameters, wanted, strict=True):
+            torch.testing.assert_close(parameter.grad, torch.as_tensor(expected).expand_as(parameter))
+
     def test_step_reports_the_loss_before_it_with_the_penalty(self, regularizer: Regularizer) -> None:
         model, twin = model_with(regularizer), model_with(regularizer)
         images, labels = batch()

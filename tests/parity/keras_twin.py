@@ -20,7 +20,7 @@ from regulens.models.cnn import CNN, build_model
 from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.notation import Term, parse_regularizer
 from regulens.spec import ModelSpec, RunSpec, TrainSpec
-from regulens.training.loop import build_optimizer, train_step
+from regulens.training.loop import build_optimizer, differentiation_of, train_step
 from regulens.training.optimizer import SGD
 
 Array = NDArray[np.floating]
@@ -167,7 +167,9 @@ class Twins:
     def step(self, pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> tuple[float, float]:
         """Take one training step in both; return our loss and Keras'."""
         images = self.images(pixels)
-        loss, _ = train_step(self.ours, self.optimizer, self.regularizer, images, torch.from_numpy(labels).long())
+        labels_ = torch.from_numpy(labels).long()
+        way = differentiation_of(self.ours)
+        loss, _ = train_step(self.ours, self.optimizer, self.regularizer, images, labels_, differentiate=way)
         their_loss, _ = self.theirs.train_on_batch(images.numpy(), labels)
         return loss.item(), float(their_loss)
 

@@ -222,9 +222,9 @@ def test_a_refit_by_updates_takes_as_many_steps_as_its_training(
     sizes: list[int] = []
     one_step = loop.train_step
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: object, **options: object) -> object:
         sizes.append(len(arguments[-1]))
-        return one_step(*arguments)
+        return one_step(*arguments, **options)
 
     monkeypatch.setattr(loop, "train_step", counted)
     images = split(len(digits.labels), spec.data)
@@ -248,8 +248,8 @@ def test_a_last_epoch_cut_short_reports_the_means_of_what_it_saw(
     seen: list[tuple[float, int, int]] = []
     one_step = loop.train_step
 
-    def watched(*arguments: object) -> object:
-        loss, hits = one_step(*arguments)
+    def watched(*arguments: object, **options: object) -> object:
+        loss, hits = one_step(*arguments, **options)
         seen.append((loss.item(), int(hits), len(arguments[-1])))
         return loss, hits
 

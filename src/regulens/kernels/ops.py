@@ -28,22 +28,9 @@ def conv_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, padding: str = "vali
         TypeError: for anything but dense float tensors of one type.
         ValueError: for shapes, devices or a padding that do not fit, or if nothing is left to pool.
     """
-    _check_tensors("conv_relu_pool", x=(x, 4), weight=(weight, 4), bias=(bias, 1))
-    filters, channels, height, width = weight.shape
-    if height != width or channels != x.shape[3] or bias.shape[0] != filters:
-        raise ValueError(
-            f"conv_relu_pool: x {_shape(x)}, weight {_shape(weight)} and bias {_shape(bias)} do not fit; "
-            "they must be (N, H, W, C), (O, C, K, K) and (O,)"
-        )
-    if padding not in {"valid", "same"}:
-        raise ValueError(f'conv_relu_pool: padding must be valid or same, got "{padding}"')
-    lost = 0 if padding == "same" else width - 1
-    if pool < 1 or min(x.shape[1:3]) - lost < pool or min(weight.shape) < 1:
-        raise ValueError(
-            f"conv_relu_pool: nothing is left of x {_shape(x)} after weight {_shape(weight)}, {padding}, pool {pool}"
-        )
+    check_conv_relu_pool(x, weight, bias, padding, pool)
     module = _native_for(x)
-    if module is None or pool != 2 or width > _WIDEST_NATIVE:
+    if module is None or not has_native_conv(weight, pool):
         return reference.conv_relu_pool(x, weight, bias, padding, pool)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad):
         pooled: Tensor = _ConvReluPool.apply(module, x, weight, bias, padding == "same")  # type: ignore[no-untyped-call]  # torch's
@@ -67,12 +54,7 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple
         TypeError: for anything but dense float tensors of one type.
         ValueError: for shapes or devices that do not fit, or no rows.
     """
-    _check_tensors("batch_norm", x=(x, None), weight=(weight, 1), bias=(bias, 1))
-    if x.dim() < 2 or x.numel() == 0 or not x.shape[-1] == weight.shape[0] == bias.shape[0]:
-        raise ValueError(
-            f"batch_norm: x {_shape(x)}, weight {_shape(weight)} and bias {_shape(bias)} do not fit; they must be "
-            "(..., C) with at least one row, (C,) and (C,)"
-        )
+    check_batch_norm(x, weight, bias)
     module = _native_for(x)
     if module is None:
         return reference.batch_norm(x, weight, bias, epsilon)
@@ -307,6 +289,39 @@ def _check_once(op: str) -> None:
     if torch.is_grad_enabled():
         raise RuntimeError(
             f'{op}: the native kernel gives first derivatives only; use using_kernels("reference") for higher ones'
+        )
+
+
+def has_native_conv(weight: Tensor, pool: int) -> bool:
+    """Say whether there is a native kernel for convolutions by ``weight`` (O, C, K, K) with windows so wide."""
+    return pool == 2 and weight.shape[2] <= _WIDEST_NATIVE
+
+
+def check_conv_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, padding: str, pool: int) -> None:
+    """Raise what ``conv_relu_pool`` does."""
+    _check_tensors("conv_relu_pool", x=(x, 4), weight=(weight, 4), bias=(bias, 1))
+    filters, channels, height, width = weight.shape
+    if height != width or channels != x.shape[3] or bias.shape[0] != filters:
+        raise ValueError(
+            f"conv_relu_pool: x {_shape(x)}, weight {_shape(weight)} and bias {_shape(bias)} do not fit; "
+            "they must be (N, H, W, C), (O, C, K, K) and (O,)"
+        )
+    if padding not in {"valid", "same"}:
+        raise ValueError(f'conv_relu_pool: padding must be valid or same, got "{padding}"')
+    lost = 0 if padding == "same" else width - 1
+    if pool < 1 or min(x.shape[1:3]) - lost < pool or min(weight.shape) < 1:
+        raise ValueError(
+            f"conv_relu_pool: nothing is left of x {_shape(x)} after weight {_shape(weight)}, {padding}, pool {pool}"
+        )
+
+
+def check_batch_norm(x: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """Raise what ``batch_norm`` does."""
+    _check_tensors("batch_norm", x=(x, None), weight=(weight, 1), bias=(bias, 1))
+    if x.dim() < 2 or x.numel() == 0 or not x.shape[-1] == weight.shape[0] == bias.shape[0]:
+        raise ValueError(
+            f"batch_norm: x {_shape(x)}, weight {_shape(weight)} and bias {_shape(bias)} do not fit; they must be "
+            "(..., C) with at least one row, (C,) and (C,)"
         )
 
 

@@ -1,6 +1,6 @@
 """The regularizers: one class each, and the table that the notation of study files is looked up in.
 
-A regularizer has four hooks with neutral defaults. The training loop calls the hooks and never names a
+A regularizer has five hooks with neutral defaults. The training loop calls the hooks and never names a
 regularizer; a new one is a class and a line in ``REGULARIZERS`` (and, to be written in files, in
 ``notation.ARGUMENTS``).
 """
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from regulens.kernels.bound import Bound, BoundBatchNorm, BoundDropout
 from regulens.kernels.ops import batch_norm, dropout
 from regulens.notation import Term, parse_regularizer
 
@@ -26,6 +27,8 @@ class Regularizer:
 
     def layer(self, features: int, generator: torch.Generator) -> nn.Module | None:
         """Return a layer to place after each pooling and after the dense layer, or ``None``.
+
+        Training is faster where the layer has a method ``bound(x)`` that returns a ``kernels.bound.Bound``.
 
         Args:
             features: size of the last axis of the (..., features) activations it is given.
@@ -40,6 +43,17 @@ class Regularizer:
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Return a scalar to add to the loss, in training and in evaluation, or ``None``."""
         return None
+
+    def penalise(self, model: nn.Module) -> Tensor | None:
+        """Add the gradients of the penalty to those that the parameters have; return its value.
+
+        By default by autograd; a regularizer that knows them may be faster.
+        """
+        penalty = self.penalty(model)
+        if penalty is None:
+            return None
+        penalty.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return penalty.detach()
 
     def parameter_groups(self, groups: ParameterGroups) -> ParameterGroups:
         """Return the optimiser's parameter groups, changed where this regularizer needs it."""
@@ -57,8 +71,20 @@ class L2(Regularizer):
 
     @override
     def penalty(self, model: nn.Module) -> Tensor | None:
-        kernels = [module.weight.flatten() for module in model.modules() if isinstance(module, nn.Conv2d)]
+        kernels = [kernel.flatten() for kernel in _kernels(model)]
         return self.strength * torch.stack([kernel.dot(kernel) for kernel in kernels]).sum()
+
+    @override
+    @torch.no_grad()
+    def penalise(self, model: nn.Module) -> Tensor | None:
+        for kernel in _kernels(model):
+            assert kernel.grad is not None
+            kernel.grad.add_(kernel, alpha=2 * self.strength)
+        return self.penalty(model)
+
+
+def _kernels(model: nn.Module) -> list[Tensor]:
+    return [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
 
 
 class Dropout(Regularizer):
@@ -90,6 +116,14 @@ class DropoutLayer(nn.Module):
             return x
         self.step += 1
         return dropout(x, self.rate, self.key, self.step)
+
+    def bound(self, x: Tensor) -> Bound:
+        """Return what ``forward`` does while training, on the same memory in each step."""
+        return BoundDropout(x, self.rate, self.key, self._advance)
+
+    def _advance(self) -> int:
+        self.step += 1
+        return int(self.step)
 
 
 class BatchNorm(Regularizer):
@@ -126,10 +160,17 @@ class BatchNormLayer(nn.Module):
             scale = self.weight * torch.rsqrt(self.running_var + self.epsilon)
             return x * scale + (self.bias - self.running_mean * scale)
         normalised, mean, variance = batch_norm(x, self.weight, self.bias, self.epsilon)
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, 1 - self.momentum)
-            self.running_var.lerp_(variance, 1 - self.momentum)
+        self._keep(mean, variance)
         return normalised
+
+    def bound(self, x: Tensor) -> Bound:
+        """Return what ``forward`` does while training, on the same memory in each step."""
+        return BoundBatchNorm(x, self.weight, self.bias, self.epsilon, self._keep)
+
+    @torch.no_grad()
+    def _keep(self, mean: Tensor, variance: Tensor) -> None:
+        self.running_mean.lerp_(mean, 1 - self.momentum)
+        self.running_var.lerp_(variance, 1 - self.momentum)
 
 
 REGULARIZERS: dict[str, Callable[..., Regularizer]] = {"l2": L2, "dropout": Dropout, "batchnorm": BatchNorm}
@@ -156,6 +197,11 @@ class Combined(Regularizer):
     @override
     def penalty(self, model: nn.Module) -> Tensor | None:
         penalties = [term for part in self.parts if (term := part.penalty(model)) is not None]
+        return torch.stack(penalties).sum() if penalties else None
+
+    @override
+    def penalise(self, model: nn.Module) -> Tensor | None:
+        penalties = [term for part in self.parts if (term := part.penalise(model)) is not None]
         return torch.stack(penalties).sum() if penalties else None
 
     @override

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from regulens.training.device import find_device, recorded
 from regulens.training.environment import environment, pinned_torch
 from regulens.training.evaluate import Evaluation, evaluate
 from regulens.training.optimizer import SGD
+from regulens.training.static import Differentiate, StaticNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,7 @@ def train(
         regularizer = build_regularizer(spec.regularizer)
         model = build_run_model(spec, dataset).to(place)
         optimizer = build_optimizer(spec, model, regularizer)
+        differentiate = differentiation_of(model)
         shuffle = np.random.default_rng(random_state(spec, dataset.digest, "shuffle"))
         augment = torch.Generator(place).manual_seed(random_state(spec, dataset.digest, "batch"))
         loss_sum = torch.zeros((), dtype=torch.float64, device=place)
@@ -77,7 +80,7 @@ def train(
 
         def step(chosen: Tensor) -> None:
             images, labels = regularizer.batch(*feed.batch(chosen), augment)
-            loss, hits = train_step(model, optimizer, regularizer, images, labels)
+            loss, hits = train_step(model, optimizer, regularizer, images, labels, differentiate=differentiate)
             loss_sum.add_(loss, alpha=len(labels))
             hits_sum.add_(hits)
 
@@ -169,16 +172,33 @@ def updates_of(spec: RunSpec, parts: Split) -> int:
 
 
 def train_step(
-    model: CNN, optimizer: SGD, regularizer: Regularizer, images: Tensor, labels: Tensor
+    model: CNN,
+    optimizer: SGD,
+    regularizer: Regularizer,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    differentiate: Differentiate | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Take one step; return the loss before it (the penalty included) and the number of right predictions."""
-    logits = model(images)
-    loss, hits = cross_entropy(logits, labels)
-    penalty = regularizer.penalty(model)
-    if penalty is not None:
-        loss = loss + penalty
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Take one step; return the loss before it (the penalty included) and the number of right predictions.
+
+    ``differentiate`` is ``differentiation_of(model)``, where it is at hand.
+    """
+    loss, hits = (differentiate or partial(by_autograd, model))(images, labels)
+    penalty = regularizer.penalise(model)
     optimizer.step()
+    return loss if penalty is None else loss + penalty, hits
+
+
+def differentiation_of(model: CNN) -> Differentiate:
+    """Return the fastest way to a network's gradients: static where all of it is native, else autograd."""
+    return StaticNetwork(model) if StaticNetwork.fits(model) else partial(by_autograd, model)
+
+
+def by_autograd(model: CNN, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Leave the gradients of the mean cross-entropy in the parameters; return it, and the number of hits."""
+    loss, hits = cross_entropy(model(images), labels)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return loss.detach(), hits
 
 

@@ -15,7 +15,7 @@ from regulens.models.regularizers import build_regularizer
 from regulens.spec import RunSpec
 from regulens.training.environment import pinned_torch
 from regulens.training.evaluate import EVALUATION_BATCH, evaluate
-from regulens.training.loop import build_optimizer, build_run_model, train_step
+from regulens.training.loop import build_optimizer, build_run_model, differentiation_of, train_step
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def pieces_of(spec: RunSpec, image_shape: tuple[int, int, int], classes: int) ->
     regularizer = build_regularizer(spec.regularizer)
     model = build_run_model(spec, dataset)
     optimizer = build_optimizer(spec, model, regularizer)
-    chosen = torch.arange(size)
+    chosen, differentiate = torch.arange(size), differentiation_of(model)
     operands = [
         (torch.rand(size, layer.in_features), layer.weight.detach().clone(), torch.rand(size, layer.out_features))
         for layer in (model.dense, model.output)
@@ -58,7 +58,7 @@ def pieces_of(spec: RunSpec, image_shape: tuple[int, int, int], classes: int) ->
             x @ weight.T, grad @ weight, grad.T @ x
 
     return Pieces(
-        step=lambda: train_step(model, optimizer, regularizer, *feed.batch(chosen)),
+        step=lambda: train_step(model, optimizer, regularizer, *feed.batch(chosen), differentiate=differentiate),
         evaluation=lambda: evaluate(model, regularizer, feed, everything),
         evaluated=evaluated,
         products=products,

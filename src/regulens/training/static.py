@@ -1,0 +1,105 @@
+"""A network's forward and backward pass over memory that is laid once for each size of batch, without autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from regulens.kernels.bound import Bound, BoundConvReluPool, BoundCrossEntropy, BoundLinear, BoundRelu
+from regulens.kernels.ops import has_native_conv
+from regulens.kernels.paths import native
+from regulens.models.cnn import CNN, ConvBlock
+
+Differentiate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Leaves the gradients of the mean cross-entropy of (images, labels) in the parameters; returns it, and the hits."""
+
+
+class StaticNetwork:
+    """The passes of a network in training, a ``StaticPass`` for each size of batch that comes.
+
+    It gives what autograd gives, bit for bit, and the same moving statistics and masks.
+    """
+
+    def __init__(self, model: CNN) -> None:
+        self._model = model
+        self._passes: dict[int, StaticPass] = {}
+
+    @staticmethod
+    def fits(model: CNN) -> bool:
+        """Say whether there are native kernels for all of a network, and they are in use."""
+        blocks = [block for block in model.blocks if isinstance(block, ConvBlock)]
+        regularizers = [*(block.regularizer for block in blocks), model.regularizer]
+        layers = [part for regularizer in regularizers for part in _parts(regularizer)]
+        return (
+            native() is not None
+            and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in model.parameters())
+            and all(tensor.is_contiguous() for tensor in model.parameters())
+            and all(has_native_conv(block.conv.weight, block.pool) for block in blocks)
+            and all(hasattr(layer, "bound") for layer in layers)
+        )
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the gradients into the parameters; return loss and hits, valid until the next call.
+
+        Args:
+            images: (N, H, W, C).
+            labels: (N,) int64.
+        """
+        size = len(images)
+        if size not in self._passes:
+            self._passes[size] = StaticPass(self._model, size)
+        return self._passes[size](images.contiguous(), labels)
+
+
+class StaticPass:
+    """Forward and backward for batches of one size."""
+
+    def __init__(self, model: CNN, size: int) -> None:
+        x = torch.empty(size, *model.image_shape)
+        self._convolutions: list[Bound] = []
+        for number, block in enumerate(model.blocks):
+            assert isinstance(block, ConvBlock)
+            conv = block.conv
+            assert conv.bias is not None
+            convolved = BoundConvReluPool(x, conv.weight, conv.bias, block.padding, block.pool, wants_input=number > 0)
+            if number == 0:
+                self._first = convolved
+            self._convolutions += [convolved, *_chain(block.regularizer, convolved.out)]
+            x = self._convolutions[-1].out
+        dense = BoundLinear(x.view(size, -1), model.dense.weight, model.dense.bias)
+        relu = BoundRelu(dense.out)
+        self._dense = [dense, relu, *_chain(model.regularizer, relu.out)]
+        self._dense.append(BoundLinear(self._dense[-1].out, model.output.weight, model.output.bias))
+        self._loss = BoundCrossEntropy(self._dense[-1].out)
+        self._gradients = [pair for layer in (*self._convolutions, *self._dense) for pair in layer.gradients]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what ``StaticNetwork`` does."""
+        self._first.take(images)
+        for layer in (*self._convolutions, *self._dense):
+            layer.forward()
+        self._loss(labels)
+        grad = self._loss.by_logits
+        for layer in reversed(self._dense):
+            grad = layer.backward(grad)
+        grad = grad.view_as(self._convolutions[-1].out)
+        for layer in reversed(self._convolutions):
+            grad = layer.backward(grad)
+        for parameter, gradient in self._gradients:
+            parameter.grad = gradient
+        return self._loss.loss, self._loss.hits
+
+
+def _parts(layer: nn.Module | None) -> list[nn.Module]:
+    return [] if layer is None else list(layer) if isinstance(layer, nn.Sequential) else [layer]
+
+
+def _chain(layer: nn.Module | None, x: Tensor) -> Iterator[Bound]:
+    """Yield the layers of a regularizer, each bound to what the one before it gives."""
+    for part in _parts(layer):
+        bound: Bound = part.bound(x)  # type: ignore[operator]  # ``fits`` has seen that there is one
+        yield bound
+        x = bound.out
