@@ -20,8 +20,9 @@ from regulens.models.cnn import CNN, build_model
 from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.notation import Term, parse_regularizer
 from regulens.spec import ModelSpec, RunSpec, TrainSpec
-from regulens.training.loop import build_optimizer, differentiation_of, train_step
+from regulens.training.loop import build_optimizer, train_step
 from regulens.training.optimizer import SGD
+from regulens.training.static import differentiation_of
 
 Array = NDArray[np.floating]
 State = dict[str, Array]

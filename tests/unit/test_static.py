@@ -16,8 +16,8 @@ from regulens.kernels.paths import native_levels, using_kernels
 from regulens.models.cnn import CNN, build_model
 from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.spec import ModelSpec, RunSpec
-from regulens.training.loop import build_optimizer, by_autograd, differentiation_of, train, train_step
-from regulens.training.static import StaticNetwork
+from regulens.training.loop import build_optimizer, train, train_step
+from regulens.training.static import StaticNetwork, by_autograd, differentiation_of
 
 pytestmark = pytest.mark.skipif(not native_levels(), reason="this installation has no native kernels")
 Make = Callable[..., RunSpec]
@@ -118,6 +118,17 @@ def test_what_is_not_native_goes_through_autograd() -> None:
     [(images, labels)] = batches(4)
     differentiation_of(squashing)(images, labels)
     assert all(parameter.grad is not None for parameter in squashing.parameters())
+
+
+def test_kernels_may_change_from_step_to_step() -> None:
+    [(images, labels)] = batches(4)
+    model = model_of("batchnorm")
+    static = differentiation_of(model)
+    losses = [static(images, labels)[0].item()]
+    with using_kernels("reference"):
+        losses.append(static(images, labels)[0].item())
+    losses.append(static(images, labels)[0].item())
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
 
 
 def test_wrong_images_and_labels_are_named() -> None:

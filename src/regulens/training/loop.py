@@ -17,7 +17,6 @@ from regulens.data.batches import Feed, PixelScaling, pixel_scaling
 from regulens.data.dataset import Dataset
 from regulens.data.split import Split, split
 from regulens.errors import UserError
-from regulens.kernels.ops import cross_entropy
 from regulens.models.cnn import CNN, build_model, parameter_counts
 from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.results import Environment, EpochRecord, RunResult
@@ -26,7 +25,7 @@ from regulens.training.device import find_device, recorded
 from regulens.training.environment import environment, pinned_torch
 from regulens.training.evaluate import Evaluation, evaluate
 from regulens.training.optimizer import SGD
-from regulens.training.static import Differentiate, StaticNetwork
+from regulens.training.static import Differentiate, by_autograd, differentiation_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,18 +187,6 @@ def train_step(
     penalty = regularizer.penalise(model)
     optimizer.step()
     return loss if penalty is None else loss + penalty, hits
-
-
-def differentiation_of(model: CNN) -> Differentiate:
-    """Return the fastest way to a network's gradients: static where all of it is native, else autograd."""
-    return StaticNetwork(model) if StaticNetwork.fits(model) else partial(by_autograd, model)
-
-
-def by_autograd(model: CNN, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Leave the gradients of the mean cross-entropy in the parameters; return it, and the number of hits."""
-    loss, hits = cross_entropy(model(images), labels)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    return loss.detach(), hits
 
 
 def build_run_model(spec: RunSpec, dataset: Dataset) -> CNN:

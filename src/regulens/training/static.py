@@ -1,14 +1,15 @@
-"""A network's forward and backward pass over memory that is laid once for each size of batch, without autograd."""
+"""The gradients of a network: by autograd, or, faster, in passes over memory that is laid once for each batch size."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from regulens.kernels.bound import Bound, BoundConvReluPool, BoundCrossEntropy, BoundLinear, BoundRelu
-from regulens.kernels.ops import has_native_conv
+from regulens.kernels.ops import cross_entropy, has_native_conv
 from regulens.kernels.paths import native
 from regulens.models.cnn import CNN, ConvBlock
 
@@ -16,10 +17,23 @@ Differentiate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Leaves the gradients of the mean cross-entropy of (images, labels) in the parameters; returns it, and the hits."""
 
 
+def differentiation_of(model: CNN) -> Differentiate:
+    """Return the fastest way to a network's gradients: static where all of it is native, else autograd."""
+    return StaticNetwork(model) if StaticNetwork.fits(model) else partial(by_autograd, model)
+
+
+def by_autograd(model: CNN, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Leave the gradients of the mean cross-entropy in the parameters; return it, and the number of hits."""
+    loss, hits = cross_entropy(model(images), labels)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return loss.detach(), hits
+
+
 class StaticNetwork:
     """The passes of a network in training, a ``StaticPass`` for each size of batch that comes.
 
-    It gives what autograd gives, bit for bit, and the same moving statistics and masks.
+    It gives what autograd gives, bit for bit, and the same moving statistics and masks; where native kernels are no
+    longer in use, by autograd.
     """
 
     def __init__(self, model: CNN) -> None:
@@ -47,6 +61,8 @@ class StaticNetwork:
             images: (N, H, W, C).
             labels: (N,) int64.
         """
+        if native() is None:
+            return by_autograd(self._model, images, labels)
         size = len(images)
         if size not in self._passes:
             self._passes[size] = StaticPass(self._model, size)

@@ -15,7 +15,8 @@ from regulens.models.regularizers import build_regularizer
 from regulens.spec import RunSpec
 from regulens.training.environment import pinned_torch
 from regulens.training.evaluate import EVALUATION_BATCH, evaluate
-from regulens.training.loop import build_optimizer, build_run_model, differentiation_of, train_step
+from regulens.training.loop import build_optimizer, build_run_model, train_step
+from regulens.training.static import differentiation_of
 
 
 @dataclass(frozen=True)
