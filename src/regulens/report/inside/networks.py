@@ -207,7 +207,7 @@ def similarity_table(study: StudySpec, found: InsideAnalysis, similar: StudySimi
             found.declared, {frozenset(cell_levels(spec, study).items()): spec for spec in stage.cells}
         ):
             between, within = stage.between(a, b), (stage.within(a), stage.within(b))
-            means = (*within, between, stage.excess(a, b)) if seeds else (between,)
+            means = (stage.excess(a, b), between, *within) if seeds else (between,)
             where = {path: level for path, level in cell_levels(a, study).items() if path != found.declared.factor}
             rows.append(
                 (
@@ -228,7 +228,7 @@ def similarity_table(study: StudySpec, found: InsideAnalysis, similar: StudySimi
         _elsewhere_text(study, similar),
         _dead_text(dead),
     )
-    numbers = ("within the first", "within the second", "between", "excess") if seeds else ("between",)
+    numbers = ("excess", "between", "within the first", "within the second") if seeds else ("between",)
     return Table(
         caption="How alike seeds and networks are",
         columns=("stage", "where", "networks", *numbers),
