@@ -168,9 +168,8 @@ class Twins:
     def step(self, pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> tuple[float, float]:
         """Take one training step in both; return our loss and Keras'."""
         images = self.images(pixels)
-        labels_ = torch.from_numpy(labels).long()
-        way = differentiation_of(self.ours)
-        loss, _ = train_step(self.ours, self.optimizer, self.regularizer, images, labels_, differentiate=way)
+        ours = self.ours, self.optimizer, self.regularizer, images, torch.from_numpy(labels).long()
+        loss, _ = train_step(*ours, differentiate=differentiation_of(self.ours))
         their_loss, _ = self.theirs.train_on_batch(images.numpy(), labels)
         return loss.item(), float(their_loss)
 

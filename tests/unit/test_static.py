@@ -175,4 +175,4 @@ class TestBound:
             with pytest.raises(ValueError, match=r"gradient must be contiguous \(2, 2, 2, 4\)"):
                 operation.backward(grad)
         with using_kernels("reference"), pytest.raises(ValueError, match="the native kernels are not in use"):
-            bound.BoundDropout(x, 0.5, 1, lambda: 1)
+            bound.BoundDropout(x, 0.5, 1, lambda: torch.tensor(1))

@@ -2,23 +2,25 @@
 
 What an operation makes of a batch is in its ``out``, which ``forward`` fills; ``backward`` takes the gradient by it,
 fills those by the parameters and returns that by its input. The numbers are those of ``ops`` and of autograd, bit for
-bit; what is spared is a third of a small network's step (docs/performance.md).
+bit; what is spared is about a quarter of a small network's step (docs/performance.md).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from regulens.kernels import reference
 from regulens.kernels.ops import check_batch_norm, check_conv_relu_pool, has_native_conv
 from regulens.kernels.paths import native
 
 
-class Bound:
+class Bound(ABC):
     """An operation on one tensor, always the same memory.
 
     Attributes:
@@ -47,9 +49,9 @@ class Bound:
         self.parameters = tuple(parameter.detach() for parameter in parameters)  # the same memory
         self.gradients = tuple((parameter, torch.empty_like(parameter.detach())) for parameter in parameters)
 
+    @abstractmethod
     def forward(self) -> None:
         """Fill ``out``."""
-        raise NotImplementedError
 
     def backward(self, grad: Tensor) -> Tensor:
         """Return the gradient by ``x``, from that by ``out`` (of its shape, contiguous)."""
@@ -58,8 +60,17 @@ class Bound:
         self._backward(grad)
         return self.by_input
 
+    @abstractmethod
     def _backward(self, grad: Tensor) -> None:
-        raise NotImplementedError
+        """Fill the gradients."""
+
+
+@runtime_checkable
+class Bindable(Protocol):
+    """A layer that can be bound."""
+
+    def bound(self, x: Tensor) -> Bound:
+        """Return what the layer does of ``x`` while training."""
 
 
 class BoundConvReluPool(Bound):
@@ -94,9 +105,11 @@ class BoundConvReluPool(Bound):
             )
         self.x = x
 
-    def forward(self) -> None:  # noqa: D102  # as Bound says
+    @override
+    def forward(self) -> None:
         self._native.conv_relu_pool(self._block, self.x.data_ptr(), self._weight, self._bias, self._out, self._won)
 
+    @override
     def _backward(self, grad: Tensor) -> None:
         self._native.conv_relu_pool_backward(
             self._block, self.x.data_ptr(), self._weight, self._won, grad.data_ptr(), *self._by
@@ -119,11 +132,13 @@ class BoundBatchNorm(Bound):
         self._shift_and_out = _addresses(self.parameters[1], self.out)
         self._by = _addresses(self.by_input, *(by for _, by in self.gradients))
 
-    def forward(self) -> None:  # noqa: D102  # as Bound says
+    @override
+    def forward(self) -> None:
         shift, out = self._shift_and_out
         self._native.batch_norm(self._rows, self._channels, *self._known, shift, self._epsilon, out, *self._statistics)
         self._keep(self._mean, self._variance)
 
+    @override
     def _backward(self, grad: Tensor) -> None:
         sizes = self._rows, self._channels, grad.data_ptr()
         self._native.batch_norm_backward(*sizes, *self._known, *self._statistics, self._epsilon, *self._by)
@@ -132,16 +147,18 @@ class BoundBatchNorm(Bound):
 class BoundDropout(Bound):
     """``ops.dropout`` by its native kernel; ``advance`` gives the number of each forward pass's mask."""
 
-    def __init__(self, x: Tensor, rate: float, key: int, advance: Callable[[], int]) -> None:
+    def __init__(self, x: Tensor, rate: float, key: int, advance: Callable[[], Tensor]) -> None:
         super().__init__(x, torch.empty_like(x))
         self._native, self._key, self._advance = _module(), key, advance
         self._threshold, self._scale = reference.dropout_threshold(rate)
         self._step = 0
 
-    def forward(self) -> None:  # noqa: D102  # as Bound says
-        self._step = self._advance() % 2**32
+    @override
+    def forward(self) -> None:
+        self._step = int(self._advance()) % 2**32
         self._masked(self.x, self.out)
 
+    @override
     def _backward(self, grad: Tensor) -> None:
         self._masked(grad, self.by_input)
 
@@ -157,10 +174,12 @@ class BoundLinear(Bound):
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor) -> None:
         super().__init__(x, x.new_empty(len(x), len(weight)), (weight, bias))
 
-    def forward(self) -> None:  # noqa: D102  # as Bound says
+    @override
+    def forward(self) -> None:
         weight, bias = self.parameters
         torch.addmm(bias, self.x, weight.T, out=self.out)
 
+    @override
     def _backward(self, grad: Tensor) -> None:
         (_, by_weight), (_, by_bias) = self.gradients
         torch.mm(grad, self.parameters[0], out=self.by_input)
@@ -174,9 +193,11 @@ class BoundRelu(Bound):
     def __init__(self, x: Tensor) -> None:
         super().__init__(x, x)
 
-    def forward(self) -> None:  # noqa: D102  # as Bound says
+    @override
+    def forward(self) -> None:
         torch.relu_(self.out)
 
+    @override
     def _backward(self, grad: Tensor) -> None:
         torch.ops.aten.threshold_backward.grad_input(grad, self.out, 0, grad_input=self.by_input)
 

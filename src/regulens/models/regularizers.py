@@ -28,7 +28,7 @@ class Regularizer:
     def layer(self, features: int, generator: torch.Generator) -> nn.Module | None:
         """Return a layer to place after each pooling and after the dense layer, or ``None``.
 
-        Training is faster where the layer has a method ``bound(x)`` that returns a ``kernels.bound.Bound``.
+        Training is faster where the layer is a ``kernels.bound.Bindable``.
 
         Args:
             features: size of the last axis of the (..., features) activations it is given.
@@ -52,7 +52,7 @@ class Regularizer:
         penalty = self.penalty(model)
         if penalty is None:
             return None
-        penalty.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        torch.autograd.backward(penalty)
         return penalty.detach()
 
     def parameter_groups(self, groups: ParameterGroups) -> ParameterGroups:
@@ -114,16 +114,16 @@ class DropoutLayer(nn.Module):
         """Return ``x`` (any shape), while training with some of it zeroed and the rest scaled up."""
         if not self.training or self.rate == 0:
             return x
-        self.step += 1
-        return dropout(x, self.rate, self.key, self.step)
+        return dropout(x, self.rate, self.key, self._advance())
 
     def bound(self, x: Tensor) -> Bound:
         """Return what ``forward`` does while training, on the same memory in each step."""
         return BoundDropout(x, self.rate, self.key, self._advance)
 
-    def _advance(self) -> int:
+    def _advance(self) -> Tensor:
+        """Go on to the next mask; return its number."""
         self.step += 1
-        return int(self.step)
+        return self.step
 
 
 class BatchNorm(Regularizer):

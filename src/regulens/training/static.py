@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from regulens.kernels.bound import Bound, BoundConvReluPool, BoundCrossEntropy, BoundLinear, BoundRelu
+from regulens.kernels.bound import Bindable, Bound, BoundConvReluPool, BoundCrossEntropy, BoundLinear, BoundRelu
 from regulens.kernels.ops import cross_entropy, has_native_conv
 from regulens.kernels.paths import native
 from regulens.models.cnn import CNN, ConvBlock
@@ -25,7 +25,7 @@ def differentiation_of(model: CNN) -> Differentiate:
 def by_autograd(model: CNN, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Leave the gradients of the mean cross-entropy in the parameters; return it, and the number of hits."""
     loss, hits = cross_entropy(model(images), labels)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    torch.autograd.backward(loss)
     return loss.detach(), hits
 
 
@@ -51,7 +51,7 @@ class StaticNetwork:
             and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in model.parameters())
             and all(tensor.is_contiguous() for tensor in model.parameters())
             and all(has_native_conv(block.conv.weight, block.pool) for block in blocks)
-            and all(hasattr(layer, "bound") for layer in layers)
+            and all(isinstance(layer, Bindable) for layer in layers)
         )
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,6 +116,7 @@ def _parts(layer: nn.Module | None) -> list[nn.Module]:
 def _chain(layer: nn.Module | None, x: Tensor) -> Iterator[Bound]:
     """Yield the layers of a regularizer, each bound to what the one before it gives."""
     for part in _parts(layer):
-        bound: Bound = part.bound(x)  # type: ignore[operator]  # ``fits`` has seen that there is one
+        assert isinstance(part, Bindable)  # as ``fits`` has seen
+        bound = part.bound(x)
         yield bound
         x = bound.out
