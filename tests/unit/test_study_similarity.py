@@ -18,11 +18,12 @@ from regulens.data.split import split
 from regulens.interpret.representations import layer_features
 from regulens.interpret.similarity import centred_gram, layer_cka
 from regulens.report.document import Figure, Paragraph, Table
-from regulens.report.inside import networks
+from regulens.report.inside import similarity as written
+from regulens.report.wording import DASH
 from regulens.results import RunResult
 from regulens.spec import RunSpec
 from regulens.study.declared import declared_analysis
-from regulens.study.grid import cells
+from regulens.study.grid import cell_label, cells
 from regulens.study.inside import similarity
 from regulens.study.inside.analysis import InsideAnalysis
 from regulens.study.inside.measuring import VERSION, InsideRecord
@@ -170,7 +171,7 @@ class TestStudy:
         found = stage_similarities(runs, finished.folder)
         assert found == []
         assert found.layers == ()
-        (note,) = networks.similarity_blocks(finished.spec, analysis_of(finished, runs), found, tmp_path)
+        (note,) = written.similarity_blocks(finished.spec, analysis_of(finished, runs), found, tmp_path)
         assert isinstance(note, Paragraph)
         assert "it takes 4 validation images or more" in note.text
 
@@ -193,16 +194,16 @@ class TestReport:
     def test_tables_and_pictures_of_seeds_networks_and_layers(self, finished: Study, tmp_path: Path) -> None:
         runs = runs_of(finished)
         found, similar = analysis_of(finished, runs), stage_similarities(runs, finished.folder)
-        alike, correspondence, layers = networks.similarity_tables(finished.spec, found, similar)
+        alike, correspondence, layers = written.similarity_tables(finished.spec, found, similar)
         assert "Compared: 2 runs of each network, which trained and are judged on the same images." in alike.note
         assert "Left out" not in alike.note
-        assert [row[0] for row in correspondence.rows] == [networks.cell_label(spec, finished.spec) for spec in runs]
+        assert [row[0] for row in correspondence.rows] == [cell_label(spec, finished.spec) for spec in runs]
         assert len(layers.rows) == 4 + 4 + 5 + 5
         first, above = layers.rows[0], similar.layers[0]
         assert first[1:4] == ("input", "1.00", f"{above.same_run('input', 'block1').estimate:.2f}")
         assert first[4] == ""  # of a stage that the network does not have
         assert layers.rows[1][2] == f"{above.two_seeds('block1', 'input').mean.estimate:.2f}"
-        blocks = list(networks.similarity_blocks(finished.spec, found, similar, tmp_path))
+        blocks = list(written.similarity_blocks(finished.spec, found, similar, tmp_path))
         text = " ".join(block.text for block in blocks if isinstance(block, Paragraph))
         assert "two networks that differ in their regularizer" in text
         assert "by chance it would be in 20 to 25 %" in text
@@ -216,7 +217,7 @@ class TestReport:
         spec = finished.spec.model_copy(update={"analysis": declared})
         runs = runs_of(finished)
         found = InsideAnalysis(declared_analysis(spec), analysis_of(finished, runs).runs, (), (), 0, 0.95, {})
-        blocks = networks.similarity_blocks(spec, found, stage_similarities(runs, finished.folder), tmp_path)
+        blocks = written.similarity_blocks(spec, found, stage_similarities(runs, finished.folder), tmp_path)
         text = " ".join(block.text for block in blocks if isinstance(block, Paragraph))
         assert "the depth changes CKA by more than the seed does" in text
         assert "regularizer" not in text
@@ -228,16 +229,16 @@ class TestReport:
         assert not any(each.same_images for each in similar.layers)
         assert all(len(each.matrix) == 2 for each in similar.layers)
         assert all(math.isfinite(each.same_run("block1", "dense").estimate) for each in similar.layers)
-        blocks = list(networks.similarity_blocks(finished.spec, found, similar, tmp_path))
+        blocks = list(written.similarity_blocks(finished.spec, found, similar, tmp_path))
         (note,) = [block.text for block in blocks if isinstance(block, Paragraph) and block.kind == "note"]
         assert note.startswith("Seeds vary the split, so no two runs of a network are judged on the same images")
         assert not any(isinstance(block, Table) for block in blocks)
         assert [block.picture.path.stem for block in blocks if isinstance(block, Figure)] == ["similarity-layers"]
-        tables = networks.similarity_tables(finished.spec, found, similar)
+        tables = written.similarity_tables(finished.spec, found, similar)
         assert [table.name for table in tables] == ["similarity", "similarity-layers"]
         assert tables[0].columns[3:] == ("between",)
         assert "Seeds vary the split" in tables[0].note
-        assert not any(cell == networks.DASH for table in tables for row in table.rows for cell in row)
+        assert not any(cell == DASH for table in tables for row in table.rows for cell in row)
 
     def test_networks_judged_on_other_images_are_named(self, finished: Study, tmp_path: Path) -> None:
         def moved(spec: RunSpec) -> RunSpec:
@@ -249,8 +250,8 @@ class TestReport:
         assert sorted(similar.runs.values()) == [0, 0, 2, 2]
         assert len(similar.layers) == 4
         left = "Left out, because judged on other images: depth 1, batchnorm; depth 2, batchnorm."
-        assert left in networks.similarity_table(finished.spec, analysis_of(finished, runs), similar).note
-        blocks = networks.similarity_blocks(finished.spec, analysis_of(finished, runs), similar, tmp_path)
+        assert left in written.similarity_table(finished.spec, analysis_of(finished, runs), similar).note
+        blocks = written.similarity_blocks(finished.spec, analysis_of(finished, runs), similar, tmp_path)
         assert any(isinstance(block, Paragraph) and left in block.text for block in blocks)
 
     def test_dead_runs_are_counted_in_the_note(self, finished: Study) -> None:
@@ -261,13 +262,13 @@ class TestReport:
         stage = StageSimilarity("dense", (a, b), np.array([0, 0, 0, 1, 1, 1]), matrix)
         layers = LayerSimilarity(a, STAGES, np.full((3, 4, 3, 4), 0.5), same_images=True)
         similar = StudySimilarity([stage], [layers], {a: 3, b: 3})
-        note = networks.similarity_table(finished.spec, analysis_of(finished, runs), similar).note
+        note = written.similarity_table(finished.spec, analysis_of(finished, runs), similar).note
         assert note.endswith("Left out, because the stage is dead: 1 of 3 runs at dense of depth 1, none.")
 
     def test_where_no_run_trained_the_table_says_so(self, finished: Study, tmp_path: Path) -> None:
-        (table,) = networks.similarity_tables(finished.spec, analysis_of(finished, {}), StudySimilarity())
+        (table,) = written.similarity_tables(finished.spec, analysis_of(finished, {}), StudySimilarity())
         assert table.rows == ()
         assert table.note.startswith("No run trained")
         assert not list(
-            networks.similarity_blocks(finished.spec, analysis_of(finished, {}), StudySimilarity(), tmp_path)
+            written.similarity_blocks(finished.spec, analysis_of(finished, {}), StudySimilarity(), tmp_path)
         )

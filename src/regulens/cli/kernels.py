@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from regulens.cli.options import Cells, Figures, KernelScale, Runs
-from regulens.cli.terminal import console, errors
+from regulens.cli.terminal import console, steps_shown
 from regulens.errors import UserError
 
 if TYPE_CHECKING:
     from regulens.interpret.kernels import Scaling
     from regulens.report.inside.kernel_pictures import KernelPicture, MatchedPicture
-    from regulens.report.inside.looking import OnStep
     from regulens.report.pictures import Picture
 
 _MOST_BIASES = 64
@@ -77,22 +74,6 @@ def kernels(
             print_path(panels.picture)
     else:
         _print_kernels(study.kernels(run, layer, scaling, rgb=rgb, page=page, sample=sample, out=out))
-
-
-@contextmanager
-def steps_shown() -> Iterator[OnStep]:
-    """Show on a terminal what is being done and how far it is, and take it away at the end; elsewhere nothing."""
-    columns = TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn()
-    further = TextColumn("gone,"), TimeRemainingColumn()
-    with Progress(*columns, *further, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("loading", total=None)
-
-        def on_step(what: str, done: int, of: int) -> None:
-            if done == 0:
-                bar.reset(task, description=what, total=of)
-            bar.update(task, completed=done)
-
-        yield on_step
 
 
 def print_path(picture: Picture) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from regulens.cli.kernels import print_path, steps_shown
+from regulens.cli.kernels import print_path
 from regulens.cli.options import Cells, Figures, Filters, Folder, Image, Method, Runs, Seed
-from regulens.cli.terminal import console, print_wide
+from regulens.cli.terminal import console, print_wide, steps_shown
 from regulens.errors import UserError
 
 if TYPE_CHECKING:

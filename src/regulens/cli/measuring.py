@@ -71,14 +71,14 @@ def measures(
 
 def _tables(study: Study) -> dict[Part, Callable[[], Sequence[DocumentTable]]]:
     """Return what makes the tables of each part: the report's own."""
-    from regulens.report.inside import measures, networks
+    from regulens.report.inside import measures, networks, similarity
     from regulens.study.inside.similarity import similarities_of
 
     spec, found = study.spec, study.measured()
     return {
         Part.filters: lambda: [measures.differences_table(spec, found, every=True)],
         Part.probes: lambda: [networks.probe_table(spec, found)],
-        Part.similarity: lambda: networks.similarity_tables(spec, found, similarities_of(found, study.folder)),
+        Part.similarity: lambda: similarity.similarity_tables(spec, found, similarities_of(found, study.folder)),
         Part.robustness: lambda: [measures.robustness_table(spec, found)],
         Part.calibration: lambda: [networks.calibration_table(spec, found, study.folder)],
     }

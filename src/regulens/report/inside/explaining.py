@@ -28,7 +28,7 @@ from regulens.figures.parts import percent
 from regulens.figures.style import save_figure
 from regulens.interpret.attribution import METHODS, flat_maps
 from regulens.interpret.mistakes import most_confident_errors
-from regulens.report.inside.looking import ROWS, OnStep, dataset_of, pages, stepped, unwatched
+from regulens.report.inside.looking import ROWS, dataset_of, pages
 from regulens.report.inside.maps import (
     RANDOMISED,
     Explained,
@@ -43,6 +43,7 @@ from regulens.report.inside.maps import (
     usable_methods,
 )
 from regulens.report.inside.scene import Network, Subject, subject_of, unsealed
+from regulens.report.inside.steps import OnStep, stepped, unwatched
 from regulens.report.pictures import Picture, slug
 from regulens.study.runner import run_folder
 from regulens.training.checkpoint import PREDICTIONS, Predictions, load_predictions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from regulens.interpret.activations import FilterResponses, ImageActivations, fe
 from regulens.interpret.kernels import conv_kernels
 from regulens.interpret.maximise import OUTPUT, Maximised, maximise
 from regulens.report.inside.scene import Network, Subject, subject_of, validation_batches
+from regulens.report.inside.steps import OnStep, stepped, unwatched
 from regulens.report.pictures import Picture, slug
 from regulens.report.wording import counted
 
@@ -30,23 +31,9 @@ ROWS = 12
 """Networks in one picture of a layer, or of attribution maps."""
 MOST_UNITS = 32
 """Filters or classes in one picture of the inputs made for them."""
-OnStep = Callable[[str, int, int], None]
-"""Called with what is being done, how often it is done, and how often it will be."""
 Item = TypeVar("Item")
 _LONG = 60
 """Characters of a file's name up to which its filters are all named in it."""
-
-
-def unwatched(what: str, done: int, of: int) -> None:
-    """Do nothing: the steps are not watched."""
-
-
-def stepped(items: Sequence[Item], what: str, on_step: OnStep) -> Iterator[Item]:
-    """Yield the items, and say at the start and after each how many are done."""
-    on_step(what, 0, len(items))
-    for done, item in enumerate(items, 1):
-        yield item
-        on_step(what, done, len(items))
 
 
 @dataclass(frozen=True)

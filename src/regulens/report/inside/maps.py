@@ -16,8 +16,8 @@ from regulens.interpret.agreement import Agreement, seed_agreement
 from regulens.interpret.attribution import METHODS, attribute, flat_maps, importances
 from regulens.interpret.faithfulness import Faithfulness, Sanity, faithfulness, randomised, sanity_check
 from regulens.interpret.inputs import black_pixel
-from regulens.report.inside.looking import OnStep, stepped, unwatched
 from regulens.report.inside.scene import Network
+from regulens.report.inside.steps import OnStep, stepped, unwatched
 
 RANDOMISED = 5
 """Networks with random weights that a map is compared with at the least: as many as there are seeds, if more."""

@@ -24,15 +24,13 @@ from regulens.report.inside.looking import (
     ExcitingPicture,
     Look,
     MaximisedPicture,
-    OnStep,
     dataset_of,
     exciting_images,
     look_at,
     maximised_inputs,
-    stepped,
-    unwatched,
 )
 from regulens.report.inside.scene import ALL, Network, matchable, named_runs, networks_of, siblings
+from regulens.report.inside.steps import OnStep, stepped, unwatched
 from regulens.report.pictures import FIGURES
 from regulens.results import RunResult
 from regulens.spec import StudySpec

@@ -8,9 +8,10 @@ from pathlib import Path
 from regulens.data.catalog import is_here
 from regulens.report.document import Block, Heading, Paragraph
 from regulens.report.inside.measures import differences_table, measure_blocks
-from regulens.report.inside.networks import calibration_blocks, probe_blocks, robustness_blocks, similarity_blocks
+from regulens.report.inside.networks import calibration_blocks, probe_blocks, robustness_blocks
 from regulens.report.inside.pictures import answer_blocks, kernel_blocks
 from regulens.report.inside.pixels import pixel_blocks
+from regulens.report.inside.similarity import similarity_blocks
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.study.inside.analysis import InsideAnalysis, analyse_inside
