@@ -2,7 +2,7 @@
 
 What an operation makes of a batch is in its ``out``, which ``forward`` fills; ``backward`` takes the gradient by it,
 fills those by the parameters and returns that by its input. The numbers are those of ``ops`` and of autograd, bit for
-bit; what is spared is about a quarter of a small network's step (docs/performance.md).
+bit; what is spared is about a fifth of a small network's step (docs/performance.md).
 """
 
 from __future__ import annotations
