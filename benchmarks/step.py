@@ -2,7 +2,8 @@
 
 In alternation: the step with the kernels in use; the same by autograd; its floor, the matrix products of the dense
 layers alone; the operations of its blocks alone (convolution blocks, batch norm, dropout: forward and backward, at the
-shapes that occur); a step on a batch of one image, which is what Python and dispatch cost; the step with the reference kernels.
+shapes that occur); a step on a batch of one image, which is what Python and dispatch cost; the step with the reference
+kernels.
 Milliseconds are medians over the rounds; ratios are taken within a round, over the step.
 
     python benchmarks/step.py
