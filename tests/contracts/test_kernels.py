@@ -6,7 +6,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -750,6 +750,103 @@ class TestDropout:
         assert (out.shape, out.device.type) == ((3, 5), "meta")
 
 
+# ---- dense layer on maps ------------------------------------------------------------------------------------------
+
+RECTIFIED = {"rectified": True}
+
+
+def mostly_dead(*shape: int, live: int | None = None, seed: int = 0) -> Tensor:
+    """Return maps of which ``live`` channels, by default a third, are not zero throughout; none is negative."""
+    order = torch.randperm(shape[-1], generator=torch.Generator().manual_seed(seed))
+    x = randn(*shape, seed=seed).clamp(min=0)
+    x[..., order[(shape[-1] // 3 if live is None else live) :]] = 0
+    return x
+
+
+class TestDense:
+    @on_every_path
+    @pytest.mark.parametrize("live", [0, 1, 2, 3, 5, 6, 7, 18])
+    @given(
+        shape=st.tuples(*[st.integers(1, 5)] * 3), units=st.integers(1, 20), held=st.tuples(*[keeping_layouts] * 3),
+        wanted=some, seed=seeds,
+    )  # fmt: skip
+    @settings(max_examples=15, deadline=None)
+    def test_result_and_gradients_behind_a_relu_are_the_references(
+        self,
+        path: str,
+        live: int,
+        shape: tuple[int, int, int],
+        units: int,
+        held: Sequence[Layout],
+        wanted: Sequence[bool],
+        seed: int,
+    ) -> None:
+        x = mostly_dead(*shape, 18, live=live, seed=seed) - 1e-3  # what is dead behind the ReLU is negative before it
+        inputs = [x, randn(units, x[0].numel(), seed=seed + 1), randn(units, seed=seed + 2)]
+        inputs = wanting([hold(tensor) for hold, tensor in zip(held, inputs, strict=True)], wanted)
+        upstream = randn(shape[0], units, seed=seed + 3)
+        with using(path):
+            got = differentiate(lambda x, *rest: ops.dense(F.relu(x), *rest, **RECTIFIED), inputs, upstream)
+        exact = differentiate(lambda x, *rest: reference.dense(F.relu(x), *rest), doubled(inputs), upstream.double())
+        terms = differentiate(
+            lambda x, *rest: reference.dense(F.relu(x), *rest),
+            wanting([x.clamp(min=0).double(), *(tensor.abs().double() for tensor in inputs[1:])], wanted),
+            upstream.double().abs(),
+        )
+        for mine, theirs, magnitude in zip(got, exact, terms, strict=True):
+            within(mine, theirs, rounding(x[0].numel() + units + shape[0]) * magnitude)
+
+    @on_every_path
+    def test_the_gradient_by_dead_channels_is_whole_where_no_relu_is_promised(self, path: str) -> None:
+        inputs = wanting([mostly_dead(3, 2, 2, 18), randn(5, 72), randn(5)], [True] * 3)
+        with using(path):
+            got = differentiate(ops.dense, inputs, randn(3, 5, seed=4))
+        expected = differentiate(reference.dense, doubled(inputs), randn(3, 5, seed=4).double())
+        for mine, theirs in zip(got, expected, strict=True):
+            torch.testing.assert_close(mine.double(), theirs, rtol=1e-4, atol=1e-5)
+        assert (got[1] != 0).all()
+
+    @on_every_level
+    @pytest.mark.parametrize(("live", "columns"), [(0, 0), (6, 24), (7, 72), (18, 72)])
+    def test_few_live_channels_are_multiplied_alone(
+        self, path: str, live: int, columns: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        multiplied = []
+        linear = F.linear
+        monkeypatch.setattr(F, "linear", lambda x, *rest: multiplied.append(x.shape) or linear(x, *rest))
+        with using(path):
+            ops.dense(mostly_dead(3, 2, 2, 18, live=live), randn(5, 72), randn(5))
+        assert multiplied == [(3, columns)]
+
+    @on_every_path
+    @pytest.mark.parametrize("bad", [NAN, INF, -INF])
+    def test_weights_that_are_not_finite_meet_zeros_as_well(self, path: str, bad: float) -> None:
+        x, weight, bias = mostly_dead(3, 2, 2, 18, live=1), randn(5, 72), randn(5)
+        dead = int((x[0, 0, 0] == 0).nonzero()[0])
+        weight[2, dead] = bad
+        with using(path):
+            out = ops.dense(x, weight, bias, rectified=True)
+        assert out[:, 2].isnan().all()
+        assert out[:, [0, 1, 3, 4]].isfinite().all()
+
+    @on_every_path
+    def test_no_images_give_no_result_and_zero_gradients(self, path: str) -> None:
+        inputs = [tensor.requires_grad_() for tensor in (torch.empty(0, 2, 2, 6), randn(5, 24), randn(5))]
+        with using(path):
+            out = ops.dense(*inputs, rectified=True)
+            gradients = torch.autograd.grad(out.sum(), inputs)
+        assert out.shape == (0, 5)
+        for tensor, gradient in zip(inputs, gradients, strict=True):
+            assert torch.equal(gradient, torch.zeros_like(tensor))
+
+    @on_every_path
+    def test_another_type_or_device_goes_to_the_reference(self, path: str) -> None:
+        inputs = [mostly_dead(3, 2, 2, 18), randn(5, 72), randn(5)]
+        with using(path):
+            assert torch.equal(ops.dense(*doubled(inputs)), reference.dense(*doubled(inputs)))
+            assert ops.dense(*(tensor.to("meta") for tensor in inputs)).shape == (3, 5)
+
+
 # ---- all of them --------------------------------------------------------------------------------------------------
 
 
@@ -759,10 +856,12 @@ class Op:
 
     name: str
     inputs: dict[str, Tensor]
-    rest: tuple[Any, ...]
+    rest: tuple[Any, ...] = ()
+    of_ops_alone: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, *inputs: Tensor, module: Any = ops) -> Tensor:
-        result = getattr(module, self.name)(*inputs, *self.rest)
+        more = self.of_ops_alone if module is ops else {}
+        result = getattr(module, self.name)(*inputs, *self.rest, **more)
         return result[0] if isinstance(result, tuple) else result
 
 
@@ -770,6 +869,7 @@ OPS = [
     Op("conv_relu_pool", {"x": randn(2, 7, 8, 3), "weight": randn(18, 3, 3, 3), "bias": randn(18)}, ("same", 2)),
     Op("batch_norm", {"x": randn(9, 18), "weight": randn(18, seed=1), "bias": randn(18, seed=2)}, (EPSILON,)),
     Op("dropout", {"x": randn(9, 18)}, (0.3, 5, numbered(1))),
+    Op("dense", {"x": mostly_dead(3, 2, 4, 18), "weight": randn(7, 144), "bias": randn(7)}, of_ops_alone=RECTIFIED),
 ]
 of_every_op = pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
 
@@ -912,6 +1012,11 @@ def drop(**changed: Any) -> Callable[[], object]:
     return lambda: ops.dropout(**({"x": randn(6, 5), "rate": 0.5, "key": 1, "step": numbered(0)} | changed))
 
 
+def full(**changed: Any) -> Callable[[], object]:
+    sound = {"x": randn(2, 3, 2, 4), "weight": randn(5, 24), "bias": randn(5)}
+    return lambda: ops.dense(**(sound | changed))
+
+
 X, WEIGHT, BIAS = randn(2, 8, 8, 3), randn(5, 3, 3, 3), randn(5)
 REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "conv: whole numbers": (conv(x=X.int()), TypeError, "conv_relu_pool: x "),
@@ -965,6 +1070,17 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "norm: one weight": (norm(weight=BIAS[:1]), ValueError, "batch_norm: .*weight .*do not fit"),
     "norm: too few biases": (norm(bias=BIAS[:4]), ValueError, "batch_norm: .*bias .*do not fit"),
     "norm: weight with two axes": (norm(weight=BIAS[None]), ValueError, "batch_norm: weight must have 1 axes"),
+    "dense: whole numbers": (full(x=randn(2, 3, 2, 4).int()), TypeError, "dense: x "),
+    "dense: half": (full(x=randn(2, 3, 2, 4).half()), TypeError, "dense: x "),
+    "dense: weight of another type": (full(weight=randn(5, 24).double()), TypeError, "dense: weight "),
+    "dense: sparse weight": (full(weight=randn(5, 24).to_sparse()), TypeError, "dense: weight "),
+    "dense: no bias": (full(bias=None), TypeError, "dense: bias "),
+    "dense: another device": (full(weight=randn(5, 24).to("meta")), ValueError, "dense: weight .*meta"),
+    "dense: rows": (full(x=randn(2, 24)), ValueError, "dense: x must have 4 axes"),
+    "dense: too few columns": (full(weight=randn(5, 23)), ValueError, "dense: x .*weight .*do not fit"),
+    "dense: too few biases": (full(bias=BIAS[:4]), ValueError, "dense: .*bias .*do not fit"),
+    "dense: no units": (full(weight=randn(0, 24), bias=BIAS[:0]), ValueError, "dense: .*weight .*do not fit"),
+    "dense: no channels": (full(x=randn(2, 3, 2, 0), weight=randn(5, 0)), ValueError, "dense: .*weight .*do not fit"),
     "drop: whole numbers": (drop(x=randn(6, 5).int()), TypeError, "dropout: x "),
     "drop: half": (drop(x=randn(6, 5).half()), TypeError, "dropout: x "),
     "drop: sparse": (drop(x=randn(6, 5).to_sparse()), TypeError, "dropout: x "),
@@ -995,7 +1111,7 @@ class TestRefused:
             call()
 
     @on_every_path
-    @pytest.mark.parametrize("sound", [conv(), norm(), drop()], ids=["conv", "norm", "drop"])
+    @pytest.mark.parametrize("sound", [conv(), norm(), drop(), full()], ids=["conv", "norm", "drop", "dense"])
     def test_the_rest_of_these_arguments_is_sound(self, path: str, sound: Callable[[], Any]) -> None:
         with using(path):
             result = sound()

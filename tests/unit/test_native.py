@@ -175,9 +175,17 @@ def single(rng: np.random.Generator, *shape: int) -> Array:
     return rng.standard_normal(shape).astype(np.float32).astype(np.float64)
 
 
+def mostly_dead(rng: np.random.Generator, *shape: int) -> Array:
+    """Whole numbers; of maps with several channels, few channels that are not zero throughout."""
+    values = whole(rng, *shape)
+    if len(shape) == 4:
+        values[..., rng.permutation(shape[-1])[(shape[-1] + 2) // 3 :]] = 0
+    return values
+
+
 @at_every_level
 @of_every_size
-@pytest.mark.parametrize("draw", [whole, single])
+@pytest.mark.parametrize("draw", [whole, single, mostly_dead])
 def test_forward_pass_is_that_of_plain_loops(sizes: Sizes, draw: Callable[..., Array]) -> None:
     rng = np.random.default_rng(0)
     x, bias = draw(rng, sizes.n, sizes.h, sizes.w, sizes.c), draw(rng, sizes.o)
@@ -186,7 +194,7 @@ def test_forward_pass_is_that_of_plain_loops(sizes: Sizes, draw: Callable[..., A
     expected = candidates.max(-1).clip(0)
     shape = (sizes.n, *sizes.pooled, sizes.o)
     allowed = rounding(sizes.c * sizes.k**2 + 1) * sizes.candidates(abs(x), abs(weight), abs(bias)).max(-1)
-    allowed = np.zeros(shape) if draw is whole else allowed  # whole numbers are exact, and tie
+    allowed = allowed if draw is single else np.zeros(shape)  # whole numbers are exact, and tie
     given = [buffer(x), buffer(weight), buffer(bias)]
     winner = np.full(shape, 77, np.uint8)
     for winners in (winner, None):
@@ -196,7 +204,7 @@ def test_forward_pass_is_that_of_plain_loops(sizes: Sizes, draw: Callable[..., A
     won = np.concatenate([candidates, np.zeros((*shape, 1))], -1)
     assert (winner <= 4).all()
     within(np.take_along_axis(won, winner[..., None], -1)[..., 0], expected, 2 * allowed)
-    if draw is whole:
+    if draw is not single:
         assert np.array_equal(winner, np.where(expected > 0, candidates.argmax(-1), 4))  # the first among equals
     for mine, theirs in zip(given, (x, weight, bias), strict=True):
         assert np.array_equal(mine, theirs)
@@ -224,6 +232,85 @@ def test_backward_pass_is_that_of_plain_loops(sizes: Sizes, draw: Callable[..., 
             within(mine, exact, 0.0 if draw is whole else rounding(count) * size)
     for mine, theirs in zip(given, (x, weight, winner, grad), strict=True):
         assert np.array_equal(mine, theirs)
+
+
+@at_every_level
+@of_every_size
+def test_a_dead_channel_changes_no_bit_of_the_result(sizes: Sizes) -> None:
+    """Once it is left out; and once it is not, for an image more in which it lives."""
+    rng = np.random.default_rng(2)
+    x, bias = single(rng, sizes.n + 1, sizes.h, sizes.w, sizes.c), single(rng, sizes.o)
+    x[:-1, ..., : -(-sizes.c // 2)] = 0
+    parameters = [buffer(single(rng, sizes.o, sizes.c, sizes.k, sizes.k)), buffer(bias)]
+    outs = []
+    for images in (sizes.n, sizes.n + 1):
+        given, out = buffer(x[:images]), buffer((images, *sizes.pooled, sizes.o))
+        block = native.Block(images, sizes.h, sizes.w, sizes.c, sizes.o, sizes.k, sizes.same)
+        native.conv_relu_pool(block, *map(at, (given, *parameters, out)), 0)
+        outs.append(out[: sizes.n])
+    assert np.array_equal(*outs)
+
+
+@at_every_level
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channel", [0, 5])
+def test_a_weight_that_is_not_finite_meets_zeros_as_well(value: float, channel: int) -> None:
+    x, weight, bias, out = buffer((2, 6, 6, 8)), buffer((3, 8, 3, 3)), buffer((3,)), buffer((2, 2, 2, 3))
+    x[...], weight[...], bias[...] = 0, 1, 1
+    x[..., 5] = 1
+    weight[1, channel] = value
+    native.conv_relu_pool(native.Block(2, 6, 6, 8, 3, 3, False), *map(at, (x, weight, bias, out)), 0)
+    with np.errstate(invalid="ignore"):
+        assert np.array_equal(out[..., 1], np.full((2, 2, 2), max(9 * value, 0) if channel == 5 else 0 * value), True)
+    assert np.array_equal(out[..., [0, 2]], np.full((2, 2, 2, 2), 10.0))
+
+
+@at_every_level
+@pytest.mark.parametrize("keep", [True, False], ids=["winners", "no winners"])
+def test_sums_that_pass_the_largest_float_are_those_of_ieee(keep: bool) -> None:
+    x, weight, bias, out = buffer((1, 4, 4, 1)), buffer((2, 1, 3, 3)), buffer((2,)), buffer((1, 1, 1, 2))
+    x[...], weight[...], bias[...] = 3e38, 1, 0
+    weight[1, 0, 0, 0] = -5
+    winner = np.full(out.shape, 77, np.uint8)
+    native.conv_relu_pool(
+        native.Block(1, 4, 4, 1, 2, 3, False), *map(at, (x, weight, bias, out)), at(winner) if keep else 0
+    )
+    assert np.array_equal(out.ravel(), [np.inf, 0])  # 3e38 + 3e38 + ...; -1.5e39 + 3e38 + ...
+    assert not keep or winner.ravel().tolist() == [0, 4]
+
+
+# ---- live channels ------------------------------------------------------------------------------------------------
+
+
+@at_every_level
+@pytest.mark.parametrize("rows", [0, 1, 5, 63, 64, 65, 300])
+@pytest.mark.parametrize("c", [1, 2, 3, 4, 5, 8, 16, 17, 24, 32, 40])
+def test_live_channels_are_found_picked_and_spread(rows: int, c: int) -> None:
+    rng = np.random.default_rng(rows * 100 + c)
+    for share in (0.0, 0.3, 1.0):
+        x = np.zeros((rows, c))
+        alive = np.flatnonzero(rng.random(c) < share)
+        for channel in alive[: len(alive) if rows else 0]:
+            x[rng.integers(rows), channel] = rng.choice([1.0, -1.0, np.nan, np.inf, 1e-45])
+        given, live = buffer(x), np.full(c, 77, np.int32)
+        count = native.live_channels(rows, c, at(given), at(live))
+        expected = np.flatnonzero((x != 0).any(0))
+        assert np.array_equal(live[:count], expected)
+        picked, spread = buffer((rows, count)), buffer((rows, c))
+        native.pick_channels(rows, c, count, at(live), at(given), at(picked))
+        assert np.array_equal(picked, given[:, expected], equal_nan=True)
+        native.spread_channels(rows, c, count, at(live), at(picked), at(spread))
+        assert np.array_equal(spread, given, equal_nan=True)
+        assert native.all_finite(x.size, at(given)) == np.isfinite(x).all()
+
+
+@pytest.mark.parametrize("channel", [-1, 3, 2**31 - 1])
+def test_a_channel_out_of_range_is_refused_before_anything_is_written(channel: int) -> None:
+    live, x, out = np.array([0, channel], np.int32), buffer((2, 3)), buffer((2, 3))
+    for move in (native.pick_channels, native.spread_channels):
+        with pytest.raises(IndexError, match=rf"channel {channel} is not in \[0, 3\)"):
+            move(2, 3, 2, at(live), at(x), at(out))
+    assert np.isnan(out).all()
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,16 @@ def test_arithmetic_is_that_of_the_lab_by_hand() -> None:
     spec = RunSpec(model=ModelSpec(depth=1, filters=16, dense=80), train=TrainSpec(epochs=5))
     convolution, dense = 26 * 26 * 16 * 9, 13 * 13 * 16 * 80
     assert arithmetic(spec, (28, 28, 1), 70_000) == 5 * 70_000 * (convolution + dense)
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [("none", 0), ("l2(0.01)", 0), ("batchnorm", 1), ("dropout(0.1)", 1), ("batchnorm + dropout(0.1)", 2)],
+)
+def test_runs_with_layers_of_a_regularizer_count_as_longer(text: str, layers: int) -> None:
+    plain = RunSpec(model=ModelSpec(depth=2, filters=16, dense=80))
+    maps = 13 * 13 * 16 + 5 * 5 * 16
+    more = arithmetic(plain.model_copy(update={"regularizer": text}), (28, 28, 1), 1) - arithmetic(
+        plain, (28, 28, 1), 1
+    )
+    assert more == plain.train.epochs * layers * 25 * (maps + 80)

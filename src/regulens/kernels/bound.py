@@ -16,7 +16,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from regulens.kernels import reference
-from regulens.kernels.ops import check_batch_norm, check_conv_relu_pool, has_native_conv
+from regulens.kernels.live import LiveChannels
+from regulens.kernels.ops import check_batch_norm, check_conv_relu_pool, check_dense, has_native_conv
 from regulens.kernels.paths import native
 
 
@@ -184,6 +185,40 @@ class BoundLinear(Bound):
         (_, by_weight), (_, by_bias) = self.gradients
         torch.mm(grad, self.parameters[0], out=self.by_input)
         torch.mm(grad.T, self.x, out=by_weight)
+        torch.sum(grad, 0, out=by_bias)
+
+
+class BoundDense(BoundLinear):
+    """``ops.dense`` of maps (N, H, W, C) that come from a ReLU; its ``x`` and ``by_input`` are these as rows."""
+
+    def __init__(self, x: Tensor, weight: Tensor, bias: Tensor) -> None:
+        check_dense(x, weight, bias)
+        super().__init__(x.view(len(x), -1), weight, bias)
+        self._native, self._channels = _module(), x.shape[-1]
+        self._live: LiveChannels | None = None
+        self._memory = [torch.empty(of.numel() // 3) for of in (x, weight, x, weight)]
+
+    @override
+    def forward(self) -> None:
+        weight, bias = self.parameters
+        self._live = live = LiveChannels.of(self._native, self.x, self._channels, weight)
+        if live is None:
+            super().forward()
+            return
+        self._rows = live.pick(self.x, live.room(self.x, self._memory[0]))
+        self._kernel = live.pick(weight, live.room(weight, self._memory[1]))
+        torch.addmm(bias, self._rows, self._kernel.T, out=self.out)
+
+    @override
+    def _backward(self, grad: Tensor) -> None:
+        if (live := self._live) is None:
+            super()._backward(grad)
+            return
+        (weight, by_weight), (_, by_bias) = self.gradients
+        by_rows = torch.mm(grad, self._kernel, out=live.room(self.x, self._memory[2]))
+        by_kernel = torch.mm(grad.T, self._rows, out=live.room(weight, self._memory[3]))
+        live.spread(by_rows, self.by_input)
+        live.spread(by_kernel, by_weight)
         torch.sum(grad, 0, out=by_bias)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from regulens.kernels import reference
+from regulens.kernels.live import LiveChannels
 from regulens.kernels.paths import native
 
 _FLOATS = (torch.float32, torch.float64)
@@ -60,6 +62,35 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple
         return reference.batch_norm(x, weight, bias, epsilon)
     result: tuple[Tensor, Tensor, Tensor] = _BatchNorm.apply(module, x, weight, bias, epsilon)  # type: ignore[no-untyped-call]  # torch's
     return result
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False) -> Tensor:
+    """A dense layer on maps: see ``reference.dense``. Channels that a whole batch leaves at zero cost next to nothing.
+
+    Args:
+        x: (N, H, W, C), float32 or float64, any strides.
+        weight: (O, H * W * C), of the same type and device.
+        bias: (O,).
+        rectified: whether ``x`` comes from a ReLU, which lets no gradient through where it is zero: that of a channel
+            that is zero in the whole batch is then not computed, but given as zero.
+
+    Returns:
+        (N, O).
+
+    Raises:
+        TypeError: for anything but dense float tensors of one type.
+        ValueError: for shapes or devices that do not fit.
+    """
+    check_dense(x, weight, bias)
+    module = _native_for(x)
+    if module is None:
+        return reference.dense(x, weight, bias)
+    rows, weight = x.contiguous().flatten(1), weight.contiguous()
+    all_wanted = torch.is_grad_enabled() and x.requires_grad and not rectified
+    live = None if all_wanted else LiveChannels.of(module, rows, x.shape[-1], weight)
+    if live is not None:
+        rows, weight = (_Picked.apply(live, tensor) for tensor in (rows, weight))  # type: ignore[no-untyped-call]  # torch's
+    return F.linear(rows, weight, bias)
 
 
 def dropout(x: Tensor, rate: float, key: int, step: Tensor) -> Tensor:
@@ -151,6 +182,18 @@ def gather(images: Tensor, chosen: Tensor, scale: float, out: Tensor) -> Tensor:
     size = images[0].numel() if len(images) else 0
     module.gather(len(chosen), len(images), size, images.data_ptr(), chosen.data_ptr(), scale, out.data_ptr())
     return out
+
+
+class _Picked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, live: LiveChannels, rows: Tensor) -> Tensor:
+        ctx.live, ctx.shape = live, rows.shape
+        return live.pick(rows, live.room(rows))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        _check_once("dense")
+        return None, ctx.live.spread(grad.contiguous(), grad.new_empty(ctx.shape))
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -322,6 +365,16 @@ def check_batch_norm(x: Tensor, weight: Tensor, bias: Tensor) -> None:
         raise ValueError(
             f"batch_norm: x {_shape(x)}, weight {_shape(weight)} and bias {_shape(bias)} do not fit; they must be "
             "(..., C) with at least one row, (C,) and (C,)"
+        )
+
+
+def check_dense(x: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """Raise what ``dense`` does."""
+    _check_tensors("dense", x=(x, 4), weight=(weight, 2), bias=(bias, 1))
+    if weight.shape != (bias.shape[0], x.shape[1:].numel()) or weight.numel() == 0:
+        raise ValueError(
+            f"dense: x {_shape(x)}, weight {_shape(weight)} and bias {_shape(bias)} do not fit; they must be "
+            "(N, H, W, C), (O, H * W * C) and (O,)"
         )
 
 

@@ -32,6 +32,11 @@ def conv_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, padding: str, pool: 
     return F.max_pool2d(maps, pool).permute(0, 2, 3, 1)
 
 
+def dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the maps ``x`` (N, H, W, C) as rows, times ``weight`` (O, H * W * C) transposed, plus ``bias`` (O,)."""
+    return F.linear(x.flatten(1), weight, bias)
+
+
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``x`` (..., C) normalised over all axes but the last, and the mean and biased variance (C,) used.
 

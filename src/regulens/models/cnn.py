@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from regulens.kernels.ops import conv_relu_pool
-from regulens.models.regularizers import Regularizer, build_regularizer
+from regulens.kernels.ops import conv_relu_pool, dense
+from regulens.models.regularizers import Regularizer, build_regularizer, keeps_zeros
 from regulens.spec import ModelSpec, feature_sizes
 
 
@@ -64,11 +64,18 @@ class CNN(nn.Module):
         x = images
         for block in self.blocks:
             x = block(x)
-        x = F.relu(self.dense(x.flatten(1)))
+        x = F.relu(dense(x, self.dense.weight, self.dense.bias, rectified=self.rectified))
         if self.regularizer is not None:
             x = self.regularizer(x)
         logits: Tensor = self.output(x)
         return logits
+
+    @property
+    def rectified(self) -> bool:
+        """Whether what the dense layer reads has come through a ReLU, and nothing since has moved its zeros."""
+        block = self.blocks[-1]
+        assert isinstance(block, ConvBlock)
+        return keeps_zeros(block.regularizer)
 
     def expanded(self) -> nn.Sequential:
         """Return the same network as named ordinary torch modules that share its parameters.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -71,20 +72,28 @@ class L2(Regularizer):
 
     @override
     def penalty(self, model: nn.Module) -> Tensor | None:
-        kernels = [kernel.flatten() for kernel in _kernels(model)]
-        return self.strength * torch.stack([kernel.dot(kernel) for kernel in kernels]).sum()
+        return self._penalty_of(_kernels(model))
 
     @override
     @torch.no_grad()
     def penalise(self, model: nn.Module) -> Tensor | None:
-        for kernel in _kernels(model):
+        kernels = _kernels(model)
+        for kernel in kernels:
             assert kernel.grad is not None
             kernel.grad.add_(kernel, alpha=2 * self.strength)
-        return self.penalty(model)
+        return self._penalty_of(kernels)
+
+    def _penalty_of(self, kernels: list[Tensor]) -> Tensor:
+        flat = [kernel.flatten() for kernel in kernels]
+        return self.strength * _sum_of([kernel.dot(kernel) for kernel in flat])
 
 
 def _kernels(model: nn.Module) -> list[Tensor]:
     return [module.weight for module in model.modules() if isinstance(module, nn.Conv2d)]
+
+
+def _sum_of(terms: list[Tensor]) -> Tensor:
+    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
 
 
 class Dropout(Regularizer):
@@ -102,6 +111,7 @@ class DropoutLayer(nn.Module):
     """Element-wise dropout; its masks are a stream of its own, drawn from the run's generator."""
 
     title = "dropout"
+    keeps_zeros = True
     step: Tensor
 
     def __init__(self, rate: float, generator: torch.Generator) -> None:
@@ -122,8 +132,19 @@ class DropoutLayer(nn.Module):
 
     def _advance(self) -> Tensor:
         """Go on to the next mask; return its number."""
-        self.step += 1
+        self.step.add_(1)
         return self.step
+
+
+def keeps_zeros(layer: nn.Module | None) -> bool:
+    """Say whether a regularizer's layer acts on each element alone and leaves zeros where they are.
+
+    Behind a ReLU, whatever comes back to such a zero goes no further. Layers of which that is true have an attribute
+    ``keeps_zeros``; training is faster for it.
+    """
+    if isinstance(layer, nn.Sequential):
+        return all(keeps_zeros(part) for part in layer)
+    return layer is None or getattr(layer, "keeps_zeros", False)
 
 
 class BatchNorm(Regularizer):
@@ -157,8 +178,9 @@ class BatchNormLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., features) normalised; while training by the batch, whose statistics are then kept."""
         if not self.training:
-            scale = self.weight * torch.rsqrt(self.running_var + self.epsilon)
-            return x * scale + (self.bias - self.running_mean * scale)
+            moving = self.running_mean, self.running_var
+            channels_second = F.batch_norm(x.movedim(-1, 1), *moving, self.weight, self.bias, eps=self.epsilon)
+            return channels_second.movedim(1, -1)
         normalised, mean, variance = batch_norm(x, self.weight, self.bias, self.epsilon)
         self._keep(mean, variance)
         return normalised
@@ -169,8 +191,7 @@ class BatchNormLayer(nn.Module):
 
     @torch.no_grad()
     def _keep(self, mean: Tensor, variance: Tensor) -> None:
-        self.running_mean.lerp_(mean, 1 - self.momentum)
-        self.running_var.lerp_(variance, 1 - self.momentum)
+        torch._foreach_lerp_([self.running_mean, self.running_var], [mean, variance], 1 - self.momentum)
 
 
 REGULARIZERS: dict[str, Callable[..., Regularizer]] = {"l2": L2, "dropout": Dropout, "batchnorm": BatchNorm}
@@ -197,12 +218,12 @@ class Combined(Regularizer):
     @override
     def penalty(self, model: nn.Module) -> Tensor | None:
         penalties = [term for part in self.parts if (term := part.penalty(model)) is not None]
-        return torch.stack(penalties).sum() if penalties else None
+        return _sum_of(penalties) if penalties else None
 
     @override
     def penalise(self, model: nn.Module) -> Tensor | None:
         penalties = [term for part in self.parts if (term := part.penalise(model)) is not None]
-        return torch.stack(penalties).sum() if penalties else None
+        return _sum_of(penalties) if penalties else None
 
     @override
     def parameter_groups(self, groups: ParameterGroups) -> ParameterGroups:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regulens.errors import UserError
+from regulens.notation import parse_regularizer
 from regulens.spec.run import ModelSpec, RunSpec
+
+_LAYER_PER_ACTIVATION = 25  # multiplications that take as long as batch norm or dropout do (docs/performance.md)
 
 
 def feature_sizes(model: ModelSpec, image_shape: tuple[int, int, int]) -> Iterator[tuple[int, int]]:
@@ -32,17 +35,22 @@ def feature_sizes(model: ModelSpec, image_shape: tuple[int, int, int]) -> Iterat
 def arithmetic(spec: RunSpec, image_shape: tuple[int, int, int], images: int) -> int:
     """Return about how many multiplications a run's forward passes take: to tell long runs from short ones.
 
+    What a regularizer's layers do is counted as multiplications that would take as long.
+
     Args:
         spec: the run.
         image_shape: (H, W, C) of the images.
         images: how many the data set has.
     """
-    model, channels, per_image = spec.model, image_shape[2], 0
+    model, channels, per_image, activations = spec.model, image_shape[2], 0, 0
     for height, width in feature_sizes(model, image_shape):
         outputs = height * width * model.pool**2 * model.filters
         per_image += outputs * model.kernel_size**2 * channels
         channels = model.filters
+        activations += height * width * channels
     per_image += height * width * channels * model.dense
+    layers = sum(term.kind in {"batchnorm", "dropout"} for term in parse_regularizer(spec.regularizer))
+    per_image += layers * _LAYER_PER_ACTIVATION * (activations + model.dense)
     return spec.train.epochs * min(images, spec.data.limit or images) * per_image
 
 

@@ -8,7 +8,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from regulens.kernels.bound import Bindable, Bound, BoundConvReluPool, BoundCrossEntropy, BoundLinear, BoundRelu
+from regulens.kernels.bound import (
+    Bindable,
+    Bound,
+    BoundConvReluPool,
+    BoundCrossEntropy,
+    BoundDense,
+    BoundLinear,
+    BoundRelu,
+)
 from regulens.kernels.ops import cross_entropy, has_native_conv
 from regulens.kernels.paths import native
 from regulens.models.cnn import CNN, ConvBlock
@@ -84,7 +92,8 @@ class StaticPass:
                 self._first = convolved
             self._convolutions += [convolved, *_chain(block.regularizer, convolved.out)]
             x = self._convolutions[-1].out
-        dense = BoundLinear(x.view(size, -1), model.dense.weight, model.dense.bias)
+        weight, bias = model.dense.weight, model.dense.bias
+        dense = BoundDense(x, weight, bias) if model.rectified else BoundLinear(x.view(size, -1), weight, bias)
         relu = BoundRelu(dense.out)
         self._dense = [dense, relu, *_chain(model.regularizer, relu.out)]
         self._dense.append(BoundLinear(self._dense[-1].out, model.output.weight, model.output.bias))

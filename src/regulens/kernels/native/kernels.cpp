@@ -3,6 +3,7 @@
 // standard library is used: code made for one instruction set must never be the linker's choice for another.
 #include "kernels.h"
 
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 
@@ -23,6 +24,20 @@ inline vf load(const float *p) { return *reinterpret_cast<const vf_anywhere *>(p
 inline void store(float *p, vf v) { *reinterpret_cast<vf_anywhere *>(p) = v; }
 inline vf all(float v) { return vf{} + v; }
 
+#ifdef __has_builtin
+#define REGULENS_SHUFFLES __has_builtin(__builtin_shufflevector)
+#endif
+// Lanes below 256 as bytes.
+#if REGULENS_LANES == 8 && REGULENS_SHUFFLES
+inline vb bytes(vi v) {
+    typedef uint8_t all_bytes __attribute__((vector_size(32)));  // a conversion would go lane by lane
+    const all_bytes b = reinterpret_cast<all_bytes>(v);
+    return __builtin_shufflevector(b, b, 0, 4, 8, 12, 16, 20, 24, 28);
+}
+#else
+inline vb bytes(vi v) { return __builtin_convertvector(v, vb); }
+#endif
+
 constexpr int64_t up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
 // Images whose rows are read or written beyond their ends, or that have borders, are worked on in a padded copy.
@@ -42,24 +57,106 @@ void unpad_image(const Block &b, const float *padded, float *x) {
         std::memcpy(x + y * used, padded + (y + b.padding_before()) * row + left, used * sizeof(float));
 }
 
+// ---- live channels ------------------------------------------------------------------------------------------------
+
+// Filters that are never positive are common behind a ReLU: what they would be multiplied with need not be.
+
+// Sets live[i] where channel i is not zero in one of the rows.
+void look_at(int64_t rows, int64_t c, const float *x, int32_t *live) {
+    int64_t r = 0;
+    if (c < L && L % c == 0) {  // several rows are a vector
+        vi seen{};
+        for (; (r + L / c) <= rows; r += L / c) seen |= load(x + r * c) != 0;
+        for (int lane = 0; lane < L; lane++) live[lane % c] |= seen[lane];
+    }
+    int64_t i = 0;
+    for (; i + L <= c; i += L) {
+        vi seen{};
+        for (int64_t row = r; row < rows; row++) seen |= load(x + row * c + i) != 0;
+        for (int lane = 0; lane < L; lane++) live[i + lane] |= seen[lane];
+    }
+    for (; i < c; i++)
+        for (int64_t row = r; row < rows; row++) live[i] |= x[row * c + i] != 0;
+}
+
+int64_t live_channels(int64_t rows, int64_t c, const float *x, int32_t *live) {
+    constexpr int64_t piece = 64;  // rows, between two looks whether all channels have been seen alive
+    std::memset(live, 0, c * sizeof(int32_t));
+    for (int64_t from = 0; from < rows; from += piece) {
+        look_at(from + piece < rows ? piece : rows - from, c, x + from * c, live);
+        bool all_live = true;
+        for (int64_t i = 0; i < c; i++) all_live &= live[i] != 0;
+        if (all_live) break;
+    }
+    int64_t count = 0;
+    for (int32_t i = 0; i < c; i++)
+        if (live[i]) live[count++] = i;
+    return count;
+}
+
+template <int N>
+void pick_each(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out) {
+    for (int64_t r = 0; r < rows; r++, x += c, out += count)
+        for (int j = 0; j < N; j++) out[j] = x[live[j]];
+}
+
+void pick_channels(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out) {
+    int64_t j = 0;
+    for (; j + 4 <= count; j += 4) pick_each<4>(rows, c, count, live + j, x, out + j);
+    for (; j + 2 <= count; j += 2) pick_each<2>(rows, c, count, live + j, x, out + j);
+    if (j < count) pick_each<1>(rows, c, count, live + j, x, out + j);
+}
+
+template <int N>
+void spread_each(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out) {
+    for (int64_t r = 0; r < rows; r++, x += count, out += c)
+        for (int j = 0; j < N; j++) out[live[j]] = x[j];
+}
+
+void spread_channels(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out) {
+    std::memset(out, 0, rows * c * sizeof(float));
+    int64_t j = 0;
+    for (; j + 4 <= count; j += 4) spread_each<4>(rows, c, count, live + j, x + j, out);
+    for (; j + 2 <= count; j += 2) spread_each<2>(rows, c, count, live + j, x + j, out);
+    if (j < count) spread_each<1>(rows, c, count, live + j, x + j, out);
+}
+
+// The largest absolute value; infinity or NaN if there is one.
+float largest(int64_t size, const float *x) {
+    uint32_t most = 0;
+    for (int64_t i = 0; i < size; i++) {
+        uint32_t bits;
+        std::memcpy(&bits, x + i, sizeof bits);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
+    }
+    float value;
+    std::memcpy(&value, &most, sizeof value);
+    return value;
+}
+
+bool all_finite(int64_t size, const float *x) { return largest(size, x) <= FLT_MAX; }
+
 // ---- convolution + bias + ReLU + 2 x 2 max pooling, forward -------------------------------------------------------
 
-// P neighbouring windows of one row, V vectors of filters: 4 sums each, all in registers.
-template <int V, int P>
+// P neighbouring windows of one row, V vectors of filters: 4 sums each, all in registers. What is known when this is
+// compiled is not computed: whether the winners are to be KEPT, the WIDTH of a kernel with one channel (0 for all
+// others), and that no sum can be other than FINITE.
+template <int V, int P, bool KEPT, int WIDTH, bool FINITE>
 inline void windows(const Block &b, const float *corner, const float *weight, const float *bias, int64_t filters,
                     float *out, uint8_t *winner) {
-    const int64_t row = b.padded_w() * b.c, run = b.k * b.c;
+    const int64_t k = WIDTH ? WIDTH : b.k, c = WIDTH ? 1 : b.c, row = b.padded_w() * c, run = k * c;
     vf sum[2 * P][2][V];
     for (int v = 0; v < V; v++)
         for (int px = 0; px < 2 * P; px++) sum[px][0][v] = sum[px][1][v] = load(bias + v * L);
-    for (int64_t ky = 0; ky < b.k; ky++) {
+    for (int64_t ky = 0; ky < k; ky++) {
         const float *top = corner + ky * row, *bottom = top + row;
         for (int64_t r = 0; r < run; r++, weight += V * L) {
             vf w[V];
             for (int v = 0; v < V; v++) w[v] = load(weight + v * L);
 #pragma GCC unroll 8
             for (int px = 0; px < 2 * P; px++) {
-                const float x0 = top[px * b.c + r], x1 = bottom[px * b.c + r];
+                const float x0 = top[px * c + r], x1 = bottom[px * c + r];
                 for (int v = 0; v < V; v++) {
                     sum[px][0][v] += x0 * w[v];
                     sum[px][1][v] += x1 * w[v];
@@ -70,23 +167,22 @@ inline void windows(const Block &b, const float *corner, const float *weight, co
     for (int p = 0; p < P; p++)
         for (int v = 0; v < V; v++) {
             const vf candidates[4] = {sum[2 * p][0][v], sum[2 * p + 1][0][v], sum[2 * p][1][v], sum[2 * p + 1][1][v]};
-            vf best = candidates[0];
-            vi which = {};
-            for (int i = 1; i < 4; i++) {  // a NaN wins, as in torch
-                const vi better = (candidates[i] > best) | (candidates[i] != candidates[i]);
+            vf best{};
+            vi which = vi{} + 4;
+            for (int i = 0; i < 4; i++) {
+                vi better = candidates[i] > best;
+                if (!FINITE) better |= candidates[i] != candidates[i];  // a NaN wins, as in torch
                 best = better ? candidates[i] : best;
-                which = better ? vi{} + i : which;
+                if (KEPT) which = better ? vi{} + i : which;
             }
-            const vi alive = (best > 0) | (best != best);
-            best = alive ? best : vf{};
-            const vb won = __builtin_convertvector(alive ? which : vi{} + 4, vb);
+            const vb won = KEPT ? bytes(which) : vb{};
             const int64_t left = filters - v * L;
             if (left >= L) {
                 store(out + p * b.o + v * L, best);
-                if (winner) *reinterpret_cast<vb_anywhere *>(winner + p * b.o + v * L) = won;
+                if (KEPT) *reinterpret_cast<vb_anywhere *>(winner + p * b.o + v * L) = won;
             } else if (left > 0) {
                 std::memcpy(out + p * b.o + v * L, &best, left * sizeof(float));
-                if (winner) std::memcpy(winner + p * b.o + v * L, &won, left);
+                if (KEPT) std::memcpy(winner + p * b.o + v * L, &won, left);
             }
         }
 }
@@ -96,43 +192,89 @@ constexpr int V = L == 16 ? 1 : 2, P = L == 16 ? 3 : 1;
 
 int64_t forward_floats(const Block &b) { return up(b.o, V * L) * (b.k * b.k * b.c + 1); }
 
-float *pack_forward(const Block &b, const float *weight, const float *bias, float *packed) {
+// Of the kernels' channels those that are live, b.c of them; c is how many there are.
+float *pack_forward(const Block &b, int64_t c, const int32_t *live, const float *weight, const float *bias,
+                    float *packed) {
     const int64_t taps = b.k * b.k, width = up(b.o, V * L);
     std::memset(packed, 0, forward_floats(b) * sizeof(float));
     for (int64_t o = 0; o < b.o; o++)
-        for (int64_t c = 0; c < b.c; c++)
+        for (int64_t i = 0; i < b.c; i++)
             for (int64_t t = 0; t < taps; t++)
-                packed[((o / (V * L) * taps + t) * b.c + c) * V * L + o % (V * L)] = weight[(o * b.c + c) * taps + t];
+                packed[((o / (V * L) * taps + t) * b.c + i) * V * L + o % (V * L)] =
+                    weight[(o * c + live[i]) * taps + t];
     float *biases = packed + width * taps * b.c;
     std::memcpy(biases, bias, b.o * sizeof(float));
     return biases;
 }
 
-void conv_relu_pool(const Block &b, const float *x, const float *weight, const float *bias, float *out,
-                    uint8_t *winner, float *scratch) {
-    float *packed = scratch, *padded = packed + up(forward_floats(b), 16);
-    const float *biases = pack_forward(b, weight, bias, packed);
+template <bool KEPT, int WIDTH, bool FINITE>
+void image_forward(const Block &b, const float *image, const float *packed, const float *biases, float *out,
+                   uint8_t *winner) {
     const int64_t ph = b.pooled_h(), pw = b.pooled_w(), taps = b.k * b.k * b.c;
-    for (int64_t n = 0; n < b.n; n++, x += b.h * b.w * b.c) {
-        if (b.same) pad_image(b, x, padded);
-        const float *image = b.same ? padded : x;
-        for (int64_t o = 0; o < b.o; o += V * L)
-            for (int64_t py = 0; py < ph; py++) {
-                const int64_t at = ((n * ph + py) * pw) * b.o + o;
-                const float *corner = image + 2 * py * b.padded_w() * b.c, *w = packed + o * taps;
-                const auto piece = [&](auto compute, int64_t px) {
-                    compute(b, corner + 2 * px * b.c, w, biases + o, b.o - o, out + at + px * b.o,
-                            winner ? winner + at + px * b.o : nullptr);
-                };
-                int64_t px = 0;
-                for (; px + P <= pw && pw - px != P + 1; px += P) piece(windows<V, P>, px);
-                for (; P > 1 && px + 2 <= pw; px += 2) piece(windows<V, 2>, px);  // a single one is slow: two twos
-                for (; px < pw; px++) piece(windows<V, 1>, px);
-            }
+    for (int64_t o = 0; o < b.o; o += V * L)
+        for (int64_t py = 0; py < ph; py++) {
+            const int64_t at = py * pw * b.o + o;
+            const float *corner = image + 2 * py * b.padded_w() * b.c, *w = packed + o * taps;
+            const auto piece = [&](auto compute, int64_t px) {
+                compute(b, corner + 2 * px * b.c, w, biases + o, b.o - o, out + at + px * b.o,
+                        KEPT ? winner + at + px * b.o : nullptr);
+            };
+            int64_t px = 0;
+            for (; px + P <= pw && pw - px != P + 1; px += P) piece(windows<V, P, KEPT, WIDTH, FINITE>, px);
+            for (; P > 1 && px + 2 <= pw; px += 2)  // a single one is slow: two twos
+                piece(windows<V, 2, KEPT, WIDTH, FINITE>, px);
+            for (; px < pw; px++) piece(windows<V, 1, KEPT, WIDTH, FINITE>, px);
+        }
+}
+
+using ImageForward = void (*)(const Block &, const float *, const float *, const float *, float *, uint8_t *);
+
+template <bool KEPT, bool FINITE>
+ImageForward image_forward_for(const Block &b) {
+    return b.c == 1 && b.k == 3 ? image_forward<KEPT, 3, FINITE> : image_forward<KEPT, 0, FINITE>;
+}
+
+// The sums are those of all channels, bit for bit, where only the live ones are added up: the others would add zeros.
+void conv_relu_pool(const Block &given, const float *x, const float *weight, const float *bias, float *out,
+                    uint8_t *winner, float *scratch) {
+    Block b = given;
+    float *packed = scratch, *padded = packed + up(forward_floats(b), 16);
+    float *picked = padded + up(image_floats(b), 16);
+    int32_t *live = reinterpret_cast<int32_t *>(picked + up(b.h * b.w * b.c, 16));
+    b.c = live_channels(b.n * b.h * b.w, given.c, x, live);
+    const int64_t taps = given.c * b.k * b.k;
+    const float most_weight = largest(b.o * taps, weight), most_bias = largest(b.o, bias);
+    const bool some = 4 * b.c <= 3 * given.c && most_weight <= FLT_MAX;
+    if (!some) {
+        b.c = given.c;
+        for (int32_t i = 0; i < b.c; i++) live[i] = i;
+    }
+    const float *biases = pack_forward(b, given.c, live, weight, bias, packed);
+    const int64_t outputs = b.pooled_h() * b.pooled_w() * b.o;
+    for (int64_t n = 0; n < b.n; n++, x += b.h * b.w * given.c, out += outputs) {
+        if (some) pick_channels(b.h * b.w, given.c, b.c, live, x, picked);
+        const float *image = some ? picked : x;
+        const float reach = largest(b.h * b.w * b.c, image) * most_weight * taps + most_bias;
+        if (b.same) {
+            pad_image(b, image, padded);
+            image = padded;
+        }
+        const ImageForward compute = winner ? reach <= FLT_MAX / 2 ? image_forward_for<true, true>(b)
+                                                                   : image_forward_for<true, false>(b)
+                                     : reach <= FLT_MAX / 2 ? image_forward_for<false, true>(b)
+                                                            : image_forward_for<false, false>(b);
+        compute(b, image, packed, biases, out, winner ? winner + n * outputs : nullptr);
     }
 }
 
 // ---- its backward pass --------------------------------------------------------------------------------------------
+
+bool none_won(const uint8_t *winner) {  // of L filters: networks come to have many that are never positive
+    uint32_t words[L / 4], others = 0;
+    std::memcpy(words, winner, L);
+    for (uint32_t word : words) others |= word ^ 0x04040404;
+    return others == 0;
+}
 
 // One input channel: lanes are filters, the K * K taps stay in registers, the three that did not win add nothing.
 template <int K>
@@ -144,6 +286,7 @@ void backward_one_channel(const Block &b, const float *x, const uint8_t *winner,
         for (int64_t py = 0; py < ph; py++)
             for (int64_t px = 0; px < pw; px++) {
                 const int64_t at = (py * pw + px) * b.o + o;
+                if (none_won(winner + at)) continue;
                 const vf g = load(grad + at);
                 const vi won = __builtin_convertvector(*reinterpret_cast<const vb_anywhere *>(winner + at), vi);
                 const float *corner = x + 2 * py * b.padded_w() + 2 * px;
@@ -327,7 +470,7 @@ void conv_relu_pool_backward(const Block &b, const float *x, const float *weight
 
 int64_t conv_scratch(const Block &b) {
     const int64_t windows = b.pooled_h() * b.pooled_w(), image = up(image_floats(b), 16);
-    const int64_t forward = up(forward_floats(b), 16) + image;
+    const int64_t forward = up(forward_floats(b), 16) + image + up(b.h * b.w * b.c, 16) + up(b.c, 16);
     const int64_t backward = 2 * up(backward_floats(b), 16) + 2 * image + 2 * (windows + 1);
     return forward > backward ? forward : backward;
 }
@@ -477,8 +620,11 @@ void cross_entropy(int64_t rows, int64_t c, const float *logits, const int64_t *
 }
 
 void gather(int64_t count, int64_t size, const uint8_t *images, const int64_t *chosen, float scale, float *out) {
+    constexpr int64_t ahead = 4, line = 64;  // images are anywhere in memory: the next ones are fetched meanwhile
     for (int64_t i = 0; i < count; i++, out += size) {
         const uint8_t *image = images + chosen[i] * size;
+        if (i + ahead < count)
+            for (int64_t at = 0; at < size; at += line) __builtin_prefetch(images + chosen[i + ahead] * size + at);
         for (int64_t p = 0; p < size; p++) out[p] = static_cast<float>(image[p]) * scale;
     }
 }
@@ -531,8 +677,9 @@ void dropout(int64_t size, const float *x, uint32_t key0, uint32_t key1, uint32_
 #define REGULENS_TEXT(name) REGULENS_TEXT_(name)
 
 extern const Kernels REGULENS_ISA = {
-    REGULENS_TEXT(REGULENS_ISA), conv_relu_pool, conv_relu_pool_backward, conv_scratch, batch_norm,
-    batch_norm_backward,         cross_entropy,  gather,                  dropout,
+    REGULENS_TEXT(REGULENS_ISA), conv_relu_pool, conv_relu_pool_backward, conv_scratch,    batch_norm,
+    batch_norm_backward,         live_channels,  pick_channels,           spread_channels, all_finite,
+    cross_entropy,               gather,         dropout,
 };
 
 }  // namespace regulens

@@ -44,6 +44,14 @@ struct Kernels {
                                 const float *mean, const float *variance, double epsilon, float *grad_x,
                                 float *grad_gamma, float *grad_beta);
 
+    // The channels of x (rows, c) that are not zero in all rows, written to live (c); returns how many there are.
+    int64_t (*live_channels)(int64_t rows, int64_t c, const float *x, int32_t *live);
+    // out (rows, count): the channels live (count) of x (rows, c).
+    void (*pick_channels)(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out);
+    // out (rows, c): x (rows, count) at the channels live (count), zeros elsewhere.
+    void (*spread_channels)(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out);
+    bool (*all_finite)(int64_t size, const float *x);  // neither infinite nor no number
+
     // The mean over rows of -log softmax(logits)[label], its gradient by the logits (rows, c), and how often the label
     // has the largest logit (the first of equals, a NaN above all). Labels are below c.
     void (*cross_entropy)(int64_t rows, int64_t c, const float *logits, const int64_t *labels, float *loss,

@@ -96,12 +96,33 @@ void batch_norm_backward(int64_t rows, int64_t c, Address grad, Address x, Addre
                                 out(grad_gamma), out(grad_beta));
 }
 
-void check_below(const int64_t *values, int64_t count, int64_t end, const char *what) {
+template <class Integer>
+void check_below(const Integer *values, int64_t count, int64_t end, const char *what) {
     for (int64_t i = 0; i < count; i++)
         if (values[i] < 0 || values[i] >= end)
             throw nb::index_error((std::string(what) + " " + std::to_string(values[i]) + " is not in [0, " +
                                    std::to_string(end) + ")").c_str());
 }
+
+int64_t live_channels(int64_t rows, int64_t c, Address x, Address live) {
+    return in_use->live_channels(rows, c, in(x), reinterpret_cast<int32_t *>(live));
+}
+
+const int32_t *channels(int64_t c, int64_t count, Address live) {
+    const auto *at = reinterpret_cast<const int32_t *>(live);
+    check_below(at, count, c, "channel");
+    return at;
+}
+
+void pick_channels(int64_t rows, int64_t c, int64_t count, Address live, Address x, Address y) {
+    in_use->pick_channels(rows, c, count, channels(c, count, live), in(x), out(y));
+}
+
+void spread_channels(int64_t rows, int64_t c, int64_t count, Address live, Address x, Address y) {
+    in_use->spread_channels(rows, c, count, channels(c, count, live), in(x), out(y));
+}
+
+bool all_finite(int64_t size, Address x) { return in_use->all_finite(size, in(x)); }
 
 void cross_entropy(int64_t rows, int64_t c, Address logits, Address labels, Address loss, Address hits, Address grad) {
     const auto *at = reinterpret_cast<const int64_t *>(labels);
@@ -137,7 +158,11 @@ NB_MODULE(_native, m) {
     m.def("conv_relu_pool_backward", conv_relu_pool_backward, free_gil);
     m.def("batch_norm", batch_norm, free_gil);
     m.def("batch_norm_backward", batch_norm_backward, free_gil);
-    m.def("cross_entropy", cross_entropy);  // these two may raise, which needs the lock; they are short
+    m.def("live_channels", live_channels, free_gil);
+    m.def("all_finite", all_finite, free_gil);
+    m.def("pick_channels", pick_channels);  // these four may raise, which needs the lock; they are short
+    m.def("spread_channels", spread_channels);
+    m.def("cross_entropy", cross_entropy);
     m.def("gather", gather);
     m.def("dropout", dropout, free_gil);
 }
