@@ -279,36 +279,37 @@ def test_sums_that_pass_the_largest_float_are_those_of_ieee(keep: bool) -> None:
     assert not keep or winner.ravel().tolist() == [0, 4]
 
 
-# ---- live channels ------------------------------------------------------------------------------------------------
+# ---- live columns -------------------------------------------------------------------------------------------------
 
 
 @at_every_level
-@pytest.mark.parametrize("rows", [0, 1, 5, 63, 64, 65, 300])
-@pytest.mark.parametrize("c", [1, 2, 3, 4, 5, 8, 16, 17, 24, 32, 40])
-def test_live_channels_are_found_picked_and_spread(rows: int, c: int) -> None:
-    rng = np.random.default_rng(rows * 100 + c)
+@pytest.mark.parametrize("rows", [0, 1, 5, 15, 16, 17, 100])
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 8, 16, 17, 24, 32, 40, 300])
+def test_live_columns_are_found_picked_and_spread(rows: int, columns: int) -> None:
+    rng = np.random.default_rng(rows * 1000 + columns)
     for share in (0.0, 0.3, 1.0):
-        x = np.zeros((rows, c))
-        alive = np.flatnonzero(rng.random(c) < share)
-        for channel in alive[: len(alive) if rows else 0]:
-            x[rng.integers(rows), channel] = rng.choice([1.0, -1.0, np.nan, np.inf, 1e-45])
-        given, live = buffer(x), np.full(c, 77, np.int32)
-        count = native.live_channels(rows, c, at(given), at(live))
+        x = np.zeros((rows, columns))
+        for column in np.flatnonzero(rng.random(columns) < share) if rows else []:
+            x[rng.integers(rows), column] = rng.choice([1.0, -1.0, np.nan, np.inf, 1e-45])
         expected = np.flatnonzero((x != 0).any(0))
+        given, live = buffer(x), np.full(columns, 77, np.int32)
+        if len(expected):
+            assert native.live_columns(rows, columns, at(given), len(expected) - 1, at(live)) == -1
+        count = native.live_columns(rows, columns, at(given), len(expected), at(live))
         assert np.array_equal(live[:count], expected)
-        picked, spread = buffer((rows, count)), buffer((rows, c))
-        native.pick_channels(rows, c, count, at(live), at(given), at(picked))
+        picked, spread = buffer((rows, count)), buffer((rows, columns))
+        native.pick_columns(rows, columns, count, at(live), at(given), at(picked))
         assert np.array_equal(picked, given[:, expected], equal_nan=True)
-        native.spread_channels(rows, c, count, at(live), at(picked), at(spread))
+        native.spread_columns(rows, columns, count, at(live), at(picked), at(spread))
         assert np.array_equal(spread, given, equal_nan=True)
         assert native.all_finite(x.size, at(given)) == np.isfinite(x).all()
 
 
-@pytest.mark.parametrize("channel", [-1, 3, 2**31 - 1])
-def test_a_channel_out_of_range_is_refused_before_anything_is_written(channel: int) -> None:
-    live, x, out = np.array([0, channel], np.int32), buffer((2, 3)), buffer((2, 3))
-    for move in (native.pick_channels, native.spread_channels):
-        with pytest.raises(IndexError, match=rf"channel {channel} is not in \[0, 3\)"):
+@pytest.mark.parametrize("column", [-1, 3, 2**31 - 1])
+def test_a_column_out_of_range_is_refused_before_anything_is_written(column: int) -> None:
+    live, x, out = np.array([0, column], np.int32), buffer((2, 3)), buffer((2, 3))
+    for move in (native.pick_columns, native.spread_columns):
+        with pytest.raises(IndexError, match=rf"column {column} is not in \[0, 3\)"):
             move(2, 3, 2, at(live), at(x), at(out))
     assert np.isnan(out).all()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from regulens.kernels import reference
-from regulens.kernels.live import LiveChannels
+from regulens.kernels.live import LiveColumns
 from regulens.kernels.ops import check_batch_norm, check_conv_relu_pool, check_dense, has_native_conv
 from regulens.kernels.paths import native
 
@@ -194,14 +194,14 @@ class BoundDense(BoundLinear):
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor) -> None:
         check_dense(x, weight, bias)
         super().__init__(x.view(len(x), -1), weight, bias)
-        self._native, self._channels = _module(), x.shape[-1]
-        self._live: LiveChannels | None = None
-        self._memory = [torch.empty(of.numel() // 3) for of in (x, weight, x, weight)]
+        self._native = _module()
+        self._live: LiveColumns | None = None
+        self._memory = [torch.empty(of.numel() // 2) for of in (x, weight, x, weight)]
 
     @override
     def forward(self) -> None:
         weight, bias = self.parameters
-        self._live = live = LiveChannels.of(self._native, self.x, self._channels, weight)
+        self._live = live = LiveColumns.of(self._native, self.x, weight)
         if live is None:
             super().forward()
             return

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regulens.kernels import reference
-from regulens.kernels.live import LiveChannels
+from regulens.kernels.live import LiveColumns
 from regulens.kernels.paths import native
 
 _FLOATS = (torch.float32, torch.float64)
@@ -65,14 +65,14 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False) -> Tensor:
-    """A dense layer on maps: see ``reference.dense``. Channels that a whole batch leaves at zero cost next to nothing.
+    """A dense layer on maps: see ``reference.dense``. What a whole batch leaves at zero costs next to nothing.
 
     Args:
         x: (N, H, W, C), float32 or float64, any strides.
         weight: (O, H * W * C), of the same type and device.
         bias: (O,).
-        rectified: whether ``x`` comes from a ReLU, which lets no gradient through where it is zero: that of a channel
-            that is zero in the whole batch is then not computed, but given as zero.
+        rectified: whether ``x`` comes from a ReLU, which lets no gradient through where it is zero: by what is zero in
+            the whole batch it is then not computed, but given as zero.
 
     Returns:
         (N, O).
@@ -87,7 +87,7 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False) -
         return reference.dense(x, weight, bias)
     rows, weight = x.contiguous().flatten(1), weight.contiguous()
     all_wanted = torch.is_grad_enabled() and x.requires_grad and not rectified
-    live = None if all_wanted else LiveChannels.of(module, rows, x.shape[-1], weight)
+    live = None if all_wanted else LiveColumns.of(module, rows, weight)
     if live is not None:
         rows, weight = (_Picked.apply(live, tensor) for tensor in (rows, weight))  # type: ignore[no-untyped-call]  # torch's
     return F.linear(rows, weight, bias)
@@ -186,7 +186,7 @@ def gather(images: Tensor, chosen: Tensor, scale: float, out: Tensor) -> Tensor:
 
 class _Picked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, live: LiveChannels, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, live: LiveColumns, rows: Tensor) -> Tensor:
         ctx.live, ctx.shape = live, rows.shape
         return live.pick(rows, live.room(rows))
 

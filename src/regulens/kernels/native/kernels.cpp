@@ -18,6 +18,7 @@ typedef int32_t vi __attribute__((vector_size(4 * L)));
 typedef uint32_t vu __attribute__((vector_size(4 * L)));
 typedef uint8_t vb __attribute__((vector_size(L)));
 typedef float vf_anywhere __attribute__((vector_size(4 * L), aligned(4), may_alias));
+typedef int32_t vi_anywhere __attribute__((vector_size(4 * L), aligned(4), may_alias));
 typedef uint8_t vb_anywhere __attribute__((vector_size(L), aligned(1), may_alias));
 
 inline vf load(const float *p) { return *reinterpret_cast<const vf_anywhere *>(p); }
@@ -57,68 +58,58 @@ void unpad_image(const Block &b, const float *padded, float *x) {
         std::memcpy(x + y * used, padded + (y + b.padding_before()) * row + left, used * sizeof(float));
 }
 
-// ---- live channels ------------------------------------------------------------------------------------------------
+// ---- live columns -------------------------------------------------------------------------------------------------
 
-// Filters that are never positive are common behind a ReLU: what they would be multiplied with need not be.
+// Behind a ReLU much is zero in a whole batch, filters above all: what it would be multiplied with need not be.
 
-// Sets live[i] where channel i is not zero in one of the rows.
-void look_at(int64_t rows, int64_t c, const float *x, int32_t *live) {
+// Sets live[i] where column i is not zero in one of the rows.
+void look_at(int64_t rows, int64_t columns, const float *x, int32_t *live) {
     int64_t r = 0;
-    if (c < L && L % c == 0) {  // several rows are a vector
+    if (columns < L && L % columns == 0) {  // several rows are a vector
         vi seen{};
-        for (; (r + L / c) <= rows; r += L / c) seen |= load(x + r * c) != 0;
-        for (int lane = 0; lane < L; lane++) live[lane % c] |= seen[lane];
+        for (; r + L / columns <= rows; r += L / columns) seen |= load(x + r * columns) != 0;
+        for (int lane = 0; lane < L; lane++) live[lane % columns] |= seen[lane];
     }
-    int64_t i = 0;
-    for (; i + L <= c; i += L) {
-        vi seen{};
-        for (int64_t row = r; row < rows; row++) seen |= load(x + row * c + i) != 0;
-        for (int lane = 0; lane < L; lane++) live[i + lane] |= seen[lane];
+    constexpr int64_t together = 4;
+    for (; r + together <= rows; r += together) {
+        const float *row = x + r * columns;
+        int64_t i = 0;
+        for (; i + L <= columns; i += L) {
+            vi_anywhere &seen = *reinterpret_cast<vi_anywhere *>(live + i);
+            for (int64_t next = 0; next < together; next++) seen |= load(row + next * columns + i) != 0;
+        }
+        for (; i < columns; i++)
+            for (int64_t next = 0; next < together; next++) live[i] |= row[next * columns + i] != 0;
     }
-    for (; i < c; i++)
-        for (int64_t row = r; row < rows; row++) live[i] |= x[row * c + i] != 0;
+    for (; r < rows; r++)
+        for (int64_t i = 0; i < columns; i++) live[i] |= x[r * columns + i] != 0;
 }
 
-int64_t live_channels(int64_t rows, int64_t c, const float *x, int32_t *live) {
-    constexpr int64_t piece = 64;  // rows, between two looks whether all channels have been seen alive
-    std::memset(live, 0, c * sizeof(int32_t));
+int64_t live_columns(int64_t rows, int64_t columns, const float *x, int64_t most, int32_t *live) {
+    constexpr int64_t piece = 16;  // rows, between two looks whether there are too many already
+    std::memset(live, 0, columns * sizeof(int32_t));
     for (int64_t from = 0; from < rows; from += piece) {
-        look_at(from + piece < rows ? piece : rows - from, c, x + from * c, live);
-        bool all_live = true;
-        for (int64_t i = 0; i < c; i++) all_live &= live[i] != 0;
-        if (all_live) break;
+        look_at(from + piece < rows ? piece : rows - from, columns, x + from * columns, live);
+        int64_t count = 0;
+        for (int64_t i = 0; i < columns; i++) count += live[i] != 0;
+        if (count > most) return -1;
     }
     int64_t count = 0;
-    for (int32_t i = 0; i < c; i++)
+    for (int32_t i = 0; i < columns; i++)
         if (live[i]) live[count++] = i;
     return count;
 }
 
-template <int N>
-void pick_each(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out) {
-    for (int64_t r = 0; r < rows; r++, x += c, out += count)
-        for (int j = 0; j < N; j++) out[j] = x[live[j]];
+void pick_columns(int64_t rows, int64_t columns, int64_t count, const int32_t *live, const float *x, float *out) {
+    for (int64_t r = 0; r < rows; r++, x += columns, out += count)
+#pragma GCC unroll 4
+        for (int64_t j = 0; j < count; j++) out[j] = x[live[j]];
 }
 
-void pick_channels(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out) {
-    int64_t j = 0;
-    for (; j + 4 <= count; j += 4) pick_each<4>(rows, c, count, live + j, x, out + j);
-    for (; j + 2 <= count; j += 2) pick_each<2>(rows, c, count, live + j, x, out + j);
-    if (j < count) pick_each<1>(rows, c, count, live + j, x, out + j);
-}
-
-template <int N>
-void spread_each(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out) {
-    for (int64_t r = 0; r < rows; r++, x += count, out += c)
-        for (int j = 0; j < N; j++) out[live[j]] = x[j];
-}
-
-void spread_channels(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out) {
-    std::memset(out, 0, rows * c * sizeof(float));
-    int64_t j = 0;
-    for (; j + 4 <= count; j += 4) spread_each<4>(rows, c, count, live + j, x + j, out);
-    for (; j + 2 <= count; j += 2) spread_each<2>(rows, c, count, live + j, x + j, out);
-    if (j < count) spread_each<1>(rows, c, count, live + j, x + j, out);
+void spread_columns(int64_t rows, int64_t columns, int64_t count, const int32_t *live, const float *x, float *out) {
+    std::memset(out, 0, rows * columns * sizeof(float));
+    for (int64_t r = 0; r < rows; r++, x += count, out += columns)
+        for (int64_t j = 0; j < count; j++) out[live[j]] = x[j];
 }
 
 // The largest absolute value; infinity or NaN if there is one.
@@ -241,10 +232,10 @@ void conv_relu_pool(const Block &given, const float *x, const float *weight, con
     float *packed = scratch, *padded = packed + up(forward_floats(b), 16);
     float *picked = padded + up(image_floats(b), 16);
     int32_t *live = reinterpret_cast<int32_t *>(picked + up(b.h * b.w * b.c, 16));
-    b.c = live_channels(b.n * b.h * b.w, given.c, x, live);
+    b.c = live_columns(b.n * b.h * b.w, given.c, x, 3 * given.c / 4, live);
     const int64_t taps = given.c * b.k * b.k;
     const float most_weight = largest(b.o * taps, weight), most_bias = largest(b.o, bias);
-    const bool some = 4 * b.c <= 3 * given.c && most_weight <= FLT_MAX;
+    const bool some = b.c >= 0 && most_weight <= FLT_MAX;
     if (!some) {
         b.c = given.c;
         for (int32_t i = 0; i < b.c; i++) live[i] = i;
@@ -252,7 +243,7 @@ void conv_relu_pool(const Block &given, const float *x, const float *weight, con
     const float *biases = pack_forward(b, given.c, live, weight, bias, packed);
     const int64_t outputs = b.pooled_h() * b.pooled_w() * b.o;
     for (int64_t n = 0; n < b.n; n++, x += b.h * b.w * given.c, out += outputs) {
-        if (some) pick_channels(b.h * b.w, given.c, b.c, live, x, picked);
+        if (some) pick_columns(b.h * b.w, given.c, b.c, live, x, picked);
         const float *image = some ? picked : x;
         const float reach = largest(b.h * b.w * b.c, image) * most_weight * taps + most_bias;
         if (b.same) {
@@ -678,7 +669,7 @@ void dropout(int64_t size, const float *x, uint32_t key0, uint32_t key1, uint32_
 
 extern const Kernels REGULENS_ISA = {
     REGULENS_TEXT(REGULENS_ISA), conv_relu_pool, conv_relu_pool_backward, conv_scratch,    batch_norm,
-    batch_norm_backward,         live_channels,  pick_channels,           spread_channels, all_finite,
+    batch_norm_backward,         live_columns,   pick_columns,            spread_columns,  all_finite,
     cross_entropy,               gather,         dropout,
 };
 

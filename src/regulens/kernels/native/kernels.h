@@ -44,12 +44,14 @@ struct Kernels {
                                 const float *mean, const float *variance, double epsilon, float *grad_x,
                                 float *grad_gamma, float *grad_beta);
 
-    // The channels of x (rows, c) that are not zero in all rows, written to live (c); returns how many there are.
-    int64_t (*live_channels)(int64_t rows, int64_t c, const float *x, int32_t *live);
-    // out (rows, count): the channels live (count) of x (rows, c).
-    void (*pick_channels)(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out);
-    // out (rows, c): x (rows, count) at the channels live (count), zeros elsewhere.
-    void (*spread_channels)(int64_t rows, int64_t c, int64_t count, const int32_t *live, const float *x, float *out);
+    // The columns of x that are not zero in all rows, written to live (columns); returns how many there are, or -1 if
+    // they are more than most.
+    int64_t (*live_columns)(int64_t rows, int64_t columns, const float *x, int64_t most, int32_t *live);
+    // out (rows, count): the columns live (count) of x (rows, columns).
+    void (*pick_columns)(int64_t rows, int64_t columns, int64_t count, const int32_t *live, const float *x, float *out);
+    // out (rows, columns): x (rows, count) in the columns live (count), zeros elsewhere.
+    void (*spread_columns)(int64_t rows, int64_t columns, int64_t count, const int32_t *live, const float *x,
+                           float *out);
     bool (*all_finite)(int64_t size, const float *x);  // neither infinite nor no number
 
     // The mean over rows of -log softmax(logits)[label], its gradient by the logits (rows, c), and how often the label

@@ -104,22 +104,22 @@ void check_below(const Integer *values, int64_t count, int64_t end, const char *
                                    std::to_string(end) + ")").c_str());
 }
 
-int64_t live_channels(int64_t rows, int64_t c, Address x, Address live) {
-    return in_use->live_channels(rows, c, in(x), reinterpret_cast<int32_t *>(live));
+int64_t live_columns(int64_t rows, int64_t columns, Address x, int64_t most, Address live) {
+    return in_use->live_columns(rows, columns, in(x), most, reinterpret_cast<int32_t *>(live));
 }
 
-const int32_t *channels(int64_t c, int64_t count, Address live) {
+const int32_t *chosen_columns(int64_t columns, int64_t count, Address live) {
     const auto *at = reinterpret_cast<const int32_t *>(live);
-    check_below(at, count, c, "channel");
+    check_below(at, count, columns, "column");
     return at;
 }
 
-void pick_channels(int64_t rows, int64_t c, int64_t count, Address live, Address x, Address y) {
-    in_use->pick_channels(rows, c, count, channels(c, count, live), in(x), out(y));
+void pick_columns(int64_t rows, int64_t columns, int64_t count, Address live, Address x, Address y) {
+    in_use->pick_columns(rows, columns, count, chosen_columns(columns, count, live), in(x), out(y));
 }
 
-void spread_channels(int64_t rows, int64_t c, int64_t count, Address live, Address x, Address y) {
-    in_use->spread_channels(rows, c, count, channels(c, count, live), in(x), out(y));
+void spread_columns(int64_t rows, int64_t columns, int64_t count, Address live, Address x, Address y) {
+    in_use->spread_columns(rows, columns, count, chosen_columns(columns, count, live), in(x), out(y));
 }
 
 bool all_finite(int64_t size, Address x) { return in_use->all_finite(size, in(x)); }
@@ -158,10 +158,10 @@ NB_MODULE(_native, m) {
     m.def("conv_relu_pool_backward", conv_relu_pool_backward, free_gil);
     m.def("batch_norm", batch_norm, free_gil);
     m.def("batch_norm_backward", batch_norm_backward, free_gil);
-    m.def("live_channels", live_channels, free_gil);
+    m.def("live_columns", live_columns, free_gil);
     m.def("all_finite", all_finite, free_gil);
-    m.def("pick_channels", pick_channels);  // these four may raise, which needs the lock; they are short
-    m.def("spread_channels", spread_channels);
+    m.def("pick_columns", pick_columns);  // these four may raise, which needs the lock; they are short
+    m.def("spread_columns", spread_columns);
     m.def("cross_entropy", cross_entropy);
     m.def("gather", gather);
     m.def("dropout", dropout, free_gil);
