@@ -1,11 +1,15 @@
-// The kernels themselves, in GCC's vector extensions: compiled once per instruction set, with REGULENS_ISA the name of
-// its table and REGULENS_LANES the floats of a vector. Everything is in an unnamed namespace and no template of the
-// standard library is used: code made for one instruction set must never be the linker's choice for another.
+// The kernels themselves, in GCC's vector extensions, and intrinsics where these would go lane by lane: compiled once
+// per instruction set, with REGULENS_ISA the name of its table and REGULENS_LANES the floats of a vector. Everything is
+// in an unnamed namespace and no template of the standard library is used: code made for one instruction set must never
+// be the linker's choice for another.
 #include "kernels.h"
 
 #include <cfloat>
 #include <cmath>
 #include <cstring>
+#if REGULENS_LANES == 16
+#include <immintrin.h>
+#endif
 
 namespace regulens {
 namespace {
@@ -31,13 +35,20 @@ inline vf all(float v) { return vf{} + v; }
 // Lanes below 256 as bytes.
 #if REGULENS_LANES == 8 && REGULENS_SHUFFLES
 inline vb bytes(vi v) {
-    typedef uint8_t all_bytes __attribute__((vector_size(32)));  // a conversion would go lane by lane
+    typedef uint8_t all_bytes __attribute__((vector_size(32)));
     const all_bytes b = reinterpret_cast<all_bytes>(v);
     return __builtin_shufflevector(b, b, 0, 4, 8, 12, 16, 20, 24, 28);
 }
 #else
 inline vb bytes(vi v) { return __builtin_convertvector(v, vb); }
 #endif
+inline vi widened(const uint8_t *p) {
+#if REGULENS_LANES == 16
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+#else
+    return __builtin_convertvector(*reinterpret_cast<const vb_anywhere *>(p), vi);
+#endif
+}
 
 constexpr int64_t up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
@@ -267,10 +278,19 @@ bool none_won(const uint8_t *winner) {  // of L filters: networks come to have m
     return others == 0;
 }
 
-// One input channel: lanes are filters, the K * K taps stay in registers, the three that did not win add nothing.
-template <int K>
+#if REGULENS_LANES == 16
+inline vf four_by_four(const float *p, int64_t row) {
+    const __m256 top = _mm256_loadu2_m128(p + row, p), bottom = _mm256_loadu2_m128(p + 3 * row, p + 2 * row);
+    return (vf)_mm512_insertf32x8(_mm512_castps256_ps512(top), bottom, 1);
+}
+inline vf taken(vf from, vi at) { return (vf)_mm512_permutexvar_ps((__m512i)at, (__m512)from); }
+#endif
+
+// One input channel and kernels of 3 x 3: lanes are filters, and all taps stay in registers. Of the four patches of a
+// window each lane takes its pixels from the one that won, or, where lanes cannot choose, from all four, times zero.
 void backward_one_channel(const Block &b, const float *x, const uint8_t *winner, const float *grad, float *grad_weight,
                           float *grad_bias) {
+    constexpr int K = 3;
     const int64_t ph = b.pooled_h(), pw = b.pooled_w();
     for (int64_t o = 0; o + L <= b.o; o += L) {
         vf tap[K * K] = {}, bias = {};
@@ -279,9 +299,16 @@ void backward_one_channel(const Block &b, const float *x, const uint8_t *winner,
                 const int64_t at = (py * pw + px) * b.o + o;
                 if (none_won(winner + at)) continue;
                 const vf g = load(grad + at);
-                const vi won = __builtin_convertvector(*reinterpret_cast<const vb_anywhere *>(winner + at), vi);
+                const vi won = widened(winner + at);
                 const float *corner = x + 2 * py * b.padded_w() + 2 * px;
-                bias += won < 4 ? g : vf{};
+                const vf mine = won < 4 ? g : vf{};
+                bias += mine;
+#if REGULENS_LANES == 16
+                const vf patch = four_by_four(corner, b.padded_w());
+                const vi first = won + (won & 2);  // where in it the one that won has its patch
+#pragma GCC unroll 16
+                for (int t = 0; t < K * K; t++) tap[t] += mine * taken(patch, first + (t / K * 4 + t % K));
+#else
 #pragma GCC unroll 4
                 for (int p = 0; p < 4; p++) {
                     const vf mine = won == p ? g : vf{};
@@ -289,6 +316,7 @@ void backward_one_channel(const Block &b, const float *x, const uint8_t *winner,
 #pragma GCC unroll 16
                     for (int t = 0; t < K * K; t++) tap[t] += mine * patch[t / K * b.padded_w() + t % K];
                 }
+#endif
             }
         for (int lane = 0; lane < L; lane++) {
             for (int t = 0; t < K * K; t++) grad_weight[(o + lane) * K * K + t] += tap[t][lane];
@@ -437,8 +465,8 @@ void conv_relu_pool_backward(const Block &b, const float *x, const float *weight
         std::memset(grad_weight, 0, 9 * b.o * sizeof(float));
         for (int64_t n = 0; n < b.n; n++) {
             if (b.same) pad_image(b, x + n * image, padded);
-            backward_one_channel<3>(b, b.same ? padded : x + n * image, winner + n * outputs, grad + n * outputs,
-                                    grad_weight, grad_bias);
+            backward_one_channel(b, b.same ? padded : x + n * image, winner + n * outputs, grad + n * outputs,
+                                 grad_weight, grad_bias);
         }
         return;
     }
