@@ -388,6 +388,8 @@ def test_batch_norm_is_that_of_the_definition(rows: int, c: int, middle: float) 
     within(got[2], by_beta, rows * share * mean_g)
     for mine, theirs in zip([*given, saved[0]], (x, gamma, beta, grad), strict=True):
         assert np.array_equal(mine, theirs)
+    native.batch_norm_backward(rows, c, *map(at, saved), EPSILON, at(saved[0]), *map(at, got[1:]))
+    assert np.array_equal(saved[0], got[0])  # in place
 
 
 # ---- dropout ------------------------------------------------------------------------------------------------------
@@ -440,6 +442,8 @@ def test_dropout_keeps_what_its_bits_say(size: int, key: int, step: int) -> None
         native.dropout(size, at(given), key, step, threshold, 1.5, at(out))
         assert np.array_equal(out, given * np.where(pieces >= threshold, np.float32(1.5), np.float32(0)))
         assert np.array_equal(given, x)
+        native.dropout(size, at(given), key, step, threshold, 1.5, at(given))
+        assert np.array_equal(given, out)  # in place
 
 
 @at_every_level

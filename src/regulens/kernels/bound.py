@@ -1,8 +1,9 @@
 """Operations bound to memory that is laid once, for batches that all have one size: no autograd, nothing allocated.
 
 What an operation makes of a batch is in its ``out``, which ``forward`` fills; ``backward`` takes the gradient by it,
-fills those by the parameters and returns that by its input. The numbers are those of ``ops`` and of autograd, bit for
-bit; what is spared is about a fifth of a small network's step (docs/performance.md).
+fills those by the parameters and returns that by its input, where it can in the memory of the one it took. The numbers
+are those of ``ops`` and of autograd, bit for bit; what is spared is about a fifth of a small network's step
+(docs/performance.md).
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ class Bound(ABC):
     Attributes:
         x: what it is of, contiguous float32 on the CPU.
         out: what ``forward`` makes of it.
-        by_input: what ``backward`` returns: the gradient by ``x``, shaped as it is; empty if it is not wanted.
         gradients: each parameter with the gradient by it that ``backward`` fills.
 
     Raises:
@@ -35,9 +35,7 @@ class Bound(ABC):
             not one by ``out``.
     """
 
-    def __init__(
-        self, x: Tensor, out: Tensor, parameters: tuple[Tensor, ...] = (), *, wants_input: bool = True
-    ) -> None:
+    def __init__(self, x: Tensor, out: Tensor, parameters: tuple[Tensor, ...] = ()) -> None:
         for tensor in (x, *parameters):
             if (tensor.dtype, tensor.device.type) != (torch.float32, "cpu") or not tensor.is_contiguous():
                 raise ValueError(
@@ -46,7 +44,6 @@ class Bound(ABC):
                 )
         self.x = x
         self.out = out
-        self.by_input = torch.empty_like(x) if wants_input else x.new_empty(0)
         self.parameters = tuple(parameter.detach() for parameter in parameters)  # the same memory
         self.gradients = tuple((parameter, torch.empty_like(parameter.detach())) for parameter in parameters)
 
@@ -55,15 +52,14 @@ class Bound(ABC):
         """Fill ``out``."""
 
     def backward(self, grad: Tensor) -> Tensor:
-        """Return the gradient by ``x``, from that by ``out`` (of its shape, contiguous)."""
+        """Return the gradient by ``x``, from that by ``out`` (of its shape, contiguous), which may be overwritten."""
         if grad.shape != self.out.shape or not grad.is_contiguous():
             raise ValueError(f"{type(self).__name__}: the gradient must be contiguous {tuple(self.out.shape)}")
-        self._backward(grad)
-        return self.by_input
+        return self._backward(grad)
 
     @abstractmethod
-    def _backward(self, grad: Tensor) -> None:
-        """Fill the gradients."""
+    def _backward(self, grad: Tensor) -> Tensor:
+        """Fill the gradients; return that by ``x``."""
 
 
 @runtime_checkable
@@ -77,7 +73,7 @@ class Bindable(Protocol):
 class BoundConvReluPool(Bound):
     """``ops.conv_relu_pool`` by its native kernel, of whatever ``x`` is when it is called (``take``).
 
-    ``wants_input`` is whether the gradient by ``x`` is computed.
+    ``wants_input`` is whether the gradient by ``x`` is computed; if not, ``backward`` returns an empty one.
     """
 
     def __init__(
@@ -89,9 +85,10 @@ class BoundConvReluPool(Bound):
         self._native = _module()
         self._block = self._native.Block(*x.shape, weight.shape[0], weight.shape[2], padding == "same")
         out = x.new_empty(x.shape[0], self._block.pooled_h, self._block.pooled_w, weight.shape[0])
-        super().__init__(x, out, (weight, bias), wants_input=wants_input)
+        super().__init__(x, out, (weight, bias))
         self._winner = torch.empty_like(out, dtype=torch.uint8)
-        by_input = self.by_input.data_ptr() if wants_input else 0
+        self._by_input = torch.empty_like(x) if wants_input else x.new_empty(0)
+        by_input = self._by_input.data_ptr() if wants_input else 0
         addresses = _addresses(*self.parameters, self.out, self._winner, *(by for _, by in self.gradients))
         self._weight, self._bias, self._out, self._won, *by_parameters = addresses
         self._by = (by_input, *by_parameters)
@@ -111,10 +108,11 @@ class BoundConvReluPool(Bound):
         self._native.conv_relu_pool(self._block, self.x.data_ptr(), self._weight, self._bias, self._out, self._won)
 
     @override
-    def _backward(self, grad: Tensor) -> None:
+    def _backward(self, grad: Tensor) -> Tensor:
         self._native.conv_relu_pool_backward(
             self._block, self.x.data_ptr(), self._weight, self._won, grad.data_ptr(), *self._by
         )
+        return self._by_input
 
 
 class BoundBatchNorm(Bound):
@@ -131,7 +129,7 @@ class BoundBatchNorm(Bound):
         self._statistics = _addresses(self._mean, self._variance)
         self._known = _addresses(x, self.parameters[0])
         self._shift_and_out = _addresses(self.parameters[1], self.out)
-        self._by = _addresses(self.by_input, *(by for _, by in self.gradients))
+        self._by = _addresses(*(by for _, by in self.gradients))
 
     @override
     def forward(self) -> None:
@@ -140,9 +138,11 @@ class BoundBatchNorm(Bound):
         self._keep(self._mean, self._variance)
 
     @override
-    def _backward(self, grad: Tensor) -> None:
-        sizes = self._rows, self._channels, grad.data_ptr()
-        self._native.batch_norm_backward(*sizes, *self._known, *self._statistics, self._epsilon, *self._by)
+    def _backward(self, grad: Tensor) -> Tensor:
+        at = grad.data_ptr()
+        sizes, known = (self._rows, self._channels), (*self._known, *self._statistics)
+        self._native.batch_norm_backward(*sizes, at, *known, self._epsilon, at, *self._by)
+        return grad
 
 
 class BoundDropout(Bound):
@@ -160,8 +160,9 @@ class BoundDropout(Bound):
         self._masked(self.x, self.out)
 
     @override
-    def _backward(self, grad: Tensor) -> None:
-        self._masked(grad, self.by_input)
+    def _backward(self, grad: Tensor) -> Tensor:
+        self._masked(grad, grad)
+        return grad
 
     def _masked(self, values: Tensor, out: Tensor) -> None:
         self._native.dropout(
@@ -174,6 +175,7 @@ class BoundLinear(Bound):
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor) -> None:
         super().__init__(x, x.new_empty(len(x), len(weight)), (weight, bias))
+        self._by_input = torch.empty_like(x)
 
     @override
     def forward(self) -> None:
@@ -181,15 +183,15 @@ class BoundLinear(Bound):
         torch.addmm(bias, self.x, weight.T, out=self.out)
 
     @override
-    def _backward(self, grad: Tensor) -> None:
+    def _backward(self, grad: Tensor) -> Tensor:
         (_, by_weight), (_, by_bias) = self.gradients
-        torch.mm(grad, self.parameters[0], out=self.by_input)
         torch.mm(grad.T, self.x, out=by_weight)
         torch.sum(grad, 0, out=by_bias)
+        return torch.mm(grad, self.parameters[0], out=self._by_input)
 
 
 class BoundDense(BoundLinear):
-    """``ops.dense`` of maps (N, H, W, C) that come from a ReLU; its ``x`` and ``by_input`` are these as rows."""
+    """``ops.dense`` of maps (N, H, W, C) that come from a ReLU; its ``x`` is these as rows."""
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor) -> None:
         check_dense(x, weight, bias)
@@ -210,16 +212,14 @@ class BoundDense(BoundLinear):
         torch.addmm(bias, self._rows, self._kernel.T, out=self.out)
 
     @override
-    def _backward(self, grad: Tensor) -> None:
+    def _backward(self, grad: Tensor) -> Tensor:
         if (live := self._live) is None:
-            super()._backward(grad)
-            return
+            return super()._backward(grad)
         (weight, by_weight), (_, by_bias) = self.gradients
-        by_rows = torch.mm(grad, self._kernel, out=live.room(self.x, self._memory[2]))
-        by_kernel = torch.mm(grad.T, self._rows, out=live.room(weight, self._memory[3]))
-        live.spread(by_rows, self.by_input)
-        live.spread(by_kernel, by_weight)
+        live.spread(torch.mm(grad.T, self._rows, out=live.room(weight, self._memory[3])), by_weight)
         torch.sum(grad, 0, out=by_bias)
+        by_rows = torch.mm(grad, self._kernel, out=live.room(self.x, self._memory[2]))
+        return live.spread(by_rows, self._by_input)
 
 
 class BoundRelu(Bound):
@@ -233,8 +233,9 @@ class BoundRelu(Bound):
         torch.relu_(self.out)
 
     @override
-    def _backward(self, grad: Tensor) -> None:
-        torch.ops.aten.threshold_backward.grad_input(grad, self.out, 0, grad_input=self.by_input)
+    def _backward(self, grad: Tensor) -> Tensor:
+        result: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, self.out, 0, grad_input=grad)
+        return result
 
 
 class BoundCrossEntropy:

@@ -40,6 +40,7 @@ struct Kernels {
     // out (rows, c): x normalised over the rows by their mean and biased variance, which are returned (c) each.
     void (*batch_norm)(int64_t rows, int64_t c, const float *x, const float *gamma, const float *beta, double epsilon,
                        float *out, float *mean, float *variance);
+    // grad_x may be grad.
     void (*batch_norm_backward)(int64_t rows, int64_t c, const float *grad, const float *x, const float *gamma,
                                 const float *mean, const float *variance, double epsilon, float *grad_x,
                                 float *grad_gamma, float *grad_beta);
@@ -62,7 +63,7 @@ struct Kernels {
     // out (count, size) = images[chosen] * scale, images being (n, size); chosen are below n.
     void (*gather)(int64_t count, int64_t size, const uint8_t *images, const int64_t *chosen, float scale, float *out);
 
-    // out = x * scale where the element's 16 random bits are at least threshold, else x * 0. The bits are those of
+    // out, which may be x, = x * scale where the element's 16 random bits are at least threshold, else x * 0. The bits are those of
     // Threefry-2x32-20 (Salmon et al. 2011) with this key and the counters (16 * (i / 64) + i % 16, step).
     void (*dropout)(int64_t size, const float *x, uint32_t key0, uint32_t key1, uint32_t step, uint32_t threshold,
                     float scale, float *out);
