@@ -6,6 +6,9 @@ images before the clock; and the whole command, from its start to its end. Regul
 its peers: it also evaluates each network on its training images, and stores weights, predictions and results; its
 whole command verifies the checksums of the data set, while the peers read an uncompressed .npz of the lab's split.
 
+On the lab's own pixels, 0 to 255, most filters die, which Regulens makes use of; with --scaled, pixels from 0 to 1,
+they live.
+
     python benchmarks/lab.py --rounds 3 --tensorflow-python tf/bin/python
 """
 
@@ -54,7 +57,10 @@ def export(study: StudySpec, path: Path) -> None:
     parts = split(len(dataset.labels), study.data)
     arrays: dict[str, Any] = {}
     for name, part in (("train", parts.train), ("val", parts.validation)):
-        arrays |= {f"{name}_images": dataset.images[part, ..., 0], f"{name}_labels": dataset.labels[part]}
+        images = dataset.images[part, ..., 0]
+        if study.data.scale != 1:
+            images = images * np.float32(study.data.scale)
+        arrays |= {f"{name}_images": images, f"{name}_labels": dataset.labels[part]}
     np.savez(path, **arrays)
 
 
@@ -85,10 +91,11 @@ def main() -> None:
     options = parser(__doc__, rounds=3)
     options.add_argument("--epochs", type=int, default=5)
     options.add_argument("--images", type=int, help="train, validation and test together (default: all)")
+    options.add_argument("--scaled", action="store_true", help="pixels from 0 to 1, in place of 0 to 255")
     options.add_argument("--tensorflow-python", default=sys.executable, help="interpreter that has TensorFlow")
     options.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     given = options.parse_args()
-    study = lab(1, given.epochs, given.images)
+    study = lab(1, given.epochs, given.images, given.scaled)
     trainings = len(planned(study))
     versions = f", {versions_of(given.tensorflow_python)}" if "keras_tensorflow" in given.peers else ""
 
@@ -97,7 +104,8 @@ def main() -> None:
         export(study, data)
         epochs = ["--epochs", str(given.epochs)]
         limit = ["--images", str(given.images)] if given.images else []
-        commands = {OURS: [sys.executable, str(HERE / "stage.py"), *epochs, *limit]}
+        scaled = ["--scaled"] if given.scaled else []
+        commands = {OURS: [sys.executable, str(HERE / "stage.py"), *epochs, *limit, *scaled]}
         for peer in given.peers:
             python = given.tensorflow_python if peer == "keras_tensorflow" else sys.executable
             commands[PEERS[peer]] = [python, str(HERE / "peers" / f"{peer}.py"), "--data", str(data), *epochs]

@@ -21,9 +21,10 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, default=1)
     arguments.add_argument("--epochs", type=int, default=5)
     arguments.add_argument("--images", type=int, help="train, validation and test together (default: all)")
+    arguments.add_argument("--scaled", action="store_true", help="pixels from 0 to 1, in place of 0 to 255")
     arguments.add_argument("--workers", type=int, default=available_cores())
     given = arguments.parse_args()
-    study = lab(given.seeds, given.epochs, given.images)
+    study = lab(given.seeds, given.epochs, given.images, given.scaled)
     with shared_data(study) as data, warm_executor(given.workers) as executor:
         seconds, results = timed_stage(study, data, executor)
     for result in results:

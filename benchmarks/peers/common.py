@@ -30,7 +30,7 @@ def _networks(text):
 
 
 def load_arrays(path):
-    """Return train images (N, 28, 28) uint8 and labels (N,) int64, then the same of validation."""
+    """Return train images (N, 28, 28), uint8 or scaled float32, and labels (N,) int64, then the same of validation."""
     with np.load(path) as arrays:
         return (
             arrays["train_images"],

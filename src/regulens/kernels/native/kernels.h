@@ -63,8 +63,8 @@ struct Kernels {
     // out (count, size) = images[chosen] * scale, images being (n, size); chosen are below n.
     void (*gather)(int64_t count, int64_t size, const uint8_t *images, const int64_t *chosen, float scale, float *out);
 
-    // out, which may be x, = x * scale where the element's 16 random bits are at least threshold, else x * 0. The bits are those of
-    // Threefry-2x32-20 (Salmon et al. 2011) with this key and the counters (16 * (i / 64) + i % 16, step).
+    // out, which may be x, = x * scale where the element's 16 random bits are at least threshold, else x * 0. The bits
+    // are those of Threefry-2x32-20 (Salmon et al. 2011) with this key and the counters (16 * (i / 64) + i % 16, step).
     void (*dropout)(int64_t size, const float *x, uint32_t key0, uint32_t key1, uint32_t step, uint32_t threshold,
                     float scale, float *out);
 };
