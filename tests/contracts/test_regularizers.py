@@ -555,3 +555,50 @@ class TestCustom:
         assert len({draw for _, draw in first}) == len(first)
         assert first == again
         assert first != other
+
+
+class Shifts(nn.Module):
+    """Moves each channel, at first by nothing: zeros are no end of the gradient's way."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.by = nn.Parameter(torch.zeros(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.by
+
+
+class Shifting(Regularizer):
+    @override
+    def layer(self, features: int, generator: torch.Generator) -> nn.Module:
+        return Shifts(features)
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "kept"),
+    [
+        ("none", True),
+        ("l2(0.01)", True),
+        ("dropout(0.1)", True),
+        ("batchnorm", False),
+        ("dropout(0.1) + batchnorm", False),
+        (Shifting(), False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_the_dense_layer_reads_a_relu_where_no_layer_between_moves_zeros(
+    regularizer: Regularizer | str, kept: bool
+) -> None:
+    assert build_model(SPEC.model, IMAGE_SHAPE, CLASSES, regularizer).rectified == kept
+
+
+def test_a_layer_behind_dead_filters_that_moves_zeros_gets_its_gradient() -> None:
+    model = build_model(SPEC.model, IMAGE_SHAPE, CLASSES, Shifting(), seed=1)
+    nn.init.constant_(model.blocks[-1].conv.bias[1:], -100)
+    exact = copy.deepcopy(model).double()
+    images, labels = torch.rand(6, *IMAGE_SHAPE), torch.arange(6) % CLASSES
+    for network in (model, exact):
+        nn.functional.cross_entropy(network(images.to(network.dense.weight.dtype)), labels).backward()
+    shift, its_exact = (network.blocks[-1].regularizer.by.grad for network in (model, exact))
+    assert (shift[1:] != 0).all()
+    torch.testing.assert_close(shift.double(), its_exact, rtol=1e-4, atol=1e-6)

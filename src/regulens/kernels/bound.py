@@ -198,7 +198,9 @@ class BoundDense(BoundLinear):
         super().__init__(x.view(len(x), -1), weight, bias)
         self._native = _module()
         self._live: LiveColumns | None = None
-        self._memory = [torch.empty(of.numel() // 2) for of in (x, weight, x, weight)]
+        self._for_rows, self._for_kernel, self._for_by_kernel = (
+            torch.empty(of.numel() // 2) for of in (x, weight, weight)
+        )
 
     @override
     def forward(self) -> None:
@@ -207,8 +209,8 @@ class BoundDense(BoundLinear):
         if live is None:
             super().forward()
             return
-        self._rows = live.pick(self.x, live.room(self.x, self._memory[0]))
-        self._kernel = live.pick(weight, live.room(weight, self._memory[1]))
+        self._rows = live.pick(self.x, live.room(self.x, self._for_rows))
+        self._kernel = live.pick(weight, live.room(weight, self._for_kernel))
         torch.addmm(bias, self._rows, self._kernel.T, out=self.out)
 
     @override
@@ -216,10 +218,10 @@ class BoundDense(BoundLinear):
         if (live := self._live) is None:
             return super()._backward(grad)
         (weight, by_weight), (_, by_bias) = self.gradients
-        live.spread(torch.mm(grad.T, self._rows, out=live.room(weight, self._memory[3])), by_weight)
+        by_kernel = torch.mm(grad.T, self._rows, out=live.room(weight, self._for_by_kernel))
+        live.spread(by_kernel, by_weight)
         torch.sum(grad, 0, out=by_bias)
-        by_rows = torch.mm(grad, self._kernel, out=live.room(self.x, self._memory[2]))
-        return live.spread(by_rows, self._by_input)
+        return live.spread(torch.mm(grad, self._kernel, out=self._rows), self._by_input)  # the rows are of no more use
 
 
 class BoundRelu(Bound):

@@ -29,7 +29,7 @@ class Regularizer:
     def layer(self, features: int, generator: torch.Generator) -> nn.Module | None:
         """Return a layer to place after each pooling and after the dense layer, or ``None``.
 
-        Training is faster where the layer is a ``kernels.bound.Bindable``.
+        Training is faster where the layer is a ``kernels.bound.Bindable``, and where it ``keeps_zeros``.
 
         Args:
             features: size of the last axis of the (..., features) activations it is given.
