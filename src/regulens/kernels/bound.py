@@ -17,7 +17,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from regulens.kernels import reference
-from regulens.kernels.live import LiveColumns
+from regulens.kernels.live import live_columns
 from regulens.kernels.ops import check_batch_norm, check_conv_relu_pool, check_dense, has_native_conv
 from regulens.kernels.paths import native
 
@@ -197,31 +197,38 @@ class BoundDense(BoundLinear):
         check_dense(x, weight, bias)
         super().__init__(x.view(len(x), -1), weight, bias)
         self._native = _module()
-        self._live: LiveColumns | None = None
-        self._for_rows, self._for_kernel, self._for_by_kernel = (
-            torch.empty(of.numel() // 2) for of in (x, weight, weight)
-        )
+        self._live: Tensor | None = None
+        self._room = [torch.empty(of.numel() // 2) for of in (x, weight, weight)]  # for half the columns
 
     @override
     def forward(self) -> None:
         weight, bias = self.parameters
-        self._live = live = LiveColumns.of(self._native, self.x, weight)
+        self._live = live = live_columns(self._native, self.x, weight)
         if live is None:
             super().forward()
             return
-        self._rows = live.pick(self.x, live.room(self.x, self._for_rows))
-        self._kernel = live.pick(weight, live.room(weight, self._for_kernel))
+        self._rows, self._kernel, self._by_kernel = (
+            room[: len(of) * len(live)].view(len(of), len(live))
+            for room, of in zip(self._room, (self.x, weight, weight), strict=True)
+        )
+        torch.index_select(self.x, 1, live, out=self._rows)
+        torch.index_select(weight, 1, live, out=self._kernel)
         torch.addmm(bias, self._rows, self._kernel.T, out=self.out)
 
     @override
     def _backward(self, grad: Tensor) -> Tensor:
-        if (live := self._live) is None:
+        if self._live is None:
             return super()._backward(grad)
-        (weight, by_weight), (_, by_bias) = self.gradients
-        by_kernel = torch.mm(grad.T, self._rows, out=live.room(weight, self._for_by_kernel))
-        live.spread(by_kernel, by_weight)
+        (_, by_weight), (_, by_bias) = self.gradients
+        self._spread(torch.mm(grad.T, self._rows, out=self._by_kernel), self._live, by_weight)
         torch.sum(grad, 0, out=by_bias)
-        return live.spread(torch.mm(grad, self._kernel, out=self._rows), self._by_input)  # the rows are of no more use
+        by_rows = torch.mm(grad, self._kernel, out=self._rows)  # the rows are of no more use
+        return self._spread(by_rows, self._live, self._by_input)
+
+    def _spread(self, values: Tensor, live: Tensor, out: Tensor) -> Tensor:
+        """Fill ``out`` with values (R, count) in its live columns and zeros elsewhere, in half torch's time."""
+        self._native.spread_columns(*out.shape, len(live), live.data_ptr(), values.data_ptr(), out.data_ptr())
+        return out
 
 
 class BoundRelu(Bound):

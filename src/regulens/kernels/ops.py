@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regulens.kernels import reference
-from regulens.kernels.live import LiveColumns
+from regulens.kernels.live import live_columns
 from regulens.kernels.paths import native
 
 _FLOATS = (torch.float32, torch.float64)
@@ -87,9 +87,9 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False) -
         return reference.dense(x, weight, bias)
     rows, weight = x.contiguous().flatten(1), weight.contiguous()
     all_wanted = torch.is_grad_enabled() and x.requires_grad and not rectified
-    live = None if all_wanted else LiveColumns.of(module, rows, weight)
+    live = None if all_wanted else live_columns(module, rows, weight)
     if live is not None:
-        rows, weight = (_Picked.apply(live, tensor) for tensor in (rows, weight))  # type: ignore[no-untyped-call]  # torch's
+        rows, weight = rows.index_select(1, live), weight.index_select(1, live)
     return F.linear(rows, weight, bias)
 
 
@@ -182,18 +182,6 @@ def gather(images: Tensor, chosen: Tensor, scale: float, out: Tensor) -> Tensor:
     size = images[0].numel() if len(images) else 0
     module.gather(len(chosen), len(images), size, images.data_ptr(), chosen.data_ptr(), scale, out.data_ptr())
     return out
-
-
-class _Picked(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, live: LiveColumns, rows: Tensor) -> Tensor:
-        ctx.live, ctx.shape = live, rows.shape
-        return live.pick(rows, live.room(rows))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        _check_once("dense")
-        return None, ctx.live.spread(grad.contiguous(), grad.new_empty(ctx.shape))
 
 
 class _CrossEntropy(torch.autograd.Function):

@@ -697,8 +697,8 @@ void dropout(int64_t size, const float *x, uint32_t key0, uint32_t key1, uint32_
 
 extern const Kernels REGULENS_ISA = {
     REGULENS_TEXT(REGULENS_ISA), conv_relu_pool, conv_relu_pool_backward, conv_scratch,    batch_norm,
-    batch_norm_backward,         live_columns,   pick_columns,            spread_columns,  all_finite,
-    cross_entropy,               gather,         dropout,
+    batch_norm_backward,         live_columns,   spread_columns,          all_finite,      cross_entropy,
+    gather,                      dropout,
 };
 
 }  // namespace regulens

@@ -48,8 +48,6 @@ struct Kernels {
     // The columns of x that are not zero in all rows, written to live (columns); returns how many there are, or -1 if
     // they are more than most.
     int64_t (*live_columns)(int64_t rows, int64_t columns, const float *x, int64_t most, int32_t *live);
-    // out (rows, count): the columns live (count) of x (rows, columns).
-    void (*pick_columns)(int64_t rows, int64_t columns, int64_t count, const int32_t *live, const float *x, float *out);
     // out (rows, columns): x (rows, count) in the columns live (count), zeros elsewhere.
     void (*spread_columns)(int64_t rows, int64_t columns, int64_t count, const int32_t *live, const float *x,
                            float *out);

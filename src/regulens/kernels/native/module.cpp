@@ -108,18 +108,10 @@ int64_t live_columns(int64_t rows, int64_t columns, Address x, int64_t most, Add
     return in_use->live_columns(rows, columns, in(x), most, reinterpret_cast<int32_t *>(live));
 }
 
-const int32_t *chosen_columns(int64_t columns, int64_t count, Address live) {
+void spread_columns(int64_t rows, int64_t columns, int64_t count, Address live, Address x, Address y) {
     const auto *at = reinterpret_cast<const int32_t *>(live);
     check_below(at, count, columns, "column");
-    return at;
-}
-
-void pick_columns(int64_t rows, int64_t columns, int64_t count, Address live, Address x, Address y) {
-    in_use->pick_columns(rows, columns, count, chosen_columns(columns, count, live), in(x), out(y));
-}
-
-void spread_columns(int64_t rows, int64_t columns, int64_t count, Address live, Address x, Address y) {
-    in_use->spread_columns(rows, columns, count, chosen_columns(columns, count, live), in(x), out(y));
+    in_use->spread_columns(rows, columns, count, at, in(x), out(y));
 }
 
 bool all_finite(int64_t size, Address x) { return in_use->all_finite(size, in(x)); }
@@ -160,8 +152,7 @@ NB_MODULE(_native, m) {
     m.def("batch_norm_backward", batch_norm_backward, free_gil);
     m.def("live_columns", live_columns, free_gil);
     m.def("all_finite", all_finite, free_gil);
-    m.def("pick_columns", pick_columns);  // these four may raise, which needs the lock; they are short
-    m.def("spread_columns", spread_columns);
+    m.def("spread_columns", spread_columns);  // these three may raise, which needs the lock; they are short
     m.def("cross_entropy", cross_entropy);
     m.def("gather", gather);
     m.def("dropout", dropout, free_gil);
