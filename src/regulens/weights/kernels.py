@@ -25,23 +25,25 @@ class ConvKernels:
     """One convolution's numbers: weight (filters, input channels, height, width), bias (filters,), float32.
 
     A layer without a bias has one of no elements, (0,). In a grouped convolution each filter has the input channels
-    of its group only, one in a depthwise convolution.
+    of its group only, one in a depthwise convolution. A 1D convolution's kernels are strips of height 1; ``spatial``,
+    the number of dimensions that the kernel moves along, tells it from a 2D convolution of such kernels.
     """
 
     layer: str
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    spatial: int = 2
 
     @property
     def shape(self) -> str:
-        """Height x width x input channels x filters, the order in which Keras prints it."""
+        """Height x width x input channels x filters, the order in which Keras prints it; no height in 1D."""
         filters, channels, height, width = self.weight.shape
-        return f"{height}x{width}x{channels}x{filters}"
+        return "x".join(map(str, [*(height, width)[2 - self.spatial :], channels, filters]))
 
 
 @dataclass(frozen=True, eq=False)
 class WeightsFile:
-    """The 2D convolutions of a file in the order of its network, and what was left out and why, a line each."""
+    """The convolutions of a file in the order of its network, and what was left out and why, a line each."""
 
     kind: str
     kernels: tuple[ConvKernels, ...]
@@ -79,7 +81,7 @@ class Gathering:
                 f"bytes can hold; the file is damaged or forged, fetch it again"
             )
 
-    def add(self, layer: str, weight: ArrayLike, bias: ArrayLike = ()) -> None:
+    def add(self, layer: str, weight: ArrayLike, bias: ArrayLike = (), spatial: int = 2) -> None:
         """Take a layer: weight (filters, channels, height, width) and bias (filters,), or none."""
         with np.errstate(over="ignore"):  # float64 beyond float32 is infinite
             arrays = (np.array(weight, np.float32), np.array(bias, np.float32))
@@ -87,7 +89,7 @@ class Gathering:
         self._times[name] += 1
         if self._times[name] > 1:
             name += f" ({self._times[name]})"
-        self._kernels.append(ConvKernels(name, *arrays))
+        self._kernels.append(ConvKernels(name, *arrays, spatial))
 
     def leave_out(self, name: str, reason: str) -> None:
         """Remember a layer that is not shown."""
