@@ -1,19 +1,31 @@
-"""The errors a user may see: one line that names the value, the place and the mend."""
+"""The errors a user may see: one line that names the value, the place and the fix."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+from regulens.text import printable
+
+_SURE = 0.7
+"""``difflib``'s ratio from which a word is taken for another one misspelt: seven letters of ten are right."""
+_LISTED = 20
+_DOTTED = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 
 
 class RegulensError(Exception):
     """A failure that is not the user's mistake; the command line exits with 1.
 
     Its message is always one line, whatever text of the user's is quoted in it.
+
+    Attributes:
+        details: further lines for a reader at a terminal, such as the folders that were looked into.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+    def __init__(self, message: str, *details: str) -> None:
+        super().__init__(one_line(message))
+        self.details = tuple(map(one_line, details))
 
 
 class UserError(RegulensError):
@@ -24,12 +36,51 @@ class DataError(UserError):
     """A data set that is absent, damaged or not what it says it is."""
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean X?"`` for the nearest known word, else the list of known words, if any."""
+def one_line(text: str) -> str:
+    """Return a text as one printable line."""
+    return printable(" ".join(text.split()))
+
+
+def suggestion(word: str, known: Iterable[str], listed: str = "known") -> str:
+    """Return ``"; did you mean X?"`` if the word is a known one misspelt, else the list of known words, if any.
+
+    The last part of a dotted or dashed name stands for it, and names in one table are compared by it. A word with another number (``l1`` for ``l2``, ``conv3`` for
+    ``conv2``) is another word, not a misspelt one.
+    """
     choices = list(known)
     if not choices:
         return ""
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; known: {', '.join(choices)}"
+    table = word.rpartition(".")[0] + "." if _DOTTED.fullmatch(word) else ""
+    compared = {choice.removeprefix(table).casefold(): choice for choice in choices}
+    whole = [choice for choice in choices if re.split(r"[.-]", choice)[-1] == word]
+    wanted = word.removeprefix(table).casefold()
+    close = [
+        compared[name]
+        for name in difflib.get_close_matches(wanted, compared, n=len(choices), cutoff=_SURE)
+        if not _differ_in_number(name, wanted)
+    ]
+    for choice in [*(whole if len(whole) == 1 else []), *close]:
+        return f"; did you mean {quoted(choice)}?"
+    more = f" and {len(choices) - _LISTED} more" if len(choices) > _LISTED else ""
+    return f"; {listed}: {', '.join(map(quoted, choices[:_LISTED]))}{more}"
+
+
+def quoted(name: str) -> str:
+    """Return a name as it stands in a list: in quotes if it holds a comma or begins or ends with a space."""
+    return f'"{name}"' if "," in name or name != name.strip() or not name else name
+
+
+def check_type(value: object, kinds: type | tuple[type, ...], name: str, wanted: str) -> None:
+    """Check the type of an argument of the Python interface.
+
+    Raises:
+        UserError: naming the argument, what it must be and what was given.
+    """
+    if not isinstance(value, kinds):
+        raise UserError(f"{name} must be {wanted}, got {type(value).__name__} {value!r:.60}")
+
+
+def _differ_in_number(word: str, other: str) -> bool:
+    """Return whether two names, without what stands in their parentheses, are the same but for their digits."""
+    names = [text.partition("(")[0] for text in (word, other)]
+    return names[0] != names[1] and re.sub(r"\d", "", names[0]) == re.sub(r"\d", "", names[1])

@@ -47,15 +47,15 @@ def parse_regularizer(text: str) -> tuple[Term, ...]:
     """Parse the notation into its terms, in the order written; ``none`` is the empty tuple.
 
     Raises:
-        UserError: naming the term, what is wrong with it and how to write it.
+        UserError: saying what is wrong with it and how to write it; it does not quote the text as a whole.
     """
     if text.strip() == "none":
         return ()
-    terms = tuple(_parse_term(part, text) for part in _PLUS.split(text))
+    terms = tuple(_parse_term(part) for part in _PLUS.split(text))
     kinds = [term.kind for term in terms]
     for kind in kinds:
         if kinds.count(kind) > 1:
-            raise UserError(f'regularizer "{text}" names {kind} twice; keep one of them')
+            raise UserError(f"names {kind} twice; keep one of them")
     return terms
 
 
@@ -64,33 +64,31 @@ def format_regularizer(terms: tuple[Term, ...]) -> str:
     return " + ".join(map(str, terms)) or "none"
 
 
-def _parse_term(part: str, text: str) -> Term:
+def _parse_term(part: str) -> Term:
     match = _TERM.fullmatch(part)
     if match is None:
-        raise UserError(f'regularizer "{text}" is not readable at "{part.strip()}"; write for example l2(0.01)')
+        raise UserError(f'is not readable at "{part.strip()}"; write for example l2(0.01)')
     kind, number = match.group(1), match.group(2)
     if kind == "none":
-        raise UserError(f'regularizer "{text}" combines none with others; leave none out')
+        raise UserError("combines none with others; omit none")
     if kind not in ARGUMENTS:
-        raise UserError(f'regularizer "{text}": unknown term "{kind}"{suggestion(kind, [*ARGUMENTS, "none"])}')
+        raise UserError(f'"{kind}" is not available{suggestion(kind, [*ARGUMENTS, "none"], "available")}')
     argument = ARGUMENTS[kind]
     if argument is None:
         if number is not None:
-            raise UserError(f'regularizer "{text}": {kind} takes no number; write {kind}')
+            raise UserError(f"{kind} takes no number; write {kind}")
         return Term(kind)
-    return Term(kind, _parse_number(kind, number, argument, text))
+    return Term(kind, _parse_number(kind, number, argument))
 
 
-def _parse_number(kind: str, number: str | None, argument: Argument, text: str) -> float:
+def _parse_number(kind: str, number: str | None, argument: Argument) -> float:
     example = f"{kind}({argument.example})"
     if number is None:
-        raise UserError(f'regularizer "{text}": {kind} needs its {argument.name}; write for example {example}')
+        raise UserError(f"{kind} needs its {argument.name}; write for example {example}")
     try:
         value = float(number) + 0.0  # there is no other network at -0
     except ValueError:
-        raise UserError(
-            f'regularizer "{text}": {argument.name} "{number}" is not a number; write for example {example}'
-        ) from None
+        raise UserError(f'{argument.name} "{number}" of {kind} is not a number; write for example {example}') from None
     if not argument.accepts(value):
-        raise UserError(f'regularizer "{text}": {argument.name} must be {argument.requirement}, got {number.strip()}')
+        raise UserError(f"{argument.name} of {kind} must be {argument.requirement}, got {number.strip()}")
     return value

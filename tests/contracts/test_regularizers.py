@@ -36,7 +36,7 @@ from regulens.training.loop import build_optimizer, build_run_model, train, trai
 
 IMAGE_SHAPE = (14, 14, 2)
 CLASSES = 4
-NOISE = DataSpec(name="noise")
+NOISE = DataSpec(name="own:noise")
 SPEC = RunSpec(model=ModelSpec(depth=2, filters=5, dense=12), train=TrainSpec(learning_rate=0.1))
 
 
@@ -498,7 +498,7 @@ class TestCombined:
 def tiny_dataset() -> Dataset:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, 60).astype(np.uint8)
-    return Dataset("noise", rng.integers(0, 256, (60, *IMAGE_SHAPE), np.uint8), labels, tuple("abcd"))
+    return Dataset("own:noise", rng.integers(0, 256, (60, *IMAGE_SHAPE), np.uint8), labels, tuple("abcd"))
 
 
 class TestCustom:
@@ -543,7 +543,7 @@ class TestCustom:
         monkeypatch.setitem(ARGUMENTS, "watching", None)
         monkeypatch.setitem(REGULARIZERS, "watching", Watching)
         spec = RunSpec(
-            data=DataSpec(name="noise"),
+            data=DataSpec(name="own:noise"),
             model=SPEC.model,
             train=TrainSpec(epochs=2, batch_size=16),
             regularizer="watching",

@@ -48,7 +48,7 @@ PIXELS, LABELS = garments(STEPS * BATCH, seed=0)
 
 def run_spec(regularizer: str, depth: int = 1, scale: float = UNIT_RANGE, **train_fields: float) -> RunSpec:
     return RunSpec(
-        data=DataSpec(name="garments", scale=scale),
+        data=DataSpec(name="own:garments", scale=scale),
         model=ModelSpec(depth=depth),
         train=TrainSpec(**train_fields),
         regularizer=regularizer,
@@ -199,7 +199,7 @@ def test_other_shapes_equal_keras(padding: Literal["valid", "same"], kernel_size
 
 
 def small_dataset() -> Dataset:
-    return Dataset("garments", PIXELS[:360], LABELS[:360], tuple("0123456789"))
+    return Dataset("own:garments", PIXELS[:360], LABELS[:360], tuple("0123456789"))
 
 
 @pytest.mark.usefixtures("kernels")

@@ -113,11 +113,15 @@ def test_a_factor_without_levels_is_refused() -> None:
 @pytest.mark.parametrize(
     ("path", "level", "fragments"),
     [
-        ("model.depth", 17, ["model.depth = 17", "less than or equal to 16"]),
-        ("model.depth", True, ["model.depth = True", "integer"]),
-        ("model.depth", 1.5, ["model.depth = 1.5", "integer"]),
-        ("model.padding", "full", ["model.padding = 'full'", "'valid' or 'same'"]),
-        ("regularizer", "dropout(1.2)", ["dropout(1.2)", "rate must be in [0, 1)"]),
+        ("model.depth", 17, ["factors.model.depth[0] = 17", "less than or equal to 16"]),
+        ("model.depth", True, ["factors.model.depth[0] = true", "whole number"]),
+        ("model.depth", 1.5, ["factors.model.depth[0] = 1.5", "whole number"]),
+        ("model.padding", "full", ['factors.model.padding[0] = "full"', "'valid' or 'same'"]),
+        (
+            "regularizer",
+            "dropout(1.2)",
+            ['factors.regularizer[0] = "dropout(1.2)"', "rate of dropout must be in [0, 1)"],
+        ),
         ("data.validation", 0.9, ["validation + test must stay below 1", "0.9"]),
     ],
 )
@@ -151,7 +155,7 @@ def test_matching_cells_know_a_level_by_its_value_not_its_spelling() -> None:
     [
         ({"model.dept": 1}, ["model.dept is not a factor of this study", "did you mean model.depth?"]),
         ({"model.depth": 3}, ["no cell has {'model.depth': 3}", "use levels listed under [factors]"]),
-        ({"model.depth": "two"}, ["'two'", "must be a valid integer"]),
+        ({"model.depth": "two"}, ['"two"', "must be a whole number"]),
         ({"regularizer": "batchnrom"}, ["batchnrom", "did you mean batchnorm?"]),
     ],
 )

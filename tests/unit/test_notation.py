@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regulens.errors import UserError
+from regulens.models.regularizers import build_regularizer
 from regulens.notation import Term, format_regularizer, parse_regularizer
 
 STRENGTHS = st.floats(0, allow_nan=False, allow_infinity=False)
@@ -21,7 +22,7 @@ COMBINATIONS = st.lists(st.sampled_from(sorted(TERMS)), unique=True).flatmap(
 
 def message_of(text: str) -> str:
     with pytest.raises(UserError) as caught:
-        parse_regularizer(text)
+        build_regularizer(text)
     return str(caught.value)
 
 
@@ -66,22 +67,22 @@ def test_terms_keep_the_order_written() -> None:
         ("batchnrom", ["batchnrom", "did you mean batchnorm?"]),
         ("drop(0.1)", ["drop", "did you mean dropout?"]),
         ("L2(0.01)", ["L2", "did you mean l2?"]),
-        ("weightdecay(0.1)", ["weightdecay", "known: l2, dropout, batchnorm, none"]),
-        ("dropout(1.2)", ["rate must be in [0, 1)", "got 1.2"]),
-        ("dropout(1)", ["rate must be in [0, 1)", "got 1"]),
-        ("dropout(-0.1)", ["rate must be in [0, 1)", "got -0.1"]),
-        ("l2(-0.01)", ["strength must be a finite number >= 0", "got -0.01"]),
-        ("l2(inf)", ["strength must be a finite number >= 0", "got inf"]),
-        ("l2(nan)", ["strength must be a finite number >= 0", "got nan"]),
-        ("dropout(nan)", ["rate must be in [0, 1)", "got nan"]),
+        ("weightdecay(0.1)", ["weightdecay", "is not available; available: l2, dropout, batchnorm, none"]),
+        ("dropout(1.2)", ["rate of dropout must be in [0, 1)", "got 1.2"]),
+        ("dropout(1)", ["rate of dropout must be in [0, 1)", "got 1"]),
+        ("dropout(-0.1)", ["rate of dropout must be in [0, 1)", "got -0.1"]),
+        ("l2(-0.01)", ["strength of l2 must be a finite number >= 0", "got -0.01"]),
+        ("l2(inf)", ["strength of l2 must be a finite number >= 0", "got inf"]),
+        ("l2(nan)", ["strength of l2 must be a finite number >= 0", "got nan"]),
+        ("dropout(nan)", ["rate of dropout must be in [0, 1)", "got nan"]),
         ("l2", ["needs its strength", "write for example l2(0.01)"]),
         ("dropout", ["needs its rate", "write for example dropout(0.1)"]),
-        ("l2(x)", ['strength "x" is not a number', "write for example l2(0.01)"]),
-        ("l2()", ['strength "" is not a number', "write for example l2(0.01)"]),
+        ("l2(x)", ['strength "x" of l2 is not a number', "write for example l2(0.01)"]),
+        ("l2()", ['strength "" of l2 is not a number', "write for example l2(0.01)"]),
         ("l2(0.01, 0.1)", ["0.01, 0.1", "write for example l2(0.01)"]),
         ("batchnorm(3)", ["takes no number", "write batchnorm"]),
-        ("none + l2(0.01)", ["none + l2(0.01)", "leave none out"]),
-        ("l2(0.1) + none", ["l2(0.1) + none", "leave none out"]),
+        ("none + l2(0.01)", ["none + l2(0.01)", "omit none"]),
+        ("l2(0.1) + none", ["l2(0.1) + none", "omit none"]),
         ("l2(0.1) + l2(0.2)", ["names l2 twice", "keep one of them"]),
         ("batchnorm + batchnorm", ["names batchnorm twice", "keep one of them"]),
         ("", ['regularizer ""', "write for example"]),
@@ -91,11 +92,30 @@ def test_terms_keep_the_order_written() -> None:
         ("l2((0.01))", ["l2((0.01))", "write for example"]),
     ],
 )
-def test_a_mistake_is_named_with_its_value_and_its_mend(text: str, fragments: list[str]) -> None:
+def test_a_mistake_is_named_with_its_value_and_its_fix(text: str, fragments: list[str]) -> None:
     message = message_of(text)
     assert [fragment for fragment in fragments if fragment not in message] == []
     assert text in message
     assert "\n" not in message
+
+
+def test_a_regularizer_that_is_another_method_gets_the_list_and_no_guess() -> None:
+    for text in (
+        "l1(0.01)",
+        "layernorm",
+        "groupnorm",
+        "dropblock(0.1)",
+        "spatialdropout(0.1)",
+        "l3(0.1)",
+        "weight_decay(1)",
+    ):
+        message = message_of(text)
+        assert "did you mean" not in message
+        assert "available: l2, dropout, batchnorm, none" in message
+
+
+def test_a_message_quotes_the_text_once() -> None:
+    assert message_of("l2") == 'regularizer "l2": l2 needs its strength; write for example l2(0.01)'
 
 
 @given(st.one_of(st.text(), st.text("l2dropuatchnme()+-.0159 \n"), st.text("1e+-.x\n").map("l2({})".format)))

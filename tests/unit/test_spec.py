@@ -47,7 +47,7 @@ REGULARIZERS = st.one_of(
     st.floats(0, 1000).map("l2({!r})".format),
 )
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
-    "data.name": st.sampled_from(["fashion-mnist", "digits"]) | st.text(max_size=8),
+    "data.name": st.sampled_from(["fashion-mnist", "digits"]) | st.text(min_size=1, max_size=8).map("own:{}".format),
     "data.scale": st.floats(0, 1000, exclude_min=True),
     "data.standardize": st.booleans(),
     "data.validation": st.floats(0.01, 0.49),

@@ -175,11 +175,11 @@ def test_the_same_claim_is_tested_where_it_can_be() -> None:
 @pytest.mark.parametrize(
     ("claim", "fragments"),
     [
-        (ELSEWHERE, ["model.dense is not a factor of this study", "did you mean model.depth?", "needs ="]),
-        (ELSEWHERE | {"by": "model.dens"}, ["model.dens is not a factor of this study", "did you mean"]),
+        (ELSEWHERE, ["model.dense is not a factor of this study", "known: model.depth", "needs ="]),
+        (ELSEWHERE | {"by": "model.dens"}, ["model.dens is not a factor of this study", "known: model.depth"]),
         (
             ELSEWHERE | {"needs": "regulens run wide", "between": [80, "many"]},
-            ["between", "model.dense = 'many'", "integer"],
+            ["between", 'model.dense = "many"', "whole number"],
         ),
         (
             {"kind": "greater", "factor": "regularizer", "a": "batchnrom", "b": "none"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -11,8 +12,9 @@ import typer
 from regulens import __version__
 from regulens.cli import kernels, looking, machine, measuring, numbers, planning, study
 from regulens.cli.data import data_app
-from regulens.cli.terminal import console, errors
-from regulens.errors import RegulensError, UserError
+from regulens.cli.parsing import Command, plain_usage_error
+from regulens.cli.terminal import console, errors, prepare_streams, print_no_more
+from regulens.errors import RegulensError, UserError, one_line
 
 app = typer.Typer(
     help="Which regularization helps here, is the difference real, and what did the network learn?",
@@ -37,7 +39,7 @@ for _command in (
     machine.doctor,
     machine.bench,
 ):
-    app.command()(_command)
+    app.command(cls=Command)(_command)
 app.add_typer(data_app, name="data")
 
 
@@ -50,33 +52,37 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _main(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Which regularization helps here, is the difference real, and what did the network learn?"""
 
 
 def main() -> None:
     """Run the command line: exit code 2 for a user's mistake, 1 for a failure, one line each."""
+    prepare_streams()
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         sys.exit(app(arguments, standalone_mode=False))
     except UserError as error:
-        _end(f"error: {error}", 2, debug)
+        _end(f"error: {error}", 2, debug, error.details)
     except RegulensError as error:
-        _end(f"failed: {error}", 1, debug)
+        _end(f"failed: {error}", 1, debug, error.details)
     except typer.Abort:
         _end("stopped", 130, debug)
     except BrokenPipeError:
+        print_no_more(sys.stdout)
         sys.exit(1)
     except Exception as error:
         if hasattr(error, "format_message"):  # the parser's own: an unknown option, a missing argument
-            _end(f"error: {error.format_message()} (see regulens --help)", 2, debug)
-        _end(f"failed: {type(error).__name__}: {error} (--debug shows where)", 1, debug)
+            _end(f"error: {plain_usage_error(error)} (see regulens --help)", 2, debug)
+        _end(one_line(f"failed: {type(error).__name__}: {error} (--debug shows where)"), 1, debug)
 
 
-def _end(line: str, code: int, debug: bool) -> NoReturn:
+def _end(line: str, code: int, debug: bool, details: Sequence[str] = ()) -> NoReturn:
     if debug:
         traceback.print_exc()
-    errors.print(" ".join(line.split()), soft_wrap=True, markup=False)
+    errors.print(line, *(f"  {detail}" for detail in details), sep="\n", soft_wrap=True)
     sys.exit(code)

@@ -70,7 +70,7 @@ def kernels(
     elif side_by_side:
         _check_alone(Path("--side-by-side"), {"--cell": cell})
         for panels in study.kernels_side_by_side(layer, scaling, out=out):
-            console.print(panels.picture.caption, soft_wrap=True, markup=False)
+            console.print(panels.picture.caption, soft_wrap=True)
             print_path(panels.picture)
     else:
         _print_kernels(study.kernels(run, layer, scaling, rgb=rgb, page=page, sample=sample, out=out))
@@ -78,7 +78,7 @@ def kernels(
 
 def print_path(picture: Picture) -> None:
     """Say where a picture is."""
-    console.print(f"  {picture.path} and .png", soft_wrap=True, markup=False)
+    console.print(f"  {picture.path} and .png", soft_wrap=True)
 
 
 def _check_alone(source: Path, options: dict[str, object]) -> None:
@@ -93,18 +93,18 @@ def _print_file(
     from regulens.report.inside.kernel_pictures import kernels_of_file
 
     found = kernels_of_file(path, layer, scaling, rgb=rgb, page=page, sample=sample, out=out)
-    console.print(f"{path}: {found.kind}", soft_wrap=True, markup=False)
+    console.print(f"{path}: {found.kind}", soft_wrap=True)
     _print_kernels(found.pictures)
     for note in found.notes:
-        console.print(note, soft_wrap=True, markup=False)
+        console.print(note, soft_wrap=True)
 
 
 def _print_kernels(pictures: Iterable[KernelPicture]) -> None:
     for item in pictures:
         if item.run_id:
-            console.print(f"{item.network} (run {item.run_id})", soft_wrap=True, markup=False)
+            console.print(f"{item.network} (run {item.run_id})", soft_wrap=True)
         shape = f"{item.kernels.shape} (height x width x input channels x filters)"
-        console.print(f"  {item.kernels.layer}: {shape}", soft_wrap=True, markup=False)
+        console.print(f"  {item.kernels.layer}: {shape}", soft_wrap=True)
         bias = item.kernels.bias
         if 0 < len(bias) <= _MOST_BIASES:
             console.print("  biases: " + " ".join(f"{value:.4f}" for value in bias), soft_wrap=True)

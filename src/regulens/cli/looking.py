@@ -66,7 +66,7 @@ def look(
             excited = study.exciting(run=run, cell=cell, layer=layer, filters=filters, out=out, on_step=on_step)
         for found in excited:
             dead = f"{found.responses.dead.sum()} of {len(found.responses.dead)} filters are zero on all of them"
-            console.print(f"{found.picture.caption} {dead}.", soft_wrap=True, markup=False)
+            console.print(f"{found.picture.caption} {dead}.", soft_wrap=True)
             print_path(found.picture)
     if maximise:
         with steps_shown() as on_step:
@@ -74,7 +74,7 @@ def look(
                 run=run, cell=cell, layer=layer, filters=filters, seed=seed, out=out, on_step=on_step
             )
         for made in inputs:
-            console.print(made.picture.caption, soft_wrap=True, markup=False)
+            console.print(made.picture.caption, soft_wrap=True)
             print_path(made.picture)
 
 
@@ -123,9 +123,9 @@ def explain(
 
 
 def _print_look(found: Look) -> None:
-    console.print(f"{found.subject.label}: {'; '.join(found.notes)}", soft_wrap=True, markup=False)
+    console.print(f"{found.subject.label}: {'; '.join(found.notes)}", soft_wrap=True)
     for each in found.seen:
-        console.print(f"{each.network} (run {each.run_id}): {_said(each)}", soft_wrap=True, markup=False)
+        console.print(f"{each.network} (run {each.run_id}): {_said(each)}", soft_wrap=True)
     for picture in found.pictures:
         print_path(picture)
 
@@ -141,14 +141,14 @@ def _said(seen: Seen) -> str:
 def _print_explanation(found: Explanation) -> None:
     from regulens.figures.parts import percent
 
-    console.print(f"{found.subject.label}: {'; '.join(found.notes)}", soft_wrap=True, markup=False)
+    console.print(f"{found.subject.label}: {'; '.join(found.notes)}", soft_wrap=True)
     for each in found.explained:
         chance = percent(float(each.probabilities[0]))
-        console.print(f"{each.network.label}: what speaks for {found.target} ({chance})", soft_wrap=True, markup=False)
+        console.print(f"{each.network.label}: what speaks for {found.target} ({chance})", soft_wrap=True)
         print_wide(_trust_table(each))
     if found.agreement:
         head = f"agreement of the seeds of {found.seeds}: mean rank correlation of all pairs (least to greatest)"
-        console.print(head, soft_wrap=True, markup=False)
+        console.print(head, soft_wrap=True)
         table = _table("method", "seeds", "random weights")
         for method, pair in found.agreement.items():
             table.add_row(method, _agreed(pair.seeds), _agreed(pair.randomised))

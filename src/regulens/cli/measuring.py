@@ -29,14 +29,21 @@ def inside(folder: Folder, workers: Workers = None) -> None:
 
     study = load_study(folder)
     columns = (TextColumn("measuring"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("runs,"))
-    with Progress(*columns, TimeElapsedColumn(), TextColumn("gone,"), TimeRemainingColumn(), console=errors) as bar:
+    with Progress(
+        *columns,
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("remaining"),
+        console=errors,
+    ) as bar:
         task = bar.add_task("")
         found = study.inside(workers, lambda measured, of: bar.update(task, completed=measured, total=of))
-    console.print(family_text(found), soft_wrap=True, markup=False)
+    console.print(family_text(found), soft_wrap=True)
     for title, whole in (("filters", False), ("whole networks", True)):
         console.print(title, style="bold")
         for text in difference_paragraphs(study.spec, found, whole):
-            console.print(text.text, soft_wrap=True, markup=False)
+            console.print(text.text, soft_wrap=True)
     with errors.status("writing the report, with pictures of what was learned"):
         path = study.report()
     console.print(f"report: {path.resolve()}", soft_wrap=True)
@@ -57,9 +64,9 @@ def measures(
         with errors.status("comparing"):
             tables = _tables(study)[part]()
         for found in tables:
-            console.print(found.caption, style="bold", markup=False)
+            console.print(found.caption, style="bold")
             print_wide(document_table(found))
-            console.print(found.note, soft_wrap=True, markup=False)
+            console.print(found.note, soft_wrap=True)
         return
     frame = study.measures()
     if output is ResultsFormat.csv:

@@ -58,10 +58,10 @@ def analyze(
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")
         return
-    console.print(f"{response} of each cell", style="bold", markup=False)
+    console.print(f"{response} of each cell", style="bold")
     print_wide(text_table(cell_table(found.analysis)))
-    console.print(f"\n{response}: {found.compared} against {found.control}", style="bold", markup=False)
+    console.print(f"\n{response}: {found.compared} against {found.control}", style="bold")
     print_wide(text_table(comparison_table(found.analysis)))
     console.print()
     for note in notes(found.analysis):
-        console.print(f"- {note}", markup=False)
+        console.print(f"- {note}")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from regulens.errors import UserError
+
 
 class ResultsFormat(enum.StrEnum):
     """How `results` prints."""
@@ -77,11 +79,32 @@ class Method(enum.StrEnum):
     occlusion = "occlusion"
 
 
+def existing_folder(path: Path) -> Path:
+    """Return the path if it may be a study's folder.
+
+    Raises:
+        UserError: saying what it is instead.
+    """
+    from regulens.study.study_file import preset_names
+
+    if path.is_dir() or str(path) in preset_names():
+        return path
+    if not path.exists():
+        raise UserError(f"{path}: no such folder; name one that `regulens run` made, such as studies/quickstart")
+    if path.name == "study.db":
+        raise UserError(f"{path}: is a study's database; name its folder, {path.parent}")
+    if path.suffix == ".toml":
+        raise UserError(f"{path}: is a study file, not the folder of a study; `regulens run {path}` makes one")
+    raise UserError(f"{path}: is not a study folder; own models: only `regulens kernels {path}`")
+
+
 Source = Annotated[
     str,
     typer.Argument(metavar="STUDY", help="A preset (quickstart, lab, lab-64 ...), a study file, or a study's folder."),
 ]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder, e.g. studies/lab.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A study's folder, e.g. studies/lab.", callback=existing_folder)
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder (default: studies/NAME).")]
 Seeds = Annotated[int | None, typer.Option(help="Trainings per network (default: as the study says).")]
 Workers = Annotated[int | None, typer.Option(help="Processes at work at once (default: one per core).")]

@@ -63,7 +63,7 @@ def audit(
     with _training() as on_event:
         found = audit_study(study, seeds=seeds, workers=workers, device=device, on_event=on_event)
     for text in conclusions(found):
-        console.print(text, soft_wrap=True, markup=False)
+        console.print(text, soft_wrap=True)
     console.print(f"audit: {(study.folder / AUDIT).resolve()}", soft_wrap=True)
 
 
@@ -77,12 +77,12 @@ def status(
     progress = load_study(folder).progress()
     console.print(f"{progress.finished} of {progress.planned} runs finished, {len(progress.failures)} failed")
     for failure in progress.failures:
-        console.print(f"  failed: {failure.run_id}: {failure.error}", soft_wrap=True, markup=False)
+        console.print(f"  failed: {failure.run_id}: {failure.error}", soft_wrap=True)
         if show_traceback:
-            console.print(failure.details, soft_wrap=True, markup=False)
+            console.print(failure.details, soft_wrap=True)
     for chosen in progress.selections:
         among = f" on {chosen.among}" if chosen.among else ""
-        console.print(f"selected{among}: {chosen.label} over {chosen.seeds} seeds", markup=False)
+        console.print(f"selected{among}: {chosen.label} over {chosen.seeds} seeds")
     if not progress.selections:
         console.print("selected: nothing yet")
     console.print(f"refits finished: {progress.refits_finished}; test part opened {progress.test_openings} times")

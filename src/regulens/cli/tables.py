@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -71,9 +70,9 @@ def text_table(text: TextTable) -> Table:
     """Show a table of text, its names to the left and its numbers to the right."""
     table = Table(box=None, pad_edge=False)
     for place, name in enumerate(text.columns):
-        table.add_column(escape(name), justify="left" if place < text.names else "right")
+        table.add_column(name, justify="left" if place < text.names else "right")
     for row in text.rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
@@ -104,7 +103,7 @@ def document_table(found: DocumentTable) -> Table:
     """Show a table of a report."""
     table = Table(box=None, pad_edge=False)
     for place, name in enumerate(found.columns):
-        table.add_column(escape(name), justify="left" if place == 0 or place in found.left else "right")
+        table.add_column(name, justify="left" if place == 0 or place in found.left else "right")
     for row in found.rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table

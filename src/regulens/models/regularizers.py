@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
+from regulens.errors import UserError, check_type
 from regulens.kernels.bound import Bound, BoundBatchNorm, BoundDropout
 from regulens.kernels.ops import batch_norm, dropout
 from regulens.notation import Term, parse_regularizer
@@ -238,7 +239,12 @@ def build_regularizer(text: str) -> Regularizer:
     Raises:
         UserError: if the notation is not readable.
     """
-    return Combined([_from_term(term) for term in parse_regularizer(text)])
+    check_type(text, str, "regularizer", 'a text such as "batchnorm + dropout(0.1)"')
+    try:
+        terms = parse_regularizer(text)
+    except UserError as error:
+        raise UserError(f'regularizer "{text}": {error}') from None
+    return Combined([_from_term(term) for term in terms])
 
 
 def _from_term(term: Term) -> Regularizer:

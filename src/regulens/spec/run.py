@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from regulens.errors import UserError
+from regulens.errors import UserError, suggestion
 from regulens.notation import format_regularizer, parse_regularizer
+from regulens.spec.mistakes import OWN_IMAGES, first_mistake
 
 MAX_SEEDS = 10_000
 
@@ -27,8 +28,33 @@ Source = Literal["init", "order", "dropout", "split"]
 _SOURCES = get_args(Source)
 
 
-class Spec(BaseModel):
-    """Base of all specs: immutable, no unknown keys, no silent conversions, no NaN."""
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # which has no public name
+
+
+class _SpecType(ModelMetaclass):
+    """What makes specs: where one is made directly, a mistake is a ``UserError`` of one line."""
+
+    def __call__(cls: type[BaseModel], *args: Any, **fields: Any) -> Any:  # type: ignore[misc]  # it makes specs only
+        if args:
+            raise UserError(f"{cls.__name__} takes its fields by name, such as {cls.__name__}({_first_field(cls)}=...)")
+        try:
+            return ModelMetaclass.__call__(cls, **fields)
+        except ValidationError as error:
+            raise UserError(f"{cls.__name__}: {first_mistake(error, cls)}") from None
+
+
+def _first_field(spec: type[BaseModel]) -> str:
+    return next(iter(spec.model_fields))
+
+
+class Spec(BaseModel, metaclass=_SpecType):
+    """Base of all specs: immutable, no unknown keys, no silent conversions, no NaN.
+
+    Made directly, ``RunSpec(...)``, a mistake is a ``UserError``; in a larger spec it is pydantic's, with its place.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -47,18 +73,37 @@ def _number_from_fraction(value: object) -> object:
     return value
 
 
+DATA_SETS = ("fashion-mnist", "digits")
+"""The known data sets, those of ``regulens data list``."""
+OWN = "own:"
+"""What begins the name of arrays that are handed to ``train``."""
+
+
+def _known_data_set(name: str) -> str:
+    if name in DATA_SETS or (name.startswith(OWN) and len(name) > len(OWN)):
+        return name
+    if not name.isprintable() or any(mark in name for mark in "/\\.~"):
+        raise ValueError(OWN_IMAGES)
+    arrays = f'arrays handed to regulens.train are named "{OWN}..."'
+    raise ValueError(f"is not a known data set{suggestion(name, DATA_SETS)} ({arrays})")
+
+
 class DataSpec(Spec):
     """Which images, how they are split, and how their pixels are scaled."""
 
-    name: str = Field("fashion-mnist", description="a data set of `regulens data list`")
+    name: Annotated[str, AfterValidator(_known_data_set)] = Field(
+        "fashion-mnist", description="a data set of `regulens data list`"
+    )
     scale: Annotated[float, BeforeValidator(_number_from_fraction)] = Field(
         1.0, gt=0, description='pixels 0..255 are multiplied by this; 1 = raw, "1/255" = unit range'
     )
     standardize: bool = Field(
         False, description="pixels are then brought to mean 0 and sd 1, per channel, over the images fitted on"
     )
-    validation: float = Field(0.15, gt=0, lt=1, description="share of the images held out to choose by")
-    test: float = Field(0.15, gt=0, lt=1, description="share of the images kept sealed until the choice is made")
+    validation: float = Field(0.15, gt=0, lt=1, description="fraction of the images held out to choose by")
+    test: float = Field(
+        0.15, gt=0, lt=1, description="fraction of the images held out as the test set until the choice is made"
+    )
     split_seed: int = Field(123, ge=0, le=2**32 - 1, description="random_state of scikit-learn's train_test_split")
     limit: int | None = Field(None, ge=10, description="use only so many images, drawn with split_seed")
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from regulens.errors import UserError, suggestion
 from regulens.spec import PIXEL_FIELDS, DataSpec, Level, RunSpec, StudySpec, VariationSpec, field_paths, level_of
+from regulens.spec.mistakes import first_mistake
 
 PARTS_FIELDS = {f"data.{field}" for field in DataSpec.model_fields.keys() - PIXEL_FIELDS}
 """The fields that decide which images a run is trained and judged on."""
@@ -20,10 +21,10 @@ def cells(study: StudySpec) -> list[RunSpec]:
     """Return one spec per combination of levels, in the order of the file, at seed 0.
 
     Raises:
-        UserError: naming the factor, the level and the mend.
+        UserError: naming the factor, the level and the fix.
     """
     for path, levels in study.factors.items():
-        _check_factor(path, levels)
+        _check_factor(study, path, levels)
     combinations = itertools.product(*study.factors.values())
     specs = [with_levels(study, dict(zip(study.factors, levels, strict=True))) for levels in combinations]
     seen: set[RunSpec] = set()
@@ -34,8 +35,10 @@ def cells(study: StudySpec) -> list[RunSpec]:
     return specs
 
 
-def with_levels(study: StudySpec, levels: Mapping[str, Level]) -> RunSpec:
+def with_levels(study: StudySpec, levels: Mapping[str, Level], place: str = "") -> RunSpec:
     """Return the spec of the cell that has these levels and the study's shared fields.
+
+    ``place`` is where in the file the levels are, if that is another place than the fields' own.
 
     Raises:
         UserError: if a level is not a value its field can take.
@@ -53,10 +56,9 @@ def with_levels(study: StudySpec, levels: Mapping[str, Level]) -> RunSpec:
     try:
         return RunSpec.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(map(str, first["loc"]))
-        value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
-        raise UserError(f"{path}{value}: {plain_message(first['msg'])}") from None
+        mistake = first_mistake(error, RunSpec)
+        name, equals, rest = mistake.partition(" = ")
+        raise UserError(f"{place} = {rest}" if place and equals and name in levels else mistake) from None
 
 
 def matching_cells(study: StudySpec, where: Mapping[str, Level], place: str) -> list[RunSpec]:
@@ -110,11 +112,6 @@ def level_text(level: Level) -> str:
     return f"{level:g}" if isinstance(level, float) and float(f"{level:g}") == level else str(level)
 
 
-def plain_message(message: str) -> str:
-    """Strip what pydantic puts before a message of our own, and say it in the words of TOML."""
-    return message.removeprefix("Value error, ").replace("Input should be", "must be").replace("tuple", "list")
-
-
 def level_label(path: str, level: Level) -> str:
     """Return a level's name in tables and figures: ``depth 2``, or ``batchnorm``, which says itself what it is."""
     if path in {"regularizer", "data.name"}:
@@ -147,7 +144,7 @@ def varied(study: StudySpec) -> list[tuple[str, StudySpec]]:
     Refits and published figures are the unvaried study's alone.
 
     Raises:
-        UserError: naming the variation, the field and the mend.
+        UserError: naming the variation, the field and the fix.
     """
     studies: dict[str, StudySpec] = {}
     trained = {"the study itself": cells(study)}
@@ -196,7 +193,7 @@ def _matching(study: StudySpec, where: Mapping[str, Level]) -> list[tuple[Level,
     ]
 
 
-def _check_factor(path: str, levels: list[Level]) -> None:
+def _check_factor(study: StudySpec, path: str, levels: list[Level]) -> None:
     paths = field_paths()
     if path in {"seed", "seeds"}:
         raise UserError(f"factors.{path}: seeds are not a factor; write seeds = N at the top of the file")
@@ -204,3 +201,5 @@ def _check_factor(path: str, levels: list[Level]) -> None:
         raise UserError(f"factors.{path}: unknown field{suggestion(path, paths)}")
     if not levels:
         raise UserError(f"factors.{path}: has no levels; list at least one")
+    for number, level in enumerate(levels):
+        with_levels(study, {path: level}, f"factors.{path}[{number}]")

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from regulens.errors import UserError, suggestion
 from regulens.files import write_atomically
-from regulens.spec import ClaimSpec, Published, PublishedSource, StudySpec, VariationSpec
+from regulens.spec import StudySpec
+from regulens.spec.mistakes import first_mistake
 from regulens.study.claims import declared_claims
 from regulens.study.declared import declared_analysis
-from regulens.study.grid import cells, matching_cells, plain_message, varied
+from regulens.study.grid import cells, matching_cells, varied
 
 STUDY_FILE = "study.toml"
-_LEVEL_TYPES = {"bool", "int", "float", "str"}
-_HOLD_LEVELS = {("factors",), ("also_refit",), ("published",), ("analysis",), ("claims",), ("variations",)}
 
 
 def preset_names() -> list[str]:
@@ -45,20 +44,22 @@ def read_study(source: str | Path) -> StudySpec:
     """Read a preset by name, or a study file by path.
 
     Raises:
-        UserError: naming the file, the key, its value and the mend.
+        UserError: naming the file, the key, its value and the fix.
     """
     if str(source) in preset_names():
         return parse_study(preset_text(str(source)), str(source))
     path = Path(source)
     if not path.is_file():
-        presets = ", ".join(preset_names())
-        raise UserError(f"{source}: no such study file, and no preset of that name (presets: {presets})")
+        what = "is a folder without a study" if path.is_dir() else "no such study file or folder, and no such preset"
+        raise UserError(f"{source}: {what}{suggestion(str(source), preset_names(), 'presets')}")
     try:
         content = path.read_bytes()
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         text = content.decode(encoding)  # Windows' shells write either, with a mark in front
-    except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error}); save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(_no_text(path, content, error.start)) from None
     return parse_study(text, str(path))
 
 
@@ -75,7 +76,7 @@ def parse_study(text: str, place: str) -> StudySpec:
         study = StudySpec.model_validate(content)
         _check(study)
     except ValidationError as error:
-        raise UserError(f"{place}: {_one_line(error)}") from None
+        raise UserError(f"{place}: {first_mistake(error, StudySpec)}") from None
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
     return study
@@ -135,48 +136,10 @@ def _flattened(table: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _one_line(error: ValidationError) -> str:
-    """Name the key, its value and the mend; a misspelt key before the required one that it leaves missing."""
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] == "missing")
-    first = problems[0]
-    path, of_level = _path_in_file(first["loc"])
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-    if first["type"] == "extra_forbidden":
-        line = f"unknown key {name} = {first['input']!r}{suggestion(str(path[-1]), _known_keys(path))}"
-    elif first["type"] == "missing":
-        line = f"{name} is missing; add it"
-    elif first["type"] == "model_type":
-        line = f"{name} = {first['input']!r}: must be a table; write its keys below [{name}]"
-    else:
-        message = "must be a finite number, a text or true/false" if of_level else plain_message(first["msg"])
-        line = (
-            f"{name} = {first['input']!r}: {message}"
-            if name and not isinstance(first["input"], dict)
-            else (f"{name}: {message}" if name else message)
-        )
-    others = {_path_in_file(problem["loc"])[0] for problem in problems} - {path}
-    return f"{line} (and {len(others)} more)" if others else line
-
-
-def _path_in_file(location: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], bool]:
-    """Return the keys that lead to a mistake, and whether it is a level that is of none of the allowed types."""
-    of_level = location[:1] in _HOLD_LEVELS and location[-1] in _LEVEL_TYPES
-    return (location[:-1] if of_level else location), of_level
-
-
-def _known_keys(path: tuple[int | str, ...]) -> list[str]:
-    """Return the fields of the table that an unknown key stands in."""
-    tables: dict[str, type[BaseModel]] = {
-        "published": PublishedSource,
-        "cells": Published,
-        "claims": ClaimSpec,
-        "variations": VariationSpec,
-    }
-    owner: type[BaseModel] = StudySpec
-    for part in path[:-1]:
-        annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            owner = annotation
-        elif part in tables:
-            owner = tables[str(part)]
-    return list(owner.model_fields)
+def _no_text(path: Path, content: bytes, where: int) -> str:
+    """Say what a file that is not text may be, and what it is good for."""
+    if content.startswith(b"SQLite format 3"):
+        return f"{path}: is a study's database; name its folder, {path.parent}"
+    if b"\0" in content or path.suffix != ".toml":
+        return f"{path}: is not a study file or folder; of a model of your own only `regulens kernels {path}` draws"
+    return f"{path}: line {content.count(10, 0, where) + 1}: is not UTF-8 text; save it as UTF-8"

@@ -1,0 +1,61 @@
+"""How arguments are parsed: an option that takes one value takes it once, and mistakes are said in plain words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from typer.core import TyperCommand
+
+from regulens.errors import UserError
+
+_PLAIN = (
+    (re.compile(r"Value error, "), ""),
+    (
+        re.compile(r"Input should be a valid integer.*|.*is not a valid int(eger)?( range)?\.?"),
+        "must be a whole number",
+    ),
+    (re.compile(r"Input should be a valid number.*|.*is not a valid float( range)?\.?"), "must be a number"),
+    (re.compile(r"Input should be"), "must be"),
+)
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice, where the first would be lost without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments of this command.
+
+        Raises:
+            UserError: if an option that takes one value is given more than once.
+        """
+        if args and not ctx.resilient_parsing:
+            _refuse_repeated(self.make_parser(ctx).parse_args(args=list(args))[2])
+        return super().parse_args(ctx, args)
+
+
+def _refuse_repeated(given: list[Any]) -> None:
+    for parameter in given:
+        one_value = parameter.param_type_name == "option" and not (parameter.multiple or parameter.is_flag)
+        if one_value and given.count(parameter) > 1:
+            raise UserError(f"{parameter.opts[0]} is given {given.count(parameter)} times; give it once")
+
+
+def plain_usage_error(error: Any) -> str:
+    """Return what the parser found wrong, with the value that was given and without the words of its libraries."""
+    message = str(error.format_message()).rstrip()
+    given = _value(error)
+    for pattern, plain in _PLAIN:
+        place, colon, reason = message.partition(": ")
+        if colon and pattern.match(reason):
+            message = place + colon + pattern.sub(plain, reason)
+            if plain and given is not None:
+                message += f", got {given}"
+    return message.rstrip(".")
+
+
+def _value(error: BaseException) -> object:
+    """Return the value that the parser's library refused, None where it does not say."""
+    refused = error.__cause__ or error.__context__
+    problems = refused.errors() if refused is not None and hasattr(refused, "errors") else []
+    return problems[0].get("input") if problems else None
