@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset
-from regulens.errors import RegulensError, UserError
+from regulens.errors import RegulensError, UserError, check_type
 from regulens.executors.base import Executor
 from regulens.executors.local import LocalExecutor
 from regulens.models.cnn import CNN, build_model
@@ -101,6 +103,7 @@ class Study(InsideMethods):
         """
         if seeds is None:
             return self
+        check_type(seeds, Integral, "seeds", "a whole number")
         if not 1 <= seeds <= MAX_SEEDS:
             raise UserError(f"seeds must be at least 1 and at most {MAX_SEEDS}, got {seeds}")
         return replace(self, spec=self.spec.model_copy(update={"seeds": seeds}))
@@ -199,6 +202,9 @@ class Study(InsideMethods):
         Raises:
             UserError: if there is neither a pilot nor an sd, or an argument is out of range.
         """
+        check_type(effect, Real, "effect", "a number")
+        check_type(sd, (Real, NoneType), "sd", "a number")
+        check_type(collapse_rate, Real, "collapse_rate", "a number")
         results = Store(self.folder).results() if (self.folder / DATABASE).is_file() else []
         return power_rows(self.spec, results, effect=effect, sd=sd, collapse_rate=collapse_rate)
 
@@ -227,11 +233,12 @@ def load_study(source: str | Path, out: str | Path | None = None) -> Study:
     Raises:
         UserError: if there is none, or naming what is wrong in the file.
     """
+    check_type(source, (str, Path), "study", "a preset, or the path of a study file or folder")
     path = Path(source)
     if path.is_dir() and str(source) not in preset_names():
         open_store(path)
         if out is not None:
-            raise UserError(f"{path} is a study's folder and goes on there; leave --out away, or name a study file")
+            raise UserError(f"{path} is a study's folder and goes on there; omit --out, or name a study file")
         return Study(read_study(path / STUDY_FILE), path)
     spec = read_study(source)
     return Study(spec, Path(out) if out is not None else Path("studies") / spec.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 from regulens.text import printable
 
@@ -44,8 +45,8 @@ def one_line(text: str) -> str:
 def suggestion(word: str, known: Iterable[str], listed: str = "known") -> str:
     """Return ``"; did you mean X?"`` if the word is a known one misspelt, else the list of known words, if any.
 
-    The last part of a dotted or dashed name stands for it, and names in one table are compared by it. A word with another number (``l1`` for ``l2``, ``conv3`` for
-    ``conv2``) is another word, not a misspelt one.
+    The last part of a dotted or dashed name stands for it, and names in one table are compared by it. A word with
+    another number (``l1`` for ``l2``, ``conv3`` for ``conv2``) is another word, not a misspelt one.
     """
     choices = list(known)
     if not choices:
@@ -76,8 +77,9 @@ def check_type(value: object, kinds: type | tuple[type, ...], name: str, wanted:
     Raises:
         UserError: naming the argument, what it must be and what was given.
     """
-    if not isinstance(value, kinds):
-        raise UserError(f"{name} must be {wanted}, got {type(value).__name__} {value!r:.60}")
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds in (Integral, Real)):
+        shown = repr(value)
+        raise UserError(f"{name} must be {wanted}, got {type(value).__name__} {shown[:60]}{'…' * (len(shown) > 60)}")
 
 
 def _differ_in_number(word: str, other: str) -> bool:

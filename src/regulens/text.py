@@ -30,8 +30,6 @@ _IN_ASCII = str.maketrans(
         "\N{LEFT DOUBLE QUOTATION MARK}": '"',
         "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
         "\N{BULLET}": "*",
-        "\N{BOX DRAWINGS HEAVY HORIZONTAL}": "-",
-        "\N{BOX DRAWINGS LIGHT HORIZONTAL}": "-",
         "\N{REPLACEMENT CHARACTER}": "?",
     }
 )
@@ -60,6 +58,9 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
 
 
 def _in_ascii(letter: str) -> str:
+    name = unicodedata.name(letter, "")
+    if name.startswith("BOX DRAWINGS"):
+        return "+" if " AND " in name else "-" if name.endswith("HORIZONTAL") else "|"
     plain = letter.translate(_IN_ASCII)
     if not plain.isascii():  # an accented letter without its accent, a fraction by its digits
         plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()

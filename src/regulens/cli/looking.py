@@ -28,33 +28,34 @@ def look(
     run: Runs = None,
     cell: Cells = None,
     layer: Annotated[
-        str | None, typer.Option(help="One layer, the networks beside each other, e.g. relu1, pool1, batchnorm1.")
+        str | None, typer.Option(help="Show one layer for all networks together, e.g. relu1, pool1, batchnorm1.")
     ] = None,
     own_scale: Annotated[
-        bool, typer.Option("--own-scale", help="With --image and --layer: each network on a scale of its own.")
+        bool, typer.Option("--own-scale", help="With --image and --layer: scale each network by itself.")
     ] = False,
     exciting: Annotated[
-        bool, typer.Option("--exciting", help="The validation images that excite each filter most.")
+        bool, typer.Option("--exciting", help="Show the maximally activating validation images of each filter.")
     ] = False,
     maximise: Annotated[
-        bool, typer.Option("--maximise", help="Inputs made to excite filters and classes (--layer conv1, output).")
+        bool,
+        typer.Option("--maximise", help="Activation maximization of filters and classes (--layer conv1, output)."),
     ] = False,
     filters: Filters = None,
     seed: Seed = 0,
     out: Figures = None,
 ) -> None:
-    """Follow an image through every layer of networks, or see what excites their filters.
+    """Follow an image through every layer of a network, or show what activates its filters.
 
-    By default of the run that stands for the selected network. The sealed test part is not looked at.
+    By default the selected network's representative run is used. The held-out test set stays unseen.
     """
     from regulens.api import load_study
 
     if image is None and not (exciting or maximise):
         raise UserError("name an image with --image N or --image PATH, or ask for --exciting or --maximise")
     if image is not None and (exciting or maximise):
-        raise UserError("--image, --exciting and --maximise are different pictures; leave --image away")
+        raise UserError("--image does not go with --exciting or --maximise; omit --image")
     if image is not None and filters:
-        raise UserError("--filter is of use with --exciting and --maximise; leave it away")
+        raise UserError("--filter requires --exciting or --maximise; omit it")
     study = load_study(folder)
     if image is not None:
         scaling: Literal["shared", "own"] = "own" if own_scale else "shared"
@@ -83,23 +84,24 @@ def explain(
     *,
     image: Image = None,
     method: Annotated[
-        list[Method] | None, typer.Option("--method", help="Again for more (default: all, of mistakes occlusion).")
+        list[Method] | None,
+        typer.Option("--method", help="Attribution method; may be repeated (default: all)."),
     ] = None,
     run: Runs = None,
     cell: Cells = None,
     target: Annotated[
-        str | None, typer.Option("--class", metavar="NAME|N", help="What speaks for it (default: what is predicted).")
+        str | None, typer.Option("--class", metavar="NAME|N", help="Class to explain (default: the predicted one).")
     ] = None,
     mistakes: Annotated[
-        int | None, typer.Option("--mistakes", metavar="COUNT", help="So many of the most confident errors.")
+        int | None, typer.Option("--mistakes", metavar="COUNT", help="Explain this many of the most confident errors.")
     ] = None,
     seed: Seed = 0,
     out: Figures = None,
 ) -> None:
-    """Show which pixels of an image speak for a class, how far to trust that, and whether seeds agree.
+    """Draw attribution maps: which pixels support a class, with faithfulness and sanity checks.
 
-    By default of the run that stands for the selected network; its seeds that trained are compared. Needs
-    regulens[explain]. The sealed test part is not looked at.
+    By default the selected network's representative run is used, and its non-collapsed seeds are compared. Requires
+    the extra "explain". The held-out test set stays unseen.
     """
     from regulens.api import load_study
 
@@ -107,7 +109,7 @@ def explain(
     if image is None and mistakes is None:
         raise UserError("name an image with --image N or --image PATH, or ask for --mistakes COUNT")
     if mistakes is not None and len(names) > 1:
-        raise UserError(f"mistakes are drawn by one method, got {', '.join(names)}; leave the others away")
+        raise UserError(f"mistakes are drawn by one method, got {', '.join(names)}; name one")
     study = load_study(folder)
     if image is not None:
         with steps_shown() as on_step:

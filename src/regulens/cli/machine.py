@@ -24,7 +24,7 @@ def doctor() -> None:
 
 def bench(
     source: Source = "lab",
-    seeds: Annotated[int, typer.Option(help="Of the study whose time is told.")] = 10,
+    seeds: Annotated[int, typer.Option(help="Number of seeds to estimate for.")] = 10,
     workers: Workers = None,
 ) -> None:
     """Time a study's training step on this machine, kernel by kernel, and say how long the study will take."""

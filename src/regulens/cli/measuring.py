@@ -53,10 +53,10 @@ def measures(
     folder: Folder,
     part: Annotated[Part, typer.Option("--part", help="What to show as a table.")] = Part.filters,
     output: Annotated[
-        ResultsFormat, typer.Option("--format", help="table; or csv, json: every value of every run, of all parts.")
+        ResultsFormat, typer.Option("--format", help="Print a table, or as csv or json every value of every run.")
     ] = ResultsFormat.table,
 ) -> None:
-    """Print what was measured inside a study's networks (regulens inside measures it)."""
+    """Print what `regulens inside` measured in a study's networks."""
     from regulens.api import load_study
 
     study = load_study(folder)

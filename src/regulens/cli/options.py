@@ -44,7 +44,7 @@ class Direction(enum.StrEnum):
 
 
 class Primary(enum.StrEnum):
-    """What decides: the mean of all runs, of those that trained, or the median."""
+    """What decides: the mean of all runs, of the non-collapsed ones, or the median."""
 
     mean = "mean"
     trained = "trained"
@@ -106,19 +106,19 @@ Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="A study's folder, e.g. studies/lab.", callback=existing_folder)
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder (default: studies/NAME).")]
-Seeds = Annotated[int | None, typer.Option(help="Trainings per network (default: as the study says).")]
-Workers = Annotated[int | None, typer.Option(help="Processes at work at once (default: one per core).")]
+Seeds = Annotated[int | None, typer.Option(help="Trainings per network, a seed each (default: as the study says).")]
+Workers = Annotated[int | None, typer.Option(help="Number of worker processes (default: one per core).")]
 Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda or cuda:N.")]
 Runs = Annotated[
     list[str] | None,
-    typer.Option("--run", metavar="RUN_ID", help='A run, or the beginning of its run_id; again for more; "all".'),
+    typer.Option("--run", metavar="RUN_ID", help='A run by the beginning of its run_id, or "all"; may be repeated.'),
 ]
 Cells = Annotated[
     list[str] | None,
     typer.Option(
         "--cell",
         metavar="LABEL",
-        help='Of the network so named, e.g. "depth 2, none", the run that stands for it; "all".',
+        help='A network by its label, e.g. "depth 2, none", or "all"; uses its representative (median) run.',
     ),
 ]
 Filters = Annotated[
@@ -126,15 +126,15 @@ Filters = Annotated[
     typer.Option(
         "--filter",
         metavar="N",
-        help="With --exciting and --maximise: a filter, numbered from 1 as in the pictures; again for more.",
+        help="With --exciting and --maximise: a filter, numbered from 1 as in the pictures; may be repeated.",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Of all noise and random weights.")]
+Seed = Annotated[int, typer.Option(help="Random seed for noise and random weights.")]
 Image = Annotated[
     str | None,
-    typer.Option("--image", metavar="N|PATH", help="The index of an image of the data set, or a picture file."),
+    typer.Option("--image", metavar="N|PATH", help="An image by its index in the data set, or a picture file."),
 ]
 Figures = Annotated[
     Path | None,
-    typer.Option("--out", metavar="FOLDER", help="Write PNG and SVG there (default: the study's figures/)."),
+    typer.Option("--out", metavar="FOLDER", help="Folder for the PNG and SVG files (default: the study's figures/)."),
 ]

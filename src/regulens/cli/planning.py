@@ -23,12 +23,18 @@ def plan(
     seeds: Seeds = None,
     workers: Workers = None,
     out: Out = None,
-    power: Annotated[bool, typer.Option("--power", help="How many seeds an effect needs, and how long.")] = False,
-    effect: Annotated[float, typer.Option(help="With --power: in the response's unit; 0.01 is a point.")] = 0.01,
+    power: Annotated[
+        bool, typer.Option("--power", help="Estimate the seeds and the time that an effect requires.")
+    ] = False,
+    effect: Annotated[
+        float,
+        typer.Option(help="With --power: effect to detect; 0.01 is one percentage point."),
+    ] = 0.01,
     sd: Annotated[
-        float | None, typer.Option(help="With --power: the spread between seeds (default: the study's runs, a pilot).")
+        float | None,
+        typer.Option(help="With --power: SD between seeds (default: that of the runs so far, a pilot)."),
     ] = None,
-    collapse: Annotated[float, typer.Option(help="With --power and --sd: the share of runs that collapse.")] = 0.0,
+    collapse: Annotated[float, typer.Option(help="With --power and --sd: the fraction of runs that collapse.")] = 0.0,
 ) -> None:
     """List what would run, with parameters and an estimate of time; nothing is trained."""
     from regulens.api import load_study
@@ -54,10 +60,13 @@ def plan(
 
 def init(
     preset: Annotated[
-        str, typer.Argument(metavar="PRESET", help="quickstart, lab, lab-64, lab-audit or lab-strength.")
+        str, typer.Argument(metavar="PRESET", help="Which preset: quickstart, lab, lab-64, lab-audit or lab-strength.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write it there; it must not exist.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="File to write, which must not exist yet (default: standard output)."
+        ),
     ] = None,
 ) -> None:
     """Print a commented study file to start from: `regulens init lab > my.toml`."""

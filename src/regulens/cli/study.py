@@ -28,14 +28,21 @@ def run(
     out: Out = None,
     device: Device = "cpu",
     until_decided: Annotated[
-        bool, typer.Option("--until-decided", help="Add seeds at looks declared beforehand, until all is decided.")
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Sequential design: add seeds at pre-declared interim analyses until every comparison is conclusive.",
+        ),
     ] = False,
-    max_seeds: Annotated[int, typer.Option(help="With --until-decided: the last look.")] = 29,
+    max_seeds: Annotated[int, typer.Option(help="With --until-decided: seeds at the last interim analysis.")] = 29,
     looks: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="With --until-decided: the looks (default: 5, 10, 20, ...).")
+        str | None,
+        typer.Option(
+            metavar="N,N,...", help="With --until-decided: seeds at each interim analysis (default: 5, 10, 20, ...)."
+        ),
     ] = None,
 ) -> None:
-    """Train a study's networks, select, refit, open the test part, and write the report.
+    """Train a study's networks, select on validation, refit, evaluate on the held-out test set, and write the report.
 
     Run it again to go on where it was, or with more seeds to extend it.
     """
@@ -44,7 +51,7 @@ def run(
     study = load_study(source, out).with_seeds(seeds)
     stops = _looks(looks, max_seeds) if until_decided else None
     if stops is None and looks is not None:
-        raise UserError(f"--looks {looks}: is of use with --until-decided only; add it, or leave --looks away")
+        raise UserError(f"--looks {looks} requires --until-decided; add it, or omit --looks")
     with _training() as on_event:
         study = run_study(study, looks=stops, workers=workers, device=device, on_event=on_event)
     console.print("validation accuracy over seeds", style="bold")
@@ -69,7 +76,7 @@ def audit(
 
 def status(
     folder: Folder,
-    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show where each failed run failed.")] = False,
+    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of each failed run.")] = False,
 ) -> None:
     """Say how far a study is."""
     from regulens.api import load_study
@@ -85,14 +92,18 @@ def status(
         console.print(f"selected{among}: {chosen.label} over {chosen.seeds} seeds")
     if not progress.selections:
         console.print("selected: nothing yet")
-    console.print(f"refits finished: {progress.refits_finished}; test part opened {progress.test_openings} times")
+    console.print(f"refits finished: {progress.refits_finished}; test set evaluated {progress.test_openings} times")
     console.print(f"report: {progress.report or 'not written yet'}", soft_wrap=True)
 
 
 def report(
     folder: Folder,
     output: Annotated[
-        ReportFormat, typer.Option("--format", help="Page, Markdown, LaTeX, PDF (regulens[pdf]), or JSON: numbers.")
+        ReportFormat,
+        typer.Option(
+            "--format",
+            help="Format: HTML page, Markdown, LaTeX, PDF (requires regulens\\[pdf]), or JSON with the numbers.",
+        ),
     ] = ReportFormat.html,
 ) -> None:
     """Rebuild a study's figures and report."""
@@ -105,9 +116,12 @@ def report(
 
 def results(
     folder: Folder,
-    output: Annotated[ResultsFormat, typer.Option("--format", help="How to print them.")] = ResultsFormat.table,
+    output: Annotated[ResultsFormat, typer.Option("--format", help="Format of the output.")] = ResultsFormat.table,
     compared: Annotated[
-        bool, typer.Option("--compared", help="Only runs that are compared: no refits, fresh seeds or failures.")
+        bool,
+        typer.Option(
+            "--compared", help="Print only the runs that are compared: no refits, held-out seeds or failures."
+        ),
     ] = False,
 ) -> None:
     """Print every run's numbers."""

@@ -26,7 +26,7 @@ class Terminal(Console):
     """A console that prints text as it is: no markup, no control characters, and no end when nobody reads on."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, emoji=False, **options)
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Render text, be it printed or in a table's cell, without what could command the terminal."""
@@ -66,7 +66,7 @@ def print_no_more(stream: IO[str]) -> None:
 def steps_shown() -> Iterator[OnStep]:
     """Show on a terminal what is being done and how far it is, and take it away at the end; elsewhere nothing."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from regulens.data.dataset import Dataset
 from regulens.data.formats import read_idx
-from regulens.errors import DataError, UserError, suggestion
+from regulens.errors import DataError, UserError, check_type, suggestion
 
 SUFFIXES = ("", ".gz", ".xz", ".bz2")
 
@@ -61,6 +61,7 @@ def dataset_info(name: str) -> DatasetInfo:
     Raises:
         UserError: if there is none of that name.
     """
+    check_type(name, str, "name", "that of a data set, a text")
     if name not in CATALOG:
         raise UserError(f'unknown data set "{name}"{suggestion(name, CATALOG)}')
     return CATALOG[name]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regulens.errors import DataError
+from regulens.errors import DataError, check_type
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,9 @@ class Dataset:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        check_type(self.name, str, "name", "a text")
+        check_type(self.images, np.ndarray, "images", "a NumPy array (N, H, W, C) of uint8")
+        check_type(self.labels, np.ndarray, "labels", "a NumPy array (N,) of uint8")
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise DataError(f"{self.name}: images must be (N, H, W, C) uint8, got {_kind(self.images)}")
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.uint8:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regulens.errors import UserError, check_type
 from regulens.kernels.ops import conv_relu_pool, dense
 from regulens.models.regularizers import Regularizer, build_regularizer, keeps_zeros
 from regulens.spec import ModelSpec, feature_sizes
@@ -139,7 +141,11 @@ def build_model(
     Raises:
         UserError: if the network is too deep for the images, or the notation is not readable.
     """
-    if isinstance(regularizer, str):
+    check_type(spec, ModelSpec, "spec", "a ModelSpec (networks of your own cannot be trained yet)")
+    check_type(classes, Integral, "classes", "a whole number")
+    if not isinstance(image_shape, Sequence) or len(image_shape) != 3:
+        raise UserError(f"image_shape must be (height, width, channels), got {image_shape!r:.60}")
+    if not isinstance(regularizer, Regularizer):
         regularizer = build_regularizer(regularizer)
     masks = torch.Generator().manual_seed(seed if dropout_seed is None else dropout_seed)
     with torch.random.fork_rng(devices=[]):  # torch's own initialisation is overwritten: it shall leave no trace

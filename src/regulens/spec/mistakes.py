@@ -49,6 +49,11 @@ def toml_text(value: object) -> str:
     return repr(value)
 
 
+def above_tables(key: str) -> str:
+    """Say where a key of the study itself stands, which TOML takes for one of the table that it is written below."""
+    return f"{key} is a top-level key; move it above the first [table]"
+
+
 def first_mistake(error: ValidationError, owner: type[BaseModel]) -> str:
     """Name the key, its value and the fix; a misspelt key before the required one that it leaves missing.
 
@@ -72,21 +77,30 @@ def _line(problem: Any, path: tuple[int | str, ...], of_level: bool, owner: type
             return _unknown_key(path, given, owner)
         case "missing":
             return f"{name} is missing; add it"
-        case "model_type" | "model_attributes_type":
-            return f"{given}: must be a table; write its keys below [{name}]"
-        case "list_type" | "tuple_type" if not isinstance(problem["input"], dict):
-            return f"{given}: must be a list, such as {name} = [{toml_text(problem['input'])}]"
-    message = "must be a finite number, a text or true/false" if of_level else plain_message(problem["msg"])
+    message = _message(problem, path, of_level, owner)
     if not name:
         return message
     return f"{name}: {message}" if isinstance(problem["input"], dict | BaseModel) else f"{given}: {message}"
+
+
+def _message(problem: Any, path: tuple[int | str, ...], of_level: bool, owner: type[BaseModel]) -> str:
+    """Say what a value must be."""
+    name = ".".join(map(str, path))
+    match problem["type"]:
+        case "model_type" | "model_attributes_type":
+            return f"must be a table; write its keys below [{name}]"
+        case "list_type" if path[0] == "factors" and path[-1] != "regularizer" and path[-1] in owner.model_fields:
+            return above_tables(str(path[-1]))
+        case "list_type" | "tuple_type" if not isinstance(problem["input"], dict):
+            return f"must be a list, such as {name} = [{toml_text(problem['input'])}]"
+    return "must be a finite number, a text or true/false" if of_level else plain_message(problem["msg"])
 
 
 def _unknown_key(path: tuple[int | str, ...], given: str, owner: type[BaseModel]) -> str:
     key, table = str(path[-1]), ".".join(map(str, path[:-1]))
     known = _known_keys(path, owner)
     if table and key in owner.model_fields and key not in known:
-        return f"unknown key {given}: {key} is a top-level key; move it above the first [table]"
+        return f"unknown key {given}: {above_tables(key)}"
     if table == "data" and key in _OWN_IMAGES_KEYS:
         return f"unknown key {given}: {OWN_IMAGES}"
     return f"unknown key {given}{suggestion(key, known)}"

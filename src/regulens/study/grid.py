@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from regulens.errors import UserError, suggestion
 from regulens.spec import PIXEL_FIELDS, DataSpec, Level, RunSpec, StudySpec, VariationSpec, field_paths, level_of
-from regulens.spec.mistakes import first_mistake
+from regulens.spec.mistakes import above_tables, first_mistake
 
 PARTS_FIELDS = {f"data.{field}" for field in DataSpec.model_fields.keys() - PIXEL_FIELDS}
 """The fields that decide which images a run is trained and judged on."""
@@ -195,6 +195,8 @@ def _matching(study: StudySpec, where: Mapping[str, Level]) -> list[tuple[Level,
 
 def _check_factor(study: StudySpec, path: str, levels: list[Level]) -> None:
     paths = field_paths()
+    if path not in paths and path != "seeds" and path in StudySpec.model_fields:
+        raise UserError(f"factors.{path}: {above_tables(path)}")
     if path in {"seed", "seeds"}:
         raise UserError(f"factors.{path}: seeds are not a factor; write seeds = N at the top of the file")
     if path not in paths:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from regulens.errors import UserError
+from numbers import Integral
+
+from regulens.errors import UserError, check_type
 from regulens.executors.local import available_cores
 from regulens.training.device import find_device
 
@@ -18,6 +20,7 @@ def check_workers(workers: int | None, device: str = "cpu") -> int:
     on_gpu = find_device(device).type == "cuda"
     if workers is None:
         return min(available_cores(), GPU_WORKERS) if on_gpu else available_cores()
+    check_type(workers, Integral, "workers", "a whole number")
     if workers < 1:
         raise UserError(f"workers must be at least 1, got {workers}")
     return workers

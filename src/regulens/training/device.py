@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from regulens.errors import UserError
+from regulens.errors import UserError, check_type
 
 Step = Callable[[Tensor], None]
 _WARM_UP_STEPS = 3  # what torch's documentation of CUDA graphs asks for
@@ -19,6 +19,7 @@ def find_device(name: str) -> torch.device:
     Raises:
         UserError: if it is none of these, or not here.
     """
+    check_type(name, str, "device", '"cpu", "cuda" or "cuda:N"')
     kind, _, number = name.partition(":")
     if kind not in {"cpu", "cuda"} or (number and not (kind == "cuda" and number.isdecimal())):
         raise UserError(f'device "{name}": must be cpu, cuda or cuda:N')

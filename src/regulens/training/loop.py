@@ -16,7 +16,7 @@ from torch import Tensor
 from regulens.data.batches import Feed, PixelScaling, pixel_scaling
 from regulens.data.dataset import Dataset
 from regulens.data.split import Split, split
-from regulens.errors import UserError
+from regulens.errors import UserError, check_type
 from regulens.models.cnn import CNN, build_model, parameter_counts
 from regulens.models.regularizers import Regularizer, build_regularizer
 from regulens.results import Environment, EpochRecord, RunResult
@@ -60,6 +60,8 @@ def train(
         UserError: if the network does not fit the images, a part of the split would be empty, the data set is
             another than the spec names, or there is no such device.
     """
+    check_type(spec, RunSpec, "spec", "a RunSpec")
+    check_type(dataset, Dataset, "dataset", 'a Dataset, such as load_dataset("digits")')
     if spec.data.name != dataset.name:
         raise UserError(f'data.name = "{spec.data.name}": the images given are of "{dataset.name}"; name these')
     place = find_device(device)

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from regulens.errors import DataError
+from regulens.errors import DataError, check_type
 from regulens.weights.from_keras import read_keras
 from regulens.weights.from_onnx import read_onnx
 from regulens.weights.from_safetensors import read_safetensors
@@ -33,6 +33,7 @@ def read_kernels(path: Path | str) -> WeightsFile:
         DataError: in one line, if the file is absent, damaged, forged, of another kind, or holds no 2D convolution.
         UserError: if its format needs an extra that is not installed.
     """
+    check_type(path, (str, Path), "path", "that of a weights file")
     path = Path(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"

@@ -24,7 +24,7 @@ def printer(format: Format) -> Printer | None:
         UserError: if the format is not known, or the library that it needs is not installed.
     """
     if format not in get_args(Format):
-        raise UserError(f'no report is written as "{format}"{suggestion(format, get_args(Format))}')
+        raise UserError(f'no report is written as "{format}"{suggestion(str(format), get_args(Format))}')
     if format == "pdf":
         return _pdf_printer()
     printers: dict[Format, Printer] = {"md": markdown, "tex": latex}

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from regulens.errors import UserError, suggestion
+from regulens.errors import UserError, check_type, suggestion
 from regulens.figures.kernels import draw_kernels, greatest, kernels_info, rgb_info
 from regulens.figures.matched import draw_matched, draw_panels, matched_info, panels_info
 from regulens.figures.style import save_figure
@@ -188,6 +188,7 @@ def kernels_of_file(
         UserError: if there is no such layer or page, or none can be drawn in this view.
         DataError: if the file cannot be read.
     """
+    check_type(path, (str, Path), "path", "that of a weights file")
     path, view = Path(path), KernelView(scaling, rgb, page, sample)
     found = read_kernels(path)
     _check_layer(layer, dict.fromkeys(kernels.layer for kernels in found.kernels))

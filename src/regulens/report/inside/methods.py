@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Literal
 
-from regulens.errors import UserError
+from regulens.errors import UserError, check_type
 from regulens.executors.local import LocalExecutor
 from regulens.interpret.kernels import Scaling
 from regulens.report.inside.explaining import MISTAKES_METHOD, Explanation, MistakesPicture, explain_image, mistakes_of
@@ -324,13 +326,16 @@ class InsideMethods:
 
 
 def _names(value: Names) -> tuple[str, ...]:
+    check_type(value, (str, Iterable, NoneType), "run, cell or method", "a name, or several")
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
 def _numbers(value: Filters) -> tuple[int, ...]:
+    check_type(value, (int, Iterable, NoneType), "filters", "a whole number, or several")
     return () if value is None else (value,) if isinstance(value, int) else tuple(value)
 
 
 def _check_seed(seed: int) -> None:
+    check_type(seed, Integral, "seed", "a whole number")
     if not 0 <= seed < _SEEDS:
         raise UserError(f"seed must be from 0 to 2^64 - 1, got {seed}")

@@ -19,7 +19,7 @@ from regulens.data.catalog import is_here, load_dataset
 from regulens.data.dataset import Dataset
 from regulens.data.picture_file import read_picture
 from regulens.data.split import Split, split
-from regulens.errors import UserError, suggestion
+from regulens.errors import UserError, check_type, suggestion
 from regulens.models.cnn import CNN
 from regulens.results import RunResult
 from regulens.spec import DataSpec, StudySpec
@@ -124,6 +124,7 @@ def run_named(name: str, results: Sequence[RunResult], folder: Path) -> RunResul
     Raises:
         UserError: if there is none, or several.
     """
+    check_type(name, str, "run", "the beginning of a run_id, a text")
     found = [result for result in results if result.run_id.startswith(name)]
     if len(found) != 1:
         how_many = "several runs begin" if found else "no run begins"
