@@ -208,7 +208,7 @@ def test_report_and_status_of_a_finished_study(regulens: Run, finished: Study) -
     status = regulens("status", finished.folder).stdout
     assert "8 of 8 runs finished, 0 failed" in status
     assert "selected: " in status
-    assert "test part opened" in status
+    assert "test set evaluated" in status
 
 
 @pytest.mark.parametrize(
@@ -216,10 +216,10 @@ def test_report_and_status_of_a_finished_study(regulens: Run, finished: Study) -
     [
         ("epochs = 2", "epoch = 2", ("unknown key train.epoch = 2", "did you mean epochs")),
         ('"batchnorm"]', '"batchnrom"]', ("batchnrom", "did you mean batchnorm")),
-        ('"batchnorm"]', '"dropout(1.2)"]', ("dropout(1.2)", "rate must be in [0, 1)")),
+        ('"batchnorm"]', '"dropout(1.2)"]', ("dropout(1.2)", "rate of dropout must be in [0, 1)")),
         ("[1, 2]", "[1, 2, 12]", ("model.depth = 12 is too deep", "28x28")),
         ("epochs = 2", "epochs = 0", ("train.epochs = 0", "greater than or equal to 1")),
-        ('name = "digits"', 'name = "digit"', ('unknown data set "digit"', "did you mean digits")),
+        ('name = "digits"', 'name = "digit"', ('data.name = "digit"', "did you mean digits")),
         ("[model]", "[model", ("not valid TOML",)),
         ("limit = 120", "limit = 120\nvalidation = 0.9", ("validation + test must stay below 1",)),
     ],
@@ -234,7 +234,7 @@ def test_a_mistake_in_the_file_is_one_line(
 
 
 def test_mistakes_on_the_command_line_are_one_line(regulens: Run, tmp_path: Path) -> None:
-    regulens("run", "labb").refused("labb", "lab", "quickstart")
+    regulens("run", "labb").refused("labb", "did you mean lab?")
     regulens("init", "lap").refused("lap", "did you mean lab")
     regulens("status", tmp_path).refused("holds no study")
     regulens("run", "quickstart", "--seeds", "0").refused("seeds must be at least 1")

@@ -548,8 +548,8 @@ def test_confusion_of_any_number_of_classes_fits_the_page(classes: int, examples
     assert [int(picture.get_array().flat[0]) for picture in pictures] == list(range(examples))
     first = info.pairs[0]
     assert f"{names[first.true]} → {names[first.predicted]}" in texts(figure)
-    titles = [text for text in texts(figure) if "taken for" in text and text != "taken for"]
-    wanted = f"{names[first.true]} taken for {names[first.predicted]}"
+    titles = [text for text in texts(figure) if "predicted as" in text]
+    wanted = f"{names[first.true]} predicted as {names[first.predicted]}"
     assert [title.replace("\n", " ") for title in titles] == ([wanted] if examples else [])
     assert len(info.pairs) == {2: 2, 10: 6, 30: 6, 60: 14}[classes]
 

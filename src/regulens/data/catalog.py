@@ -136,7 +136,7 @@ def verify(info: DatasetInfo) -> Located:
     """
     located = locate(info)
     if located is None:
-        raise DataError(_absent(info, "nothing was downloaded: `regulens data get` does that"))
+        raise _absent(info, "nothing was downloaded: `regulens data get` does that")
     if info.files:
         _read(info, located)
     else:
@@ -171,19 +171,23 @@ def _download(info: DatasetInfo) -> Located:
             for file in info.files
         ]
     except OSError as error:  # requests' errors are OSErrors too
-        raise DataError(_absent(info, f"the download failed ({type(error).__name__})")) from error
+        raise _absent(info, f"the download failed ({type(error).__name__})") from error
     except ValueError as error:  # pooch: the checksum differs; the file is not kept
-        raise DataError(_absent(info, "what was downloaded has not the published checksum")) from error
+        raise _absent(info, "what was downloaded does not have the published checksum") from error
     return Located("download", tuple(map(Path, paths)))
 
 
-def _absent(info: DatasetInfo, why: str) -> str:
-    looked = ", ".join(f"{folder} ({place}{_lacking(info, folder)})" for place, folder in search_places(info))
-    names = ", ".join(f"{file.name}.gz" for file in info.files)
-    return (
-        f"{info.name} is not on this machine and {why}; looked in {looked}; to place it by hand put {names} "
-        f"(from {info.base_url}) into {cache_folder() / info.name} or point REGULENS_DATA at the folder above "
-        f"{info.name}; `regulens run quickstart` needs no download"
+def _absent(info: DatasetInfo, why: str) -> DataError:
+    """Return the error that says what to do, and below it where the files come from and where they were looked for."""
+    places = search_places(info)
+    looked = dict.fromkeys(
+        f"{folder} ({place}{lacking})" if (lacking := _lacking(info, folder)) else place for place, folder in places
+    )
+    return DataError(
+        f"{info.name} is not on this machine and {why}; put its {len(info.files)} files into "
+        f"{cache_folder() / info.name}, or point REGULENS_DATA at the folder above {info.name}",
+        f"files: {', '.join(f'{file.name}.gz' for file in info.files)} from {info.base_url}",
+        f"looked in: {', '.join(looked)}; `regulens run quickstart` needs no download",
     )
 
 

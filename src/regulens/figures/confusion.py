@@ -197,7 +197,7 @@ def _draw_matrix(axes: Axes, info: ConfusionInfo) -> None:
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     axes.set_anchor("W")
-    axes.set(xlabel="taken for", ylabel="class")
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(f"{info.title}\n\n", loc="left", fontweight="bold")
     axes.text(0, 1.015, _note(info, decimals), transform=axes.transAxes, fontsize=8, color=_QUIET, va="bottom")
 
@@ -244,4 +244,4 @@ def _draw_images(part: FigureBase, info: ConfusionInfo) -> None:
         axes.set_xlabel(wrapped(example.note, 17), fontsize=7.5, color=_QUIET)
     if info.pairs:
         true, predicted = (info.class_names[index] for index in (info.pairs[0].true, info.pairs[0].predicted))
-        part.suptitle(wrapped(f"{true} taken for {predicted}", 40), fontsize=9, fontweight="bold")
+        part.suptitle(wrapped(f"{true} predicted as {predicted}", 40), fontsize=9, fontweight="bold")

@@ -34,7 +34,7 @@ def _data_text(study: StudySpec) -> str:
 
 
 def _standardized(study: StudySpec) -> str:
-    how = "brought to mean 0 and standard deviation 1 over the images fitted on"
+    how = "standardized to mean 0 and SD 1 over the training images"
     if "data.standardize" in study.factors:
         return f", then, where standardize is True, {how}"
     return f", then {how}" if study.data.standardize else ""
@@ -45,7 +45,7 @@ def _split_text(run: RunResult, several: bool) -> str:
     shares = f"{1 - data.validation - data.test:.0%} / {data.validation:.0%} / {data.test:.0%}"
     return (
         f"{data.name + ', ' if several else ''}{run.train_images:,} train and {run.val_images:,} validation images, "
-        f"the rest sealed for the test ({shares}); scikit-learn's train_test_split twice, random_state "
+        f"the rest held out as the test set ({shares}); scikit-learn's train_test_split twice, random_state "
         f"{data.split_seed}, not stratified; a refit has {run.train_images + run.val_images:,}"
     )
 
@@ -60,9 +60,10 @@ def _architecture_text(study: StudySpec) -> str:
     return (
         f"regularizer {_field_text(study, 'regularizer')}; {model['depth']} blocks of convolution (kernel size "
         f"{model['kernel_size']}, {model['filters']} filters, {model['padding']} padding), ReLU and max pooling of "
-        f"{model['pool']}; a dense layer of {model['dense']} with ReLU; softmax. Kernels start Glorot uniform, biases "
-        "at zero. Dropout and batch norm stand after each pooling and after the dense layer; L2 acts on convolution "
-        "kernels, its term inside every reported loss"
+        f"{model['pool']}; a dense layer of {model['dense']} with ReLU; softmax. Kernels use Glorot-uniform "
+        "initialization, biases zero. Dropout and batch norm are applied after each pooling layer and after the dense "
+        "layer; L2 acts on "
+        "convolution kernels, and the L2 penalty is included in all reported losses"
     )
 
 

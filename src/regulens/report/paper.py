@@ -65,7 +65,7 @@ def paper(
     blocks += [*analysis_blocks(study, found), *choice]
     picture = _confusion(study, trained, found, folder)
     if picture is not None:
-        blocks += [Heading("What is taken for what"), Figure(picture)]
+        blocks += [Heading("Confusion matrix"), Figure(picture)]
     blocks.append(Heading("Deviations from the declared design"))
     blocks += [Paragraph(text) for text in record] or [Paragraph("None.")]
     lead = f"Study {study.name}: {len(found.analysis.cells)} networks, {study.seeds} seeds each."
@@ -124,11 +124,11 @@ def choice_blocks(
     tested: Sequence[TestedNetwork],
     found: StudyAnalysis,
 ) -> Iterator[Block]:
-    """Say what was selected, how much of its lead is the luck of the choice, and what the sealed part says.
+    """Say what was selected, how large its selection bias is, and its accuracy on the held-out test set.
 
     Args:
         selections: in force.
-        fresh: runs of the selected networks from seeds that had no part in the choice, by label.
+        fresh: runs of the selected networks from independent replication seeds, by label.
         tested: the refitted networks.
         found: the analysis.
     """
@@ -148,14 +148,14 @@ def _choice_text(selection: Selection, fresh: Sequence[RunResult], found: StudyA
     )
     if len(fresh) > 1:
         again = mean_interval(np.array([run.val_accuracy for run in fresh]), 0.95).within((0, 1))
-        text += f" Its mean validation accuracy over {len(fresh)} fresh seeds, which had no part in the choice, is "
+        text += f" Its mean validation accuracy over {len(fresh)} independent replication seeds is "
         text += f"{unit.interval(again)}."
-    text += f" Over the {selection.seeds} seeds that it was chosen by it is {selection.mean_val_accuracy:.4f}"
+    text += f" Its mean over the {selection.seeds} selection seeds is {selection.mean_val_accuracy:.4f}"
     if found.optimism is not None and not selection.among and found.declared.response == "val_accuracy":
         points, resampled = 100 * found.optimism.estimate, "seeds and images" if found.images else "seeds"
-        luck = f"an estimated {points:.2f} points are" if points >= 0.005 else "practically nothing is"
+        bias = f"about {points:.2f} percentage points" if points >= 0.005 else "practically nothing"
         text += (
-            f", of which {luck} the luck of the choice (bootstrap over {resampled}, in which it is the best "
+            f"; {bias} of that is selection bias (bootstrap over {resampled}, which selects it "
             f"{100 * found.optimism.chosen[found.optimism.selected]:.0f} % of the time)"
         )
     return text + "."
@@ -166,10 +166,10 @@ def _test_text(each: TestedNetwork) -> str:
     test, before = (seeds_and_images(matrix, 0.95) for matrix in (each.test, each.validation))
     text = (
         f"Test accuracy of {each.label}, refitted on {each.more_images:,} more images ({each.rule}): "
-        f"{unit.interval(test)}, over {len(each.test)} refits and {each.test.shape[1]:,} sealed images together."
+        f"{unit.interval(test)}, over {len(each.test)} refits and {each.test.shape[1]:,} held-out images together."
     )
     if each.collapsed:
-        text += f" {each.collapsed} more refits collapsed and are left out of that."
+        text += f" {each.collapsed} more refits collapsed and are excluded."
     if np.isfinite([test.low, before.low]).all():
         text += (
             f" Validation minus test, after that refit: {unit.difference(mover_difference(before, test))}, over seeds "

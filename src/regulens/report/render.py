@@ -24,6 +24,7 @@ from regulens.study.analysis_json import study_analysis_dict
 from regulens.study.looks import look_level
 from regulens.study.store import Store, open_store
 from regulens.study.study_file import STUDY_FILE, read_study
+from regulens.text import printable
 
 REPORT = "report.html"
 MISSING = "–"
@@ -47,7 +48,8 @@ def write_report(folder: Path, format: Format = "html") -> Path | None:
     if content is None:
         return None
     path = (folder / REPORT).with_suffix(f".{format}")
-    write_atomically(path, print_document(printed(content), folder) if print_document else render(content))
+    text = print_document(printed(content), folder) if print_document else render(content)
+    write_atomically(path, printable(text) if isinstance(text, str) else text)
     return path
 
 
@@ -69,7 +71,7 @@ def render(content: ReportContent) -> str:
 
 def render_document(document: Document) -> str:
     """Return a document by itself as HTML, every picture inside it; networks are not linked to."""
-    return _environment().get_template("document.html.jinja").render(document=document)
+    return printable(_environment().get_template("document.html.jinja").render(document=document))
 
 
 def _environment() -> Environment:

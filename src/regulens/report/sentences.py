@@ -14,8 +14,8 @@ from regulens.study.answers import AnsweredClaim
 from regulens.study.grid import level_label
 
 _ESTIMANDS = {
-    "mean": "mean over all runs, collapsed ones included",
-    "trained": "mean among the runs that trained",
+    "mean": "mean over all runs, including collapsed ones",
+    "trained": "mean over the non-collapsed runs",
     "median": "median over all runs",
 }
 
@@ -28,7 +28,7 @@ def collapse_sentences(study: StudySpec, found: StudyAnalysis) -> list[str]:
     if not cells:
         return []
     if not collapsed:
-        return [f"None of the {runs} runs collapsed, and the intervals take it that these networks do not."]
+        return [f"None of the {runs} runs collapsed; the intervals assume that collapse does not occur."]
     rates = "; ".join(
         f"{cell_text(study, cell.levels)} {round(cell.collapse.estimate * cell.runs)} of {cell.runs} "
         f"({100 * cell.collapse.low:.0f} to {100 * cell.collapse.high:.0f} %)"
@@ -38,8 +38,9 @@ def collapse_sentences(study: StudySpec, found: StudyAnalysis) -> list[str]:
     text = f"Runs collapsed, with the 95 % interval of the rate: {rates}."
     if found.declared.primary == "mean":
         text += (
-            " So the mean over all runs is a mixture of the collapse rate and the mean among runs that trained, and "
-            "its interval carries both; of a network without a collapse, too, for so few runs do not exclude it."
+            " The mean over all runs therefore mixes the collapse rate with the mean of the non-collapsed runs, and "
+            "its "
+            "interval covers both, also for a network without a collapse, which so few runs do not rule out."
         )
     return [text]
 
@@ -60,7 +61,7 @@ def comparison_sentence(study: StudySpec, each: NamedComparison, found: StudyAna
     else:
         text = f"{start}{a} against {b} is undecided: {size}; {result.reason}."
     if found.analysis.design.primary == "mean" and result.collapse is not None:
-        text += f" Among the runs that trained: {unit.difference(result.trained)}."
+        text += f" Among non-collapsed runs: {unit.difference(result.trained)}."
     return Paragraph(text, cells=cells)
 
 
@@ -112,7 +113,9 @@ def verdict_counts(found: StudyAnalysis) -> str:
     parts = []
     if results:
         decided = sum(each.verdict != "undecided" for each in results)
-        parts.append(f"{decided} of {len(results)} comparisons are decided")
+        parts.append(
+            f"{decided or 'none'} of the {len(results)} comparisons {'is' if decided <= 1 else 'are'} conclusive"
+        )
     judged = [claim.judged for claim in found.claims if claim.judged is not None]
     if found.claims:
         counts = {word: sum(each.verdict == word for each in judged) for word in ("supported", "refuted", "undecided")}
@@ -149,8 +152,8 @@ def _comparing_text(found: StudyAnalysis, unit: Unit) -> str:
     return (
         f"The {len(found.analysis.comparisons)} comparisons declared beforehand are one family, with simultaneous "
         f"{100 * found.level:.4g} % intervals (Bonferroni): {_interval_text(found)}. A network is called better or "
-        f"worse if the interval lies wholly beyond {region}, and undecided otherwise; p values stand beside "
-        "(studentised permutation tests, Holm) and decide nothing."
+        f"worse if the interval lies wholly beyond {region}, and undecided otherwise. p values (studentized "
+        "permutation tests, Holm) are reported for information; verdicts do not depend on them."
     )
 
 
@@ -161,8 +164,8 @@ def _interval_text(found: StudyAnalysis) -> str:
     collapse = any(cell.collapse is not None and cell.collapse.estimate > 0 for cell in found.analysis.cells)
     if collapse and found.declared.primary == "mean":
         return (
-            "where runs collapse, of the mixture of Wilson's interval of the collapse rate and of the mean among runs "
-            "that trained (MOVER; Zou and Donner 2008, Donner and Zou 2012)"
+            "where runs collapse, of the mixture of Wilson's interval of the collapse rate and of the mean of the "
+            "non-collapsed runs (MOVER; Zou and Donner 2008, Donner and Zou 2012)"
         )
     if found.declared.paired:
         return "of the mean difference of pairs of runs of one seed"

@@ -80,12 +80,13 @@ def notes(study: StudySpec, results: Sequence[RunResult], selections: Sequence[S
     said += _changed_selections(selections)
     if "split" in study.vary:
         said.append(
-            "Seeds vary the split: an image that is sealed under one seed may be trained on under another. Within a "
+            "Seeds vary the split: an image that is held out under one seed may be trained on under another. Within a "
             "seed all networks have the same images, and runs of one seed are compared as pairs."
         )
     if "data.split_seed" in study.factors:
         said.append(
-            "The cells differ in their split: an image that is sealed for one may be trained on by another, so a cell "
+            "The cells differ in their split: an image that is held out for one may be trained on by another, so a "
+            "cell "
             "is selected for each split, and test accuracies are to be read within one."
         )
     return said
@@ -97,6 +98,6 @@ def _changed_selections(selections: Sequence[Selection]) -> Iterator[str]:
             if before.cell_id != after.cell_id:
                 yield (
                     f"The selection changed when the study grew from {before.seeds} to {after.seeds} seeds: "
-                    f"“{before.label}” before, “{after.label}” now. The ledger lists every opening of the test part, "
-                    f"those for the earlier selection included."
+                    f"“{before.label}” before, “{after.label}” now. The test-set access log lists every evaluation, "
+                    f"including those of the earlier selection."
                 )

@@ -31,9 +31,9 @@ def cells_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
     ]
     return Table(
         caption=f"{unit.name[0].upper()}{unit.name[1:]} of each network",
-        columns=("network", "n", "collapsed", "mean", "mean among trained", "median"),
+        columns=("network", "n", "collapsed", "mean", "mean, non-collapsed", "median"),
         rows=tuple(rows),
-        note="With 95 % intervals, each for itself; none where the runs are too few for one that holds."
+        note="95 % confidence intervals, not adjusted for multiplicity; omitted where there are too few runs."
         + (" Marked: the best mean." if selected is not None else ""),
         marked=() if selected is None else (selected,),
         name="cells",
@@ -79,11 +79,12 @@ def images_table(found: StudyAnalysis) -> Table:
         for label, each in found.images.items()
     ]
     return Table(
-        caption="Where the spread between runs that trained comes from, and their accuracy on new seeds and new images",
+        caption="Sources of the spread between non-collapsed runs, and accuracy on new seeds and new images",
         columns=("network", "sd observed", "of the finite images", "between runs", "over seeds and images"),
         rows=tuple(rows),
-        note="Standard deviations in points. The images of the validation part are a sample too: on other images runs "
-        "would differ by the third figure (Jordan 2023). The last column is the mean with its 95 % interval over seeds "
+        note="Standard deviations in points. The validation images are a sample too: on a different sample of "
+        "images the SD between runs would be the value in column “between runs” (Jordan 2023). The last column is the "
+        "mean with its 95 % interval over seeds "
         "and images together.",
         name="images",
     )
@@ -102,10 +103,11 @@ def comparisons_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Tab
     rule = f"beyond ±{unit.size(rope)} better or worse, within it equivalent" if rope else "the sign decides"
     return Table(
         caption=f"Differences in {unit.name}" + (", in points" if unit.points else ""),
-        columns=("where", "", "difference", "95 % alone", "among trained", "verdict"),
+        columns=("where", "", "difference", "unadjusted 95 %", "non-collapsed", "verdict"),
         rows=tuple(rows),
-        note=f"The {len(rows)} intervals of the difference hold together with {100 * found.level:.4g} % (Bonferroni), "
-        f"so do those among trained; the verdict depends on the first alone: {rule}, otherwise undecided.",
+        note=f"Difference: simultaneous {100 * found.level:.4g} % confidence intervals of {len(rows)} comparisons "
+        "(Bonferroni), "
+        f"likewise among non-collapsed runs; the verdict depends on the first alone: {rule}, otherwise undecided.",
         left=(1, 5),
         name="comparisons",
     )
@@ -133,12 +135,15 @@ def tests_table(study: StudySpec, found: StudyAnalysis) -> Table:
         )
     none = sorted({each.result.p_reason for each in found.analysis.comparisons if each.result and each.result.p_reason})
     return Table(
-        caption="The same comparisons by probability, effect size and test",
-        columns=("where", "", "P(better)", "g", "p", "p (Holm)", "p (Brunner-Munzel)"),
+        caption="The same comparisons: probability of superiority, effect size and tests",
+        columns=("where", "", "P(better)", "Hedges' g", "p", "p (Holm)", "p (Brunner-Munzel)"),
         rows=tuple(rows),
-        note="P(better): of a run of the first against one of the second, ties half (Newcombe 2006). g: Hedges' "
-        "standardised difference. p: studentised permutation test of equal means; by Holm's method over the family. "
-        "None of these decides." + "".join(f" {reason[0].upper()}{reason[1:]}." for reason in none),
+        note="P(better): probability of superiority of a run of the first over one of the second, ties half (A12; "
+        "Newcombe "
+        "2006). Hedges' g: standardized difference. p: studentized permutation test of equal means; Holm: adjusted "
+        "over "
+        "the family. These are reported for information; verdicts do not depend on them."
+        + "".join(f" {reason[0].upper()}{reason[1:]}." for reason in none),
         left=(1,),
         name="tests",
     )
@@ -165,8 +170,9 @@ def factor_table(study: StudySpec, answers: FactorAnswers, found: StudyAnalysis,
         rows=tuple(
             (kind, *_effect_row(study, each, unit)) for kind, each in _listed(answers, found, len(study.factors) > 1)
         ),
-        note=f"Each kind is a family whose intervals hold together with {100 * found.level:.4g} %; means are "
-        f"unweighted over networks.{warning}",
+        note=f"Each kind is a family with simultaneous {100 * found.level:.4g} % confidence intervals (Bonferroni); "
+        "means "
+        f"are unweighted over networks.{warning}",
         left=(1, 2),
         name=f"effects-{name.replace(' ', '-')}",
     )
@@ -218,10 +224,11 @@ def variance_table(found: StudyAnalysis) -> Table:
         for source in found.anova.sources
     ]
     return Table(
-        caption="Shares of the variance over all runs",
+        caption="Proportions of the variance over all runs",
         columns=("source", "omega squared", "p"),
         rows=tuple(rows),
-        note="Type III sums of squares; p of the ANOVA-type statistic, which stands unequal variances (Brunner, Dette "
+        note="Type III sums of squares; p of the ANOVA-type statistic, which is robust to unequal variances (Brunner, "
+        "Dette "
         "and Munk 1997). A description of these networks and levels, unadjusted.",
         name="variance",
     )
@@ -234,11 +241,12 @@ def claims_table(found: StudyAnalysis) -> Table:
         verdict = claim.judged.verdict if claim.judged else "not testable here"
         rows.append((claim.claim.spec.id, claim.claim.spec.text, verdict, seeds_text(claim)))
     return Table(
-        caption="Claims, fixed before the runs, and what became of them",
+        caption="Claims declared before the runs, and their verdicts",
         columns=("id", "claim", "verdict", "seeds to decide"),
         rows=tuple(rows),
-        note=f"A family of their own, which errs with at most {100 * (1 - found.level):.2g} %. A claim is supported if "
-        "all its parts are and refuted if one is: if its interval lies wholly below the edge of practical equivalence, "
+        note=f"A family of their own, with a type I error of at most {100 * (1 - found.level):.2g} %. A claim is "
+        "supported if "
+        "all its parts are and refuted if one is: if its interval lies wholly below the equivalence margin, "
         "so that the difference is of no practical size or goes the other way. Seeds: for each network, to a decision "
         "with 80 % probability if the effects are as they now look.",
         left=(1, 2, 3),
@@ -251,7 +259,7 @@ def seeds_text(claim: AnsweredClaim) -> str:
     if claim.judged is None or claim.judged.verdict != "undecided":
         return ""
     if claim.seeds is None:
-        return "cannot be told from so few"
+        return "unknown: too few runs"
     low, high, most = claim.seeds.low, claim.seeds.high, claim.seeds.max_seeds
     if low is None:
         return f"> {most}"

@@ -52,9 +52,9 @@ def analysis_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
     yield from map(Paragraph, interaction_sentences(found, unit))
     if found.ranking is not None:
         yield Paragraph(
-            "A study with a single run of each network, drawn from these, would put the network with the best mean "
-            f"first with probability {found.ranking.best:.2f}, and rank all {len(found.analysis.cells)} as their means "
-            f"do with probability {found.ranking.order:.2f}."
+            "Had each network been trained only once, the one with the best mean would have come out first in "
+            f"{_cases(found.ranking.best)}, and the full ranking of {len(found.analysis.cells)} would have been "
+            f"reproduced in {_cases(found.ranking.order)}."
         )
     if found.claims:
         yield Heading("Claims", 2)
@@ -63,6 +63,14 @@ def analysis_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
     for text in [*found.left_out, *found.analysis.warnings]:
         said = _plain(study, text)
         yield Paragraph(said[0].upper() + said[1:] + ("" if said.endswith(".") else "."), "note")
+
+
+def _cases(probability: float) -> str:
+    """Write a probability as a percentage of cases, without a false zero or certainty."""
+    percent = 100 * probability
+    if 0.5 <= percent <= 99.5:
+        return f"{percent:.0f} % of cases"
+    return "fewer than 1 % of cases" if percent < 0.5 else "nearly all cases"
 
 
 def _plain(study: StudySpec, text: str) -> str:

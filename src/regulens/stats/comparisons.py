@@ -238,7 +238,7 @@ def _why_undecided(
     among = judge(trained, design.rope, design.direction)
     if design.primary == "mean" and collapse is not None and among != "undecided":
         return f"{among} among the runs that trained, but so few runs leave the collapse rates open"
-    return "the interval reaches over the edge of practical equivalence" if design.rope else "the interval holds zero"
+    return "the interval extends beyond the equivalence margin" if design.rope else "the interval holds zero"
 
 
 def _why_no_p(a: Sample, b: Sample, design: Design, family: int) -> str:

@@ -49,8 +49,8 @@ def _openings(content: ReportContent) -> Table:
         for record, label in content.ledger
     ]
     return Table(
-        caption="Every opening of the sealed test part",
-        columns=("opened (UTC)", "refitted run", "run_id", "reason", "images", "test accuracy"),
+        caption="Test-set access log",
+        columns=("evaluated (UTC)", "refitted run", "run_id", "reason", "images", "test accuracy"),
         rows=tuple(rows),
         left=(1, 2, 3),
         name="openings",

@@ -212,7 +212,7 @@ def calibration_table(study: StudySpec, found: InsideAnalysis, folder: Path) -> 
         columns=("network", "expected calibration error", "overconfidence, points", "Brier score", "log loss, nats"),
         rows=tuple((cell_label(spec, study), *_calibration_row(spec, found, folder)) for spec in found.runs),
         note="On its validation images, with 95 % intervals over images; the expected calibration error has 15 bins "
-        f"and its bias taken off. The run is {TYPICAL}.",
+        f"and its bias taken off. Each network is represented by {TYPICAL}.",
         name="calibration",
     )
 

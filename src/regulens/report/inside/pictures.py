@@ -108,7 +108,8 @@ def chosen_text(scene: Scene) -> str:
     name = scene.dataset.class_names[scene.dataset.labels[scene.index]]
     collapsed = " It did not train, as no run of its network did." if is_collapsed(run) else ""
     return (
-        f"Shown is {scene.network.label}: of the selected network {TYPICAL}.{collapsed} The image is number "
+        f"Shown is {scene.network.label}: the selected network, represented by {TYPICAL}.{collapsed} The image is "
+        "number "
         f"{scene.index} ({name}): {IMAGE_RULE}."
     )
 
@@ -121,7 +122,7 @@ def _kernels(
         yield Paragraph("No run's weights are in the study's folder: there are no kernels to show.")
         return
     yield Paragraph(
-        f"Each network is shown by one run: {TYPICAL}. Each kernel is drawn from its least weight (black) to its "
+        f"Each network is represented by {TYPICAL}. Each kernel is drawn from its smallest weight (black) to its "
         "greatest (white), so that patterns can be compared; how strong they are is said below. The order of filters "
         "means nothing here."
     )

@@ -342,7 +342,7 @@ def _compare(a: Measured, b: Measured, declared: DeclaredAnalysis, level: float)
     )
 
 
-TYPICAL = "the run whose validation accuracy is the lower median of the runs that trained, or of all if none did"
+TYPICAL = "its median run (lower median of validation accuracy among non-collapsed runs, or all runs if none is left)"
 
 
 def typical_run(runs: Sequence[RunResult]) -> RunResult:
