@@ -113,6 +113,10 @@ def append(content: bytes, data: st.DataObject) -> bytes:
     return content + data.draw(st.binary(min_size=1, max_size=20))
 
 
+def append_other_than_padding(content: bytes, data: st.DataObject) -> bytes:
+    return content + data.draw(st.binary(min_size=1, max_size=20).filter(any))
+
+
 @pytest.mark.parametrize("change", [cut_out, insert, append])
 @every_compression
 @given(pixels=IMAGES, data=st.data())
@@ -123,7 +127,7 @@ def test_every_change_of_length_is_refused(
     refusal(path, compress(change(idx(pixels), data)), pixels.shape)
 
 
-@pytest.mark.parametrize("change", [behead, truncate, append])
+@pytest.mark.parametrize("change", [behead, truncate, append_other_than_padding])
 @every_real_compression
 @given(pixels=IMAGES, data=st.data())
 @settings(deadline=None, max_examples=40)
@@ -185,6 +189,39 @@ def test_the_compression_is_told_from_the_content_not_the_name(tmp_path: Path) -
     misnamed = tmp_path / "labels.gz"
     misnamed.write_bytes(lzma.compress(idx(pixels)))
     np.testing.assert_array_equal(read_idx(misnamed, (6,)), pixels)
+
+
+@every_real_compression
+@given(pixels=IMAGES, data=st.data())
+@settings(deadline=None, max_examples=25)
+def test_several_streams_and_padding_are_read_as_one_content(
+    path: Path, compress: Compress, pixels: Pixels, data: st.DataObject
+) -> None:
+    content = idx(pixels)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=4)))
+    parts = [content[start:end] for start, end in itertools.pairwise([0, *cuts, len(content)])]
+    zeros = data.draw(st.sampled_from([b"", bytes(1), bytes(4), bytes(70_000)]))
+    path.write_bytes(zeros.join(map(compress, parts)) + zeros)
+    sha256 = hashlib.sha256(content).hexdigest()
+    np.testing.assert_array_equal(read_idx(path, pixels.shape, sha256), pixels, strict=True)
+
+
+@every_real_compression
+def test_what_follows_the_last_stream_is_refused_unless_it_is_one_more(path: Path, compress: Compress) -> None:
+    pixels = np.arange(200, dtype=np.uint8)
+    good = compress(idx(pixels))
+    for behind in (b"#", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", bytes(9) + b"#"):
+        message = refusal(path, good + behind, pixels.shape)
+        assert "goes on after the end" in message or "cut off" in message or "cannot be decompressed" in message
+    assert "holds more than the 208 bytes" in refusal(path, good + compress(b"1"), pixels.shape)
+    assert "goes on after the end" in refusal(path, good + b"#", pixels.shape)
+    assert "cut off" in refusal(path, good + compress(b"")[:-3], pixels.shape)
+
+
+def test_streams_that_hold_nothing_do_not_take_long(path: Path) -> None:
+    pixels = np.arange(6, dtype=np.uint8)
+    path.write_bytes(gzip.compress(idx(pixels)) + gzip.compress(b"") * 10_000)
+    np.testing.assert_array_equal(read_idx(path, (6,)), pixels)
 
 
 BOMB_BYTES = 50_000_000

@@ -6,6 +6,7 @@ import bz2
 import hashlib
 import lzma
 import math
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -30,16 +31,20 @@ _XZ_MEMORY = 128 * 2**20
 _UBYTE = 0x08
 _SLACK = 2**20
 """A compressed file may be this much larger than what it holds."""
+_PIECE = 2**14
+"""Bytes handed to a decompressor at once: what is left of a piece behind the end of a stream is copied."""
+_PADDING = re.compile(rb"\0*")
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
     """Return the decompressed content of a plain, gzip, bzip2 or xz file of at most ``limit`` bytes.
 
-    The compression is told from the first bytes, not from the name.
+    The compression is told from the first bytes, not from the name. Several compressed streams, one behind the other,
+    are read as one, and zeros behind a stream are padding (RFC 1952; bgzip, pigz, pbzip2 and ``cat`` write such files).
 
     Raises:
-        DataError: if the file cannot be read, is cut off or corrupt, goes on after the end of its compressed
-            stream, or holds more than ``limit`` bytes.
+        DataError: if the file cannot be read, is cut off or corrupt, goes on with something else after the end of its
+            compressed stream, or holds more than ``limit`` bytes.
     """
     try:
         with path.open("rb") as stream:
@@ -54,23 +59,36 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 def _decompressed(path: Path, raw: bytes, limit: int) -> bytes:
     """Return at most ``limit + 1`` bytes of what ``raw`` holds."""
-    for magic, make in _DECOMPRESSORS.items():
-        if raw.startswith(magic):
-            decompressor = make()
-            break
-    else:
+    magic = next((magic for magic in _DECOMPRESSORS if raw.startswith(magic)), None)
+    if magic is None:
         return raw
+    content, place = bytearray(), 0
+    while place < len(raw) and len(content) <= limit:
+        if not raw.startswith(magic, place):
+            raise DataError(f"{path}: goes on after the end of its compressed stream; fetch it again")
+        stream = _DECOMPRESSORS[magic]()
+        while not stream.eof and place < len(raw) and len(content) <= limit:
+            place += _take(path, stream, raw[place : place + _PIECE], content, limit)
+        if not stream.eof and len(content) <= limit:
+            raise DataError(f"{path}: cannot be decompressed (its stream is cut off); remove it and fetch it again")
+        place = _end_of_padding(raw, place)
+    return bytes(content)
+
+
+def _take(path: Path, stream: Any, piece: bytes, content: bytearray, limit: int) -> int:
+    """Decompress a piece onto ``content``, up to ``limit + 1`` bytes in all; return how much of it was the stream's."""
     try:
-        content = bytes(decompressor.decompress(raw, limit + 1))
+        content += stream.decompress(piece, limit + 1 - len(content))
     except (OSError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
             f"{path}: cannot be decompressed ({error}); the file is damaged, remove it and fetch it again"
         ) from None
-    if len(content) <= limit and not decompressor.eof:
-        raise DataError(f"{path}: cannot be decompressed (its stream is cut off); remove it and fetch it again")
-    if len(content) <= limit and decompressor.unused_data:
-        raise DataError(f"{path}: goes on after the end of its compressed stream; fetch it again")
-    return content
+    return len(piece) - len(stream.unused_data)
+
+
+def _end_of_padding(raw: bytes, place: int) -> int:
+    found = _PADDING.match(raw, place)
+    return found.end() if found else place
 
 
 def read_idx(path: Path, shape: tuple[int, ...], sha256: str | None = None) -> NDArray[np.uint8]:
