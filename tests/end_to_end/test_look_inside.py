@@ -90,6 +90,7 @@ def test_a_look_follows_an_image_and_a_picture_file(regulens: Run, learned: Stud
     )
     assert drawn(across, tmp_path) == ["look-white-pool1.svg"]
     assert "converted from 30x40 to 28x28 (height x width), RGB to gray" in across.stdout
+    assert "its border is bright (255), that of the data set dark (0): inverted?" in across.stdout
 
 
 def test_a_look_at_what_excites(regulens: Run, learned: Study, tmp_path: Path) -> None:
@@ -113,10 +114,10 @@ def test_an_explanation_with_its_controls_and_the_mistakes(regulens: Run, learne
     assert [name.partition("-")[0] for name in drawn(mistakes, tmp_path)] == ["mistakes"]
 
 
-def test_sealed_images_are_not_looked_at(regulens: Run, learned: Study, tmp_path: Path) -> None:
+def test_images_of_the_test_set_are_not_looked_at(regulens: Run, learned: Study, tmp_path: Path) -> None:
     index = image_of(learned, "test")
     for name in ("look", "explain"):
-        regulens(name, learned.folder, "--image", index).refused(f"image {index}", "sealed test part")
+        regulens(name, learned.folder, "--image", index).refused(f"image {index}", "held-out test set")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import regulens
 import regulens.report.inside.looking
 from regulens.api import Study
 from regulens.data.dataset import Dataset
-from regulens.data.picture_file import read_picture
 from regulens.errors import DataError, UserError
 from regulens.models.cnn import build_model
 from regulens.report.document import Figure, Heading, Paragraph, Table
@@ -85,7 +84,9 @@ class TestNetworks:
 class TestImages:
     def test_of_the_sealed_part_are_refused(self, learned: Study, digits: Dataset) -> None:
         networks = networks_of(learned.spec, learned.folder, results_of(learned)[:1])
-        with pytest.raises(UserError, match=r"is in the sealed test part of depth \d, \w+, seed \d.*such as \d+$"):
+        with pytest.raises(
+            UserError, match=r"belongs to the held-out test set of depth \d, \w+, seed \d and .* e.g. \d+$"
+        ):
             subject_of(part(learned, "test"), digits, networks)
 
     @pytest.mark.parametrize(("name", "word"), [("train", ": trained on"), ("validation", ": not trained on")])
@@ -101,57 +102,30 @@ class TestImages:
         outside = next(index for index in range(len(digits.labels)) if index not in used)
         assert subject_of(outside, digits, [network]).notes[-1] == "not among the images that the study uses"
 
+    def test_that_are_unlike_the_training_images_say_so(self, learned: Study, digits: Dataset, tmp_path: Path) -> None:
+        networks = networks_of(learned.spec, learned.folder, results_of(learned)[:1])
+        own = digits.images[part(learned, "train")]
+        notes = {}
+        for name, pixels in {"own": own, "inverted": 255 - own, "black": 0 * own}.items():
+            Image.fromarray(pixels[..., 0]).save(tmp_path / f"{name}.png")
+            notes[name] = subject_of(tmp_path / f"{name}.png", digits, networks).notes
+        outside = ("a picture from outside the data set", "true class unknown")
+        assert notes["own"] == outside
+        assert notes["inverted"][2] == "its border is bright (255), that of the data set dark (0): inverted?"
+        assert "unlike the training images: the nearest differs by" in notes["inverted"][3]
+        assert any(note.startswith("unlike all training images in contrast: 0, theirs ") for note in notes["black"])
+
+    @pytest.mark.parametrize("name", ["\N{SUPERSCRIPT TWO}", "--5", "9" * 5000, "12 "])
+    def test_that_are_no_index_are_files(self, name: str, learned: Study, digits: Dataset) -> None:
+        networks = networks_of(learned.spec, learned.folder, results_of(learned)[:1])
+        with pytest.raises(DataError, match=r"there is no such file|File name too long"):
+            subject_of(name, digits, networks)
+
     def test_that_do_not_exist_are_named(self, learned: Study, digits: Dataset) -> None:
         networks = networks_of(learned.spec, learned.folder, results_of(learned)[:1])
         for index in (-1, 1797):
             with pytest.raises(UserError, match=rf"image {index}: digits has images 0 to 1796"):
                 subject_of(index, digits, networks)
-
-
-class TestPictureFile:
-    def test_of_the_right_shape_is_read_as_it_is(self, tmp_path: Path) -> None:
-        pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
-        Image.fromarray(pixels).save(tmp_path / "a.png")
-        read, note = read_picture(tmp_path / "a.png", (8, 8, 1))
-        np.testing.assert_array_equal(read[..., 0], pixels)
-        assert note == ""
-
-    def test_is_resized_and_its_colours_changed_with_a_note(self, tmp_path: Path) -> None:
-        Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "a.png")
-        read, note = read_picture(tmp_path / "a.png", (8, 6, 1))
-        assert read.shape == (8, 6, 1)
-        assert set(read.ravel().tolist()) == {76}  # 0.299 of 255, ITU-R 601
-        assert note == "converted from 10x20 to 8x6 (height x width), RGB to gray"
-        coloured, _ = read_picture(tmp_path / "a.png", (4, 4, 3))
-        assert coloured[0, 0].tolist() == [255, 0, 0]
-
-    def test_is_on_black_where_it_is_transparent(self, tmp_path: Path) -> None:
-        Image.new("RGBA", (4, 4), (255, 255, 255, 0)).save(tmp_path / "a.png")
-        read, _ = read_picture(tmp_path / "a.png", (4, 4, 1))
-        assert not read.any()
-
-    def test_that_cannot_be_read_is_refused_in_one_line(self, tmp_path: Path) -> None:
-        (tmp_path / "text.png").write_text("no picture")
-        Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
-        Image.new("L", (64, 64), 3).save(tmp_path / "cut.png")
-        (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
-        for name, words in (
-            ("text.png", "is not a picture"),
-            ("cut.png", "is not a picture"),
-            ("deep.png", "more than 8 bits"),
-            ("none.png", "there is no such file"),
-        ):
-            with pytest.raises(DataError, match=words) as caught:
-                read_picture(tmp_path / name, (8, 8, 1))
-            assert "\n" not in str(caught.value)
-        with pytest.raises(UserError, match="2 channels"):
-            read_picture(tmp_path / "deep.png", (8, 8, 2))
-
-    def test_that_would_take_all_memory_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
-        Image.new("L", (8, 8)).save(tmp_path / "large.png")
-        with pytest.raises(DataError, match="too large a picture"):
-            read_picture(tmp_path / "large.png", (8, 8, 1))
 
 
 class TestLook:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from regulens.data.batches import Feed, PixelScaling, pixel_scaling, scaled
 from regulens.data.catalog import is_here, load_dataset
 from regulens.data.dataset import Dataset
+from regulens.data.novelty import novelties
 from regulens.data.picture_file import read_picture
 from regulens.data.split import Split, split
 from regulens.errors import UserError, check_type, suggestion
@@ -32,6 +34,7 @@ from regulens.study.table import is_collapsed
 from regulens.training.checkpoint import WEIGHTS, load_model
 
 Part = Literal["train", "validation", "test", "unused"]
+_INDEX = re.compile(r"-?[0-9]{1,18}")
 ALL = "all"
 """In the place of a run or a cell: every one."""
 
@@ -228,10 +231,11 @@ def subject_of(source: int | str | Path, dataset: Dataset, networks: Sequence[Ne
         DataError: if the file cannot be read.
     """
     text = str(source)
-    if not text.lstrip("-").isdigit():
+    if not _INDEX.fullmatch(text):
         path = Path(text)
-        pixels, change = read_picture(path, dataset.image_shape)
-        notes = tuple(note for note in ("a picture from outside the data set", change) if note)
+        pixels, changes = read_picture(path, dataset.image_shape)
+        [found] = novelties(pixels[None], dataset, networks[0].parts)
+        notes = ("a picture from outside the data set", "true class unknown", *changes, *found.notes)
         return Subject(path.name, path.stem, pixels, None, None, notes)
     index, count = int(text), len(dataset.labels)
     if not 0 <= index < count:
@@ -240,8 +244,8 @@ def subject_of(source: int | str | Path, dataset: Dataset, networks: Sequence[Ne
     if sealed:
         example = int(np.sort(sealed[0].parts.validation)[0])
         raise UserError(
-            f"image {index} is in the sealed test part of {sealed[0].label}, which is not looked at; take one of "
-            f"validation, such as {example}"
+            f"image {index} belongs to the held-out test set of {sealed[0].label} and cannot be inspected; choose a "
+            f"validation image, e.g. {example}"
         )
     return dataset_subject(index, dataset, networks)
 
