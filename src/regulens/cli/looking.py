@@ -133,23 +133,18 @@ def _print_look(found: Look) -> None:
 
 
 def _said(seen: Seen) -> str:
-    from regulens.figures.parts import percent
-
     maps = [each for each in seen.activations.maps if each.kind == "ReLU"]
     zero = [f"{each.layer} {int((each.maps == 0).all(axis=(1, 2)).sum())} of {len(each.maps)}" for each in maps]
-    return f"{seen.predicted} {percent(seen.probability)}; maps that are zero: {', '.join(zero)}"
+    return f"{seen.said}; maps that are zero: {', '.join(zero)}"
 
 
 def _print_explanation(found: Explanation) -> None:
-    from regulens.figures.parts import percent
-
     console.print(f"{found.subject.label}: {'; '.join(found.notes)}", soft_wrap=True)
-    for each in found.explained:
-        chance = percent(float(each.probabilities[0]))
-        console.print(f"{each.network.label}: what speaks for {found.target} ({chance})", soft_wrap=True)
+    for each, said in zip(found.explained, found.said, strict=True):
+        console.print(f"{each.network.label}: {said}", soft_wrap=True)
         print_wide(_trust_table(each))
     if found.agreement:
-        head = f"agreement of the seeds of {found.seeds}: mean rank correlation of all pairs (least to greatest)"
+        head = f"agreement of the seeds of {found.seeds}: mean rank correlation of all pairs (range of the pairs)"
         console.print(head, soft_wrap=True)
         table = _table("method", "seeds", "random weights")
         for method, pair in found.agreement.items():
@@ -160,19 +155,24 @@ def _print_explanation(found: Explanation) -> None:
 
 
 def _trust_table(explained: Explained) -> Table:
+    from regulens.figures.attribution import area_text, error_text
+
     table = _table("method", "deletion", "insertion", "without learning")
     followed = explained.faithfulness
     for method, sanity in explained.sanity.items():
         curves = followed.methods.get(method)
-        found = (f"{curves.deletion_area[0]:.2f}", f"{curves.insertion_area[0]:.2f}") if curves else ("no map", "")
-        table.add_row(method, *found, sanity.verdict)
-    areas = followed.random_deletion_areas, followed.random_insertion_areas
-    table.add_row("random orders", *(f"{each.mean():.2f} ({each.min():.2f} to {each.max():.2f})" for each in areas), "")
+        areas = (curves.deletion_areas[:, 0], curves.insertion_areas[:, 0]) if curves else None
+        error = explained.completeness_error(method)
+        summed = "" if error is None else f"; sum off by {error_text(error)}"
+        found = [area_text(each) for each in areas] if areas else ["no map", ""]
+        table.add_row(method, *found, sanity.verdict + summed)
+    random = followed.random_deletion_areas, followed.random_insertion_areas
+    table.add_row("random orders", *(area_text(each) for each in random), "")
     return table
 
 
 def _print_mistakes(found: Iterable[MistakesPicture]) -> None:
-    from regulens.figures.parts import percent
+    from regulens.figures.parts import chance
 
     drawn = list(found)
     if not drawn:
@@ -181,7 +181,7 @@ def _print_mistakes(found: Iterable[MistakesPicture]) -> None:
         console.print(f"{each.network}: {each.errors:,} errors on {each.images:,} validation images", soft_wrap=True)
         table = _table("image", "predicted", "probability", "true", "probability")
         for one in each.mistakes:
-            chances = percent(one.predicted_probability), percent(one.true_probability)
+            chances = chance(one.predicted_probability), chance(one.true_probability)
             table.add_row(str(one.index), one.predicted, chances[0], one.true, chances[1])
         print_wide(table)
         for picture in each.pictures:
@@ -195,4 +195,5 @@ def _table(*columns: str) -> Table:
 def _agreed(found: Agreement) -> str:
     if math.isnan(found.mean):
         return "no pair of maps"
-    return f"{found.mean:.2f} ({found.least:.2f} to {found.greatest:.2f})"
+    pairs = f" ({found.least:.2f} to {found.greatest:.2f})" if found.networks > 2 else ""
+    return f"{found.mean:.2f}{pairs}"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from regulens.figures.attribution import AttributionMap, check_map, map_cell
-from regulens.figures.overlay import Cell, as_picture, draw_grid, overlay, strength
+from regulens.figures.overlay import Cell, Scale, as_picture, draw_grid, overlay, strength
 from regulens.figures.parts import signed
 from regulens.interpret.agreement import Agreement
 
@@ -22,7 +22,8 @@ MOST_MAPS = 5
 class AgreementRow:
     """One image (H, W, C) uint8 in one cell of a study, in words; maps of some of its seeds; the agreement of all.
 
-    ``randomised`` is the agreement of as many networks with random weights.
+    ``randomised`` is the agreement of as many networks with random weights; ``classes`` are those of the image, a line
+    each.
     """
 
     label: str
@@ -30,6 +31,7 @@ class AgreementRow:
     maps: tuple[AttributionMap, ...]
     agreement: Agreement
     randomised: Agreement
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +65,16 @@ def draw_agreement(info: AgreementInfo) -> Figure:
     """Draw a row per image or cell: the image, some seeds' maps, the agreement map and that of random weights."""
     footer = (
         f"{info.method}; the seeds' maps each to their own 99th percentile. Agreement: mean rank correlation of the "
-        f"pairs (and their range), and each pixel's part in it, from −{info.limit:.2g} (blue: ranked high by some, low "
-        f"by others) to {info.limit:.2g} (red: ranked alike), one scale for all. Random weights: the same of networks "
-        "that learned nothing."
+        "pairs (and their range, which is no confidence interval), and each pixel's part in it, the mean product of "
+        "standardised ranks: blue where ranked high by some and low by others, red where ranked alike, one scale for "
+        "all. Random weights: the same of networks that learned nothing."
     )
     return draw_grid(info.title, [_row(row, info.limit) for row in info.rows], footer)
 
 
 def _row(row: AgreementRow, limit: float) -> list[Cell | None]:
     return [
-        Cell(as_picture(row.image), "image", (row.label,)),
+        Cell(as_picture(row.image), "image", (row.label, *row.classes)),
         *(map_cell(row.image, each) for each in row.maps),
         _agreement_cell(row.image, "agreement", row.agreement, limit),
         _agreement_cell(row.image, "random weights", row.randomised, limit),
@@ -80,7 +82,8 @@ def _row(row: AgreementRow, limit: float) -> list[Cell | None]:
 
 
 def _agreement_cell(image: NDArray[np.uint8], title: str, agreement: Agreement, limit: float) -> Cell:
-    return Cell(overlay(image, agreement.map, limit), title, agreement_notes(agreement))
+    scale = None if math.isnan(agreement.mean) or not limit else Scale(limit, "product of ranks")
+    return Cell(overlay(image, agreement.map, limit), title, agreement_notes(agreement), scale)
 
 
 def agreement_notes(agreement: Agreement) -> tuple[str, ...]:

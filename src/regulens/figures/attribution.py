@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from regulens.figures.overlay import Cell, as_picture, draw_grid, overlay, strength
-from regulens.figures.parts import percent, signed
+from regulens.figures.overlay import Cell, Scale, as_picture, draw_grid, overlay, strength
+from regulens.figures.parts import chance, signed
+from regulens.interpret.attribution import STEPS, TOLERANCE
 from regulens.interpret.faithfulness import SANITY_THRESHOLD, Faithfulness, Sanity
 
 _FOOTER = (
@@ -18,12 +19,16 @@ _FOOTER = (
     "drawn to its own 99th percentile; the image is faint below, with a dark edge as its negative."
 )
 _PAIRED = (
-    "Red speaks for the class named below, blue against it; both maps of an image are drawn to one scale, over the "
+    "Red speaks for the class named above, blue against it; both maps of an image are drawn to one scale, over the "
     "image in faint gray, with a dark edge as its negative."
 )
 _AREAS = (
-    "Deletion (low is good) and insertion (high is good): areas under the curves, beside the mean and range of random "
-    "orders."
+    "Deletion (low is good) and insertion (high is good): areas under the curves, means over random orders of equal "
+    "pixels with their range where it shows, beside the mean and range of random orders."
+)
+_COMPLETE = (
+    "Sum: how far it is from the difference of logits between image and black, as a share of it; (!): more than "
+    f"{TOLERANCE:.0%}, in spite of {STEPS[-1]} steps."
 )
 _SANITY = (
     f"Random weights: rank correlation with the maps of networks that learned nothing; (!): {SANITY_THRESHOLD:g} or "
@@ -34,20 +39,26 @@ _PER_ROW = 2
 
 @dataclass(frozen=True, eq=False)
 class AttributionMap:
-    """A map (H, W), what stands above it (the method, or whose it is), and its small print (``map_notes``)."""
+    """A map (H, W), what stands above it (the method, or whose it is), and its small print (``map_notes``).
+
+    ``unit`` is that of its values; ``signed`` says whether they may be negative.
+    """
 
     title: str
     values: NDArray[np.float32]
     notes: tuple[str, ...] = ()
+    unit: str = "no unit"
+    signed: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class AttributionRow:
-    """An image (H, W, C) uint8, as it is before scaling, what it is in words, and its maps."""
+    """An image (H, W, C) uint8 before scaling, what it is in words, its maps, and its classes, a line each."""
 
     label: str
     image: NDArray[np.uint8]
     maps: tuple[AttributionMap, ...]
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +85,21 @@ class Mistake:
 
 @dataclass(frozen=True, eq=False)
 class MistakesInfo:
-    """The mistakes in the order shown, whose they are and by which method they are explained."""
+    """The mistakes in the order shown, whose they are and by which method, in which unit, they are explained."""
 
     title: str
     method: str
     mistakes: tuple[Mistake, ...]
+    unit: str
 
 
-def map_notes(method: str, place: int, faithfulness: Faithfulness, sanity: Sanity | None = None) -> tuple[str, ...]:
+def map_notes(
+    method: str,
+    place: int,
+    faithfulness: Faithfulness,
+    sanity: Sanity | None = None,
+    completeness: float | None = None,
+) -> tuple[str, ...]:
     """Write a map's faithfulness beside the random orders', and its likeness to random weights, as small print.
 
     Args:
@@ -89,23 +107,36 @@ def map_notes(method: str, place: int, faithfulness: Faithfulness, sanity: Sanit
         place: which of the images.
         faithfulness: of that network and these images.
         sanity: of that method and network, for this image alone or for all.
+        completeness: of integrated gradients, the error of the map's sum.
     """
     curves = faithfulness.methods[method]
     notes = [
-        f"deletion {curves.deletion_area[place]:.2f}",
+        f"deletion {area_text(curves.deletion_areas[:, place])}",
         _random(faithfulness.random_deletion_areas[:, place]),
-        f"insertion {curves.insertion_area[place]:.2f}",
+        f"insertion {area_text(curves.insertion_areas[:, place])}",
         _random(faithfulness.random_insertion_areas[:, place]),
     ]
     if sanity is not None:
         mean = signed(sanity.mean, 2) if sanity.usable.size else "none"
         notes.append(f"random weights {mean}" + ("" if sanity.passed or not sanity.usable.size else " (!)"))
+    if completeness is not None:
+        notes.append(f"sum off by {error_text(completeness)}" + ("" if completeness <= TOLERANCE else " (!)"))
     return tuple(notes)
 
 
+def area_text(areas: NDArray[np.float64]) -> str:
+    """Write the mean of areas (orders,) with their range, where two decimals tell its ends apart."""
+    mean, low, high = (f"{value:.2f}" for value in (areas.mean(), areas.min(), areas.max()))
+    return mean if low == high else f"{mean} ({low}–{high})"
+
+
+def error_text(error: float) -> str:
+    """Write the error of a map's sum, a share, in percent with two significant figures."""
+    return f"{100 * error:.2g} %" if np.isfinite(error) else "any share: the logits are equal"
+
+
 def _random(areas: NDArray[np.float64]) -> str:
-    span = f" ({areas.min():.2f}–{areas.max():.2f})" if len(areas) > 1 else ""
-    return f"random {areas.mean():.2f}{span}" if len(areas) else "no random order"
+    return f"random {area_text(areas)}" if len(areas) else "no random order"
 
 
 def attribution_info(title: str, rows: Sequence[AttributionRow]) -> AttributionInfo:
@@ -125,13 +156,13 @@ def attribution_info(title: str, rows: Sequence[AttributionRow]) -> AttributionI
 def draw_attribution(info: AttributionInfo) -> Figure:
     """Draw a row of pictures per image or network: the image, then its maps."""
     notes = [note for row in info.rows for each in row.maps for note in each.notes]
-    explained = {"deletion": _AREAS, "random weights": _SANITY}
+    explained = {"deletion": _AREAS, "random weights": _SANITY, "sum off": _COMPLETE}
     sentences = [text for word, text in explained.items() if any(note.startswith(word) for note in notes)]
     return draw_grid(info.title, [_row(row) for row in info.rows], " ".join([_FOOTER, *sentences]))
 
 
-def mistakes_info(title: str, method: str, mistakes: Sequence[Mistake]) -> MistakesInfo:
-    """Gather mistakes, the most confident first; ``method`` is the title of the maps' method.
+def mistakes_info(title: str, method: str, mistakes: Sequence[Mistake], unit: str = "no unit") -> MistakesInfo:
+    """Gather mistakes, the most confident first; ``method`` is the title of the maps' method, ``unit`` theirs.
 
     Raises:
         ValueError: if there is none, or a map does not fit its image.
@@ -141,13 +172,13 @@ def mistakes_info(title: str, method: str, mistakes: Sequence[Mistake]) -> Mista
     for mistake in mistakes:
         check_map(mistake.predicted_map, mistake.image)
         check_map(mistake.true_map, mistake.image)
-    return MistakesInfo(title, method, tuple(mistakes))
+    return MistakesInfo(title, method, tuple(mistakes), unit)
 
 
 def draw_mistakes(info: MistakesInfo) -> Figure:
     """Draw each mistake as three pictures, two mistakes in a row: the image, and the maps of its two classes."""
     per_row = min(_PER_ROW, len(info.mistakes))
-    cells: list[Cell | None] = [cell for mistake in info.mistakes for cell in _mistake_cells(mistake)]
+    cells: list[Cell | None] = [cell for mistake in info.mistakes for cell in _mistake_cells(mistake, info.unit)]
     cells += [None] * (-len(cells) % (3 * per_row))
     rows = [cells[start : start + 3 * per_row] for start in range(0, len(cells), 3 * per_row)]
     return draw_grid(info.title, rows, f"{info.method}. {_PAIRED}")
@@ -169,18 +200,23 @@ def map_cell(image: NDArray[np.uint8], shown: AttributionMap) -> Cell:
     if not finite or np.ptp(shown.values) == 0:
         why = "constant: no map" if finite else "not finite: no map"
         return Cell(overlay(image, np.zeros_like(shown.values), 1), shown.title, (why,))
-    return Cell(overlay(image, shown.values, strength(shown.values)), shown.title, shown.notes)
+    limit = strength(shown.values)
+    return Cell(overlay(image, shown.values, limit), shown.title, shown.notes, Scale(limit, shown.unit, shown.signed))
 
 
 def _row(row: AttributionRow) -> list[Cell | None]:
-    return [Cell(as_picture(row.image), "image", (row.label,)), *(map_cell(row.image, each) for each in row.maps)]
+    return [
+        Cell(as_picture(row.image), "image", (row.label, *row.classes)),
+        *(map_cell(row.image, each) for each in row.maps),
+    ]
 
 
-def _mistake_cells(mistake: Mistake) -> list[Cell]:
+def _mistake_cells(mistake: Mistake, unit: str) -> list[Cell]:
     limit = strength(mistake.predicted_map, mistake.true_map)
+    scale = Scale(limit, unit) if limit else None
     predicted, true = (overlay(mistake.image, each, limit) for each in (mistake.predicted_map, mistake.true_map))
     return [
-        Cell(as_picture(mistake.image), mistake.label),
-        Cell(predicted, "predicted", (mistake.predicted, percent(mistake.predicted_probability))),
-        Cell(true, "true", (mistake.true, percent(mistake.true_probability))),
+        Cell(as_picture(mistake.image), mistake.label, (f"predicted: {mistake.predicted}", f"true: {mistake.true}")),
+        Cell(predicted, f"predicted: {mistake.predicted}", (chance(mistake.predicted_probability),), scale),
+        Cell(true, f"true: {mistake.true}", (chance(mistake.true_probability),), scale),
     ]

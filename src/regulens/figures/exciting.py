@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from regulens.figures.feature_maps import show_image, tile
 from regulens.figures.parts import VERMILLION, lines_of, wrapped
-from regulens.figures.style import MUTED, bare, house_style, new_figure
+from regulens.figures.style import DIVERGING, MUTED, bare, house_style, new_figure
 from regulens.interpret.activations import FilterResponses
 from regulens.interpret.maximise import OUTPUT, Maximised
 
@@ -28,11 +29,14 @@ _SIDE = 0.62
 _CHANNELS = 16
 """Input channels of a kernel that are shown."""
 _IN_A_ROW = 8
-_BETWEEN = "#b8bcc4"
+_NARROW = 20
+"""Characters of a line below a small picture."""
 _NOTE = (
     "patches: one per image; the frame in the image is the first\n"
     "kernels: negative weights blue, positive red, each up to its own greatest magnitude |w|"
 )
+_HIGH = 0.78
+"""Inches of a row, for its six lines of text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +82,8 @@ def exciting_info(
     images: Any,
     network: str,
     shown: Sequence[int] | None = None,
+    *,
+    described: Mapping[int, str] | None = None,
 ) -> ExcitingInfo:
     """Cut out what filters see where they are excited most, one patch per image.
 
@@ -87,6 +93,7 @@ def exciting_info(
         images: (N, H, W, C) uint8 in the order they were fed in, indexable by one number.
         network: whose they are.
         shown: which filters, from 0 and ascending; by default the first 16.
+        described: what to say of the most exciting image of a filter, by the image's number.
     """
     filters, channels, height, width = weight.shape
     shown = range(min(filters, MOST)) if shown is None else shown
@@ -95,11 +102,13 @@ def exciting_info(
         notes.append(f"the first {_CHANNELS} input channels shown")
     if len(shown) < filters:
         notes.append(shown_filters(shown, filters))
-    rows = tuple(_row(weight[number], responses, number, images) for number in shown)
+    rows = tuple(_row(weight[number], responses, number, images, described or {}) for number in shown)
     return ExcitingInfo(network, "; ".join(notes), rows, responses.exciting.shape[1])
 
 
-def _row(kernel: NDArray[np.float32], responses: FilterResponses, number: int, images: Any) -> ExcitingRow:
+def _row(
+    kernel: NDArray[np.float32], responses: FilterResponses, number: int, images: Any, described: Mapping[int, str]
+) -> ExcitingRow:
     channels = min(len(kernel), _CHANNELS)
     tiles = tile(list(kernel[:channels]), math.ceil(math.sqrt(channels)))
     found = responses.exciting[number] >= 0
@@ -114,6 +123,7 @@ def _row(kernel: NDArray[np.float32], responses: FilterResponses, number: int, i
     if not places:
         return ExcitingRow(str(number + 1), tiles, reach, (), None, (0, 0, 0, 0), note)
     index, position = places[0]
+    note = "\n".join([note, *([described[index]] if index in described else [])])
     return ExcitingRow(str(number + 1), tiles, reach, patches, images[index], responses.field.box(*position), note)
 
 
@@ -121,12 +131,14 @@ def draw_exciting(info: ExcitingInfo) -> Figure:
     """Draw a row per filter: kernel, the most exciting image with the patch framed, then the patches."""
     count = len(info.rows)
     with house_style():
-        width = _SIDE * 1.12 * (info.columns + 2) + 1.5
+        width = _SIDE * 1.12 * (info.columns + 2) + 1.8
         title = "\n".join(wrapped(line, int(12 * width)) for line in (info.title, info.subtitle))
-        figure = new_figure(width, _SIDE * 1.08 * count + 0.68 + 0.16 * lines_of(title))
-        grid = figure.subplots(count, 4, squeeze=False, width_ratios=[1, 1, 1.08 * info.columns, 1.6])
-        for axes, row in zip(grid, info.rows, strict=True):
+        figure = new_figure(width, _HIGH * count + 1.0 + 0.16 * lines_of(title))
+        widths, heights = [1, 1, 1.08 * info.columns, 2.2], [*[1.0] * count, 0.1]
+        grid = figure.subplots(count + 1, 4, squeeze=False, width_ratios=widths, height_ratios=heights)
+        for axes, row in zip(grid, info.rows, strict=False):
             _draw_row(axes, row, info.columns)
+        _draw_bar(grid[-1])
         for axes, head in zip(grid[0], ("kernel", "image", "patches, the most exciting first"), strict=False):
             axes.set_title(head, fontsize=8)
         figure.suptitle(title, fontsize=9.5, fontweight="bold")
@@ -138,9 +150,8 @@ def _draw_row(row_axes: NDArray[Any], row: ExcitingRow, columns: int) -> None:
     kernel, image, patches, note = row_axes
     for axes in row_axes:
         bare(axes)
-    colours = matplotlib.colormaps["RdBu_r"].with_extremes(bad=_BETWEEN)
     tiles = np.ma.masked_invalid(row.kernel)
-    kernel.imshow(tiles, cmap=colours, vmin=-row.reach, vmax=row.reach, interpolation="nearest")
+    kernel.imshow(tiles, cmap=DIVERGING, vmin=-row.reach, vmax=row.reach, interpolation="nearest")
     kernel.set_ylabel(row.name, rotation=0, ha="right", va="center", fontsize=8)
     _frame(kernel, (0, 0), row.kernel.shape, MUTED)
     if row.image is not None:
@@ -148,7 +159,20 @@ def _draw_row(row_axes: NDArray[Any], row: ExcitingRow, columns: int) -> None:
         show_image(image, row.image)
         _frame(image, (top, left), (bottom - top, right - left), VERMILLION)
         _draw_patches(patches, row.patches, columns)
-    note.text(0, 0.5, row.note, va="center", fontsize=7.5, transform=note.transAxes)
+    note.text(0, 0.5, row.note, va="center", fontsize=7, transform=note.transAxes)
+
+
+def _draw_bar(row_axes: NDArray[Any]) -> None:
+    """Draw the kernels' scale below them: of each to its own greatest magnitude."""
+    bar, *others = row_axes
+    for axes in others:
+        axes.axis("off")
+    colors = ScalarMappable(Normalize(-1, 1), DIVERGING)
+    drawn = bar.figure.colorbar(colors, cax=bar, orientation="horizontal", ticks=[-1, 0, 1])
+    bar.set_xticklabels(["−|w|", "0", "|w|"])
+    bar.tick_params(length=0, labelsize=6.5, pad=1)
+    bar.set_xlabel("weight", fontsize=6.5, labelpad=1)
+    drawn.outline.set_visible(False)
 
 
 def _draw_patches(axes: Axes, patches: Sequence[NDArray[np.float32]], columns: int) -> None:
@@ -170,17 +194,32 @@ def _frame(axes: Axes, corner: tuple[int, int], size: tuple[int, ...], colour: s
 
 
 @dataclass(frozen=True, eq=False)
+class Shown:
+    """An image (H, W, C) uint8 and the lines below it."""
+
+    image: NDArray[np.uint8]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class MaximisedInfo:
-    """Images (H, W, C) uint8 made to excite, each with its name and what it reaches, and a note on what that is."""
+    """Images made to excite, by the unit's name, each with the real image that excites it most, and a note on both."""
 
     title: str
     note: str
-    images: tuple[NDArray[np.uint8], ...]
-    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    made: tuple[Shown, ...]
+    real: tuple[Shown | None, ...]
 
 
 def maximised_info(
-    found: Sequence[Maximised], network: str, class_names: Sequence[str] = (), filters: int = 0
+    found: Sequence[Maximised],
+    network: str,
+    class_names: Sequence[str] = (),
+    filters: int = 0,
+    *,
+    predicted: Sequence[str] = (),
+    real: Sequence[Shown] = (),
 ) -> MaximisedInfo:
     """Name the images: filters by number, classes by ``class_names``.
 
@@ -189,40 +228,70 @@ def maximised_info(
         network: whose they are.
         class_names: in the order of the logits, needed for classes.
         filters: how many the layer has, so that it is said which of them are shown.
+        predicted: what the network takes each made image for, in words.
+        real: the very images that ``found`` compares with, one for each, and what is said of them; or none.
+
+    Raises:
+        ValueError: if there are real images, but not one for each.
     """
+    if real and len(real) != len(found):
+        raise ValueError(f"needs a real image for each, got {len(real)} for {len(found)}")
     layer, reading = found[0].layer, found[0].reading
-    labels = []
-    for each in found:
-        name = class_names[each.unit] if layer == OUTPUT else f"filter {each.unit + 1}"
-        beside = "" if each.real is None else f", real {_number(each.real)}"
-        labels.append(f"{wrapped(name, 16)}\n{_number(each.activation)}{beside}")
+    names = tuple(class_names[each.unit] if layer == OUTPUT else f"filter {each.unit + 1}" for each in found)
+    made = [
+        Shown(each.image, (f"made: {_number(each.activation)}", *says))
+        for each, says in zip(found, [[text] for text in predicted] or [[]] * len(found), strict=True)
+    ]
+    beside = (
+        [
+            Shown(other.image, (f"real: {_number(each.real)}", *other.lines)) if each.real is not None else None
+            for each, other in zip(found, real, strict=True)
+        ]
+        if real
+        else [None] * len(found)
+    )
     what = "logit" if layer == OUTPUT else f"{reading} of the map behind the ReLU"
-    real = "" if found[0].real is None else ", and that of a real image"
     shown = shown_filters([each.unit for each in found], filters) if filters else ""
     where = "classes" if layer == OUTPUT else f"{shown} in {layer}" if shown else f"filters of {layer}"
-    note = f"below each: the {what} that it reaches{real}"
+    other = "; at its right the validation image that reaches most, read alike" if real else ""
+    note = f"below each: the {what} that it reaches{other}"
     title = f"{network}\ninputs made by gradient ascent to excite {where}"
-    return MaximisedInfo(title, note, tuple(each.image for each in found), tuple(labels))
+    return MaximisedInfo(title, note, names, tuple(made), tuple(beside))
 
 
 def draw_maximised(info: MaximisedInfo) -> Figure:
-    """Draw the images in rows of up to eight."""
-    rows = math.ceil(len(info.images) / _IN_A_ROW)
-    columns = math.ceil(len(info.images) / rows)
+    """Draw the images in rows of up to eight, each made one beside its real one."""
+    apiece = 2 if any(info.real) else 1
+    most = _IN_A_ROW // apiece
+    rows = math.ceil(len(info.made) / most)
+    columns = apiece * math.ceil(len(info.made) / rows)
+    texts = [each.lines for each in (*info.made, *info.real) if each]
+    below = max(sum(lines_of(wrapped(line, _NARROW)) for line in lines) for lines in texts)
     with house_style():
         width = max(1.05 * columns, 6.0)
         title = "\n".join(wrapped(line, int(12 * width)) for line in info.title.split("\n"))
-        figure = new_figure(width, 1.4 * rows + 0.5 + 0.16 * lines_of(title))
+        note = wrapped(info.note, int(17 * width))
+        figure = new_figure(width, (1.2 + 0.12 * below) * rows + 0.6 + 0.16 * lines_of(title))
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             bare(axes)
-        for axes, image, label in zip(grid.flat, info.images, info.labels, strict=False):
-            show_image(axes, image)
-            axes.set_anchor("C")
-            axes.set_xlabel(label, fontsize=7.5)
+        places = iter(grid.flat)
+        for name, made, real in zip(info.names, info.made, info.real, strict=True):
+            _draw_shown(next(places), made, wrapped(name, _NARROW))
+            if apiece > 1:
+                _draw_shown(next(places), real, "")
         figure.suptitle(title, fontsize=9.5, fontweight="bold")
-        figure.supxlabel(info.note, fontsize=7.5)
+        figure.supxlabel(note, fontsize=7.5)
     return figure
+
+
+def _draw_shown(axes: Axes, shown: Shown | None, title: str) -> None:
+    if shown is None:
+        return
+    show_image(axes, shown.image)
+    axes.set_anchor("N")
+    axes.set_title(title, fontsize=8)
+    axes.set_xlabel("\n".join(wrapped(line, _NARROW) for line in shown.lines), fontsize=7)
 
 
 def _number(value: float) -> str:

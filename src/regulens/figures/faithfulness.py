@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from regulens.figures.parts import look
+from regulens.figures.attribution import area_text
+from regulens.figures.parts import look, wrapped
 from regulens.figures.style import MUTED, house_style, new_figure
 from regulens.interpret.faithfulness import Curves, Faithfulness
 
@@ -25,11 +26,14 @@ _AXES: dict[Kind, str] = {
 
 @dataclass(frozen=True, eq=False)
 class CurvePanel:
-    """The mean curves over images (steps + 1,) by method, and the random orders' (orders, steps + 1) likewise."""
+    """The mean curves over images (steps + 1,) by method, and the random orders' (orders, steps + 1) likewise.
+
+    ``areas`` are by method those (orders,) of each random order of equal pixels.
+    """
 
     kind: Kind
     curves: Mapping[str, NDArray[np.float64]]
-    areas: Mapping[str, float]
+    areas: Mapping[str, NDArray[np.float64]]
     random: NDArray[np.float64]
     random_areas: NDArray[np.float64]
 
@@ -68,12 +72,12 @@ def draw_faithfulness(info: FaithfulnessInfo) -> Figure:
                 loc="upper center",
                 bbox_to_anchor=(0.5, -0.17),
                 fontsize=8,
-                title="area under the curve",
+                title="area under the curve (range over orders)",
                 title_fontsize=8,
             )
         images = "one image" if info.images == 1 else f"mean of {info.images} images"
         figure.axes[0].set_ylabel(f"probability of the class ({images})")
-        figure.suptitle(info.title, fontsize=11, fontweight="bold")
+        figure.suptitle(wrapped(info.title, 90), fontsize=11, fontweight="bold")
     return figure
 
 
@@ -82,16 +86,17 @@ def _panel(kind: Kind, measured: Faithfulness, titles: Mapping[str, str]) -> Cur
         chosen: NDArray[np.float64] = getattr(curves, kind).mean(axis=0)
         return chosen
 
-    def area(curves: Curves) -> float:
-        return float(getattr(curves, f"{kind}_area").mean())
+    def areas(curves: Curves) -> NDArray[np.float64]:
+        chosen: NDArray[np.float64] = getattr(curves, f"{kind}_areas").mean(axis=1)
+        return chosen
 
     named = {titles.get(name, name): curves for name, curves in measured.methods.items()}
     return CurvePanel(
         kind,
         {name: curve(each) for name, each in named.items()},
-        {name: area(each) for name, each in named.items()},
+        {name: areas(each) for name, each in named.items()},
         np.stack([curve(each) for each in measured.random]),
-        np.array([area(each) for each in measured.random]),
+        np.concatenate([areas(each) for each in measured.random]),
     )
 
 
@@ -100,12 +105,11 @@ def _draw_panel(axes: Axes, panel: CurvePanel, fractions: NDArray[np.float64]) -
     axes.fill_between(fractions, low, high, color=MUTED, alpha=0.25, lw=0)
     for place, (name, curve) in enumerate(panel.curves.items()):
         style = look(place)
-        label = f"{name} {panel.areas[name]:.2f}"
+        label = f"{name} {area_text(panel.areas[name])}"
         axes.plot(fractions, curve, color=style.colour, ls=style.line, marker=style.marker, ms=3.5, lw=1.4, label=label)
     areas = panel.random_areas
     orders = f"{len(areas)} random orders" if len(areas) > 1 else "one random order"
-    span = f" ({areas.min():.2f}–{areas.max():.2f})" if len(areas) > 1 else ""
-    label = f"{orders} {areas.mean():.2f}{span}"
+    label = f"{orders} {area_text(areas)}"
     axes.plot(fractions, middle, color=MUTED, lw=2.2, label=label, zorder=1)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=_AXES[panel.kind])
     axes.set_title(_TITLES[panel.kind], loc="left", fontsize=9.5)

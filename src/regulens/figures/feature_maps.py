@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from regulens.errors import UserError, suggestion
-from regulens.figures.parts import BLUE, INK, text_width, wrapped
-from regulens.figures.style import MUTED, bare, house_style, new_figure
+from regulens.figures.parts import BLUE, INK, chance, lines_of, text_width, wrapped
+from regulens.figures.style import DIVERGING, MUTED, SEQUENTIAL, bare, house_style, new_figure
 from regulens.interpret.activations import ImageActivations, LayerMaps
 
 _WIDTH = 7.4
@@ -24,7 +24,7 @@ _IN_A_ROW = 16
 _MOST = 64
 """Maps of a layer that are shown."""
 _NEVER_NEGATIVE = {"image", "ReLU", "max pooling"}
-_LOW = 0.45
+_LOW = 0.55
 """Inches that a row has at the least, for its scale."""
 _TITLE: Any = {"loc": "left", "fontsize": 8.5, "pad": 3}
 _CLASSES = 10
@@ -99,16 +99,27 @@ def through_info(
         peak = _reach(maps.maps) if maps.kind == "ReLU" else peak
         grids.append(_grid(maps, f"{_stage(maps)}; {_zeros(maps)}", peak if maps.kind == "max pooling" else None))
     likeliest = np.argsort(-activations.probabilities, kind="stable")[:_CLASSES]
-    said = class_names[likeliest[0]] if np.isfinite(activations.probabilities).all() else "nothing: not a number"
-    truly = "" if truth is None else f", is {class_names[truth]}"
     return ThroughInfo(
         network,
-        f"predicted {said}{truly}",
+        f"{predicted_text(activations, class_names)}; {true_text(class_names, truth)}",
         pixels,
         tuple((class_names[index], float(activations.probabilities[index])) for index in likeliest),
         tuple(grids),
         activations.vectors["relu"],
     )
+
+
+def predicted_text(activations: ImageActivations, class_names: Sequence[str]) -> str:
+    """Write the class that a network predicts for an image, with its probability."""
+    chances = activations.probabilities
+    if not np.isfinite(chances).all():
+        return "predicted: nothing (not a number)"
+    return f"predicted: {class_names[int(chances.argmax())]} ({chance(float(chances.max()))})"
+
+
+def true_text(class_names: Sequence[str], truth: int | None) -> str:
+    """Write the true class of an image."""
+    return "true class unknown" if truth is None else f"true class: {class_names[truth]}"
 
 
 def draw_through(info: ThroughInfo) -> Figure:
@@ -135,9 +146,10 @@ def draw_through(info: ThroughInfo) -> Figure:
 
 @dataclass(frozen=True, eq=False)
 class AcrossInfo:
-    """One layer's maps of one image in several networks: a label and a grid per network."""
+    """One layer's maps of one image in several networks: what the image is, a label and a grid per network."""
 
     title: str
+    image: str
     pixels: NDArray[np.uint8]
     rows: tuple[tuple[str, MapGrid], ...]
 
@@ -147,6 +159,10 @@ def across_info(
     layer: str,
     pixels: NDArray[np.uint8],
     scaling: Literal["shared", "own"] = "shared",
+    *,
+    image: str = "image",
+    class_names: Sequence[str],
+    truth: int | None = None,
 ) -> AcrossInfo:
     """Lay out one layer of several networks, a row each.
 
@@ -155,30 +171,43 @@ def across_info(
         layer: as it is named in ``ImageActivations.maps``.
         pixels: (H, W, C) uint8, the image.
         scaling: one scale for all networks, so that strengths compare, or each network's own.
+        image: what it is called.
+        class_names: in the order of the logits.
+        truth: the image's class, if known.
 
     Raises:
         UserError: if a network has no maps of this layer.
     """
-    chosen = [(label, _named(activations, layer, label)) for label, activations in networks]
+    chosen = [
+        (f"{label}\n{predicted_text(activations, class_names)}", _named(activations, layer, label))
+        for label, activations in networks
+    ]
     top = max(_reach(maps.maps) for _, maps in chosen) if scaling == "shared" else None
     rows = tuple((f"{label}\n{_zeros(maps)}", _grid(maps, "", top)) for label, maps in chosen)
     words = "all rows on one scale" if scaling == "shared" else "each row on its own scale"
-    return AcrossInfo(f"{_stage(chosen[0][1])}; {words}", pixels, rows)
+    return AcrossInfo(f"{_stage(chosen[0][1])}; {words}", f"{image}\n{true_text(class_names, truth)}", pixels, rows)
 
 
 def draw_across(info: AcrossInfo) -> Figure:
     """Draw the image, then a row of maps per network with its label and scale."""
-    labels = ["\n".join(wrapped(line, 26) for line in label.split("\n")) for label, _ in info.rows]
-    margin = max(text_width(label, 8.5) for label in labels) + 0.15
-    heights = [0.9, *(max(grid.inches[1], _LOW) for _, grid in info.rows)]
+    head, *labels = [
+        "\n".join(wrapped(line, 26) for line in label.split("\n"))
+        for label in (info.image, *(label for label, _ in info.rows))
+    ]
+    margin = max(text_width(label, 8.5) for label in (head, *labels)) + 0.15
+    heights = [
+        0.9,
+        *(max(grid.inches[1], 0.16 * lines_of(label)) for label, (_, grid) in zip(labels, info.rows, strict=True)),
+    ]
     with house_style():
         figure = new_figure(margin + _WIDTH + 0.9, sum(heights) + 0.2 * len(heights) + 0.4)
         rows = figure.subplots(len(heights), 3, width_ratios=[margin, _WIDTH, 0.12], height_ratios=heights)
         for axes in (*rows[:, 0], rows[0, 2]):
             axes.axis("off")
         show_image(rows[0, 1], info.pixels)
-        for (name, axes, scale), label, (_, grid) in zip(rows[1:], labels, info.rows, strict=True):
-            name.text(0, 0.5, label, va="center", fontsize=8.5, color=INK, transform=name.transAxes)
+        for (name, *_), text in zip(rows, (head, *labels), strict=True):
+            name.text(0, 0.5, text, va="center", fontsize=8.5, color=INK, transform=name.transAxes)
+        for (_, axes, scale), (_, grid) in zip(rows[1:], info.rows, strict=True):
             draw_grid(axes, grid)
             _scale(figure, axes, scale)
         figure.suptitle(info.title, fontsize=10.5, fontweight="bold")
@@ -213,7 +242,7 @@ def show_image(axes: Axes, pixels: NDArray[Any]) -> None:
 
 def draw_grid(axes: Axes, grid: MapGrid) -> None:
     """Draw the maps, a 0 in those that are zero; each is numbered, or the first of each row where there are several."""
-    colours = "RdBu_r" if grid.signed else "viridis"
+    colours = DIVERGING if grid.signed else SEQUENTIAL
     tiles = np.ma.masked_invalid(grid.tiles)
     axes.imshow(tiles, cmap=colours, vmin=grid.low, vmax=grid.high, interpolation="antialiased")
     bare(axes)
@@ -223,9 +252,7 @@ def draw_grid(axes: Axes, grid: MapGrid) -> None:
     across, down = (np.arange(_MOST) * (side + gap) + (side - 1) / 2 for side in (width, height))
     for number in grid.zero:
         row, column = divmod(number, grid.columns)
-        axes.text(
-            across[column], down[row], "0", ha="center", va="center", fontsize=7, color=INK if grid.signed else "w"
-        )
+        axes.text(across[column], down[row], "0", ha="center", va="center", fontsize=7, color=INK)
     starts = range(0, grid.shown, grid.columns)
     if len(starts) == 1:
         axes.set_xticks(across[: grid.shown], [str(number + 1) for number in range(grid.shown)])
@@ -275,11 +302,12 @@ def _scale(figure: Figure, axes: Axes, scale: Axes) -> None:
     bar = figure.colorbar(axes.images[0], cax=scale, ticks=[low, high] if low == 0 else [low, 0, high])
     bar.ax.set_yticklabels([f"{tick:.3g}".replace("-", "−") for tick in bar.get_ticks()])
     bar.ax.tick_params(length=0, labelsize=7)
+    bar.set_label("activation", fontsize=6.5, labelpad=1)
     bar.outline.set_visible(False)
 
 
 def _draw_dense(axes: Axes, dense: NDArray[np.float32]) -> None:
-    axes.imshow(dense[None], aspect="auto", cmap="viridis", vmin=0, vmax=_reach(dense) or 1.0, interpolation="nearest")
+    axes.imshow(dense[None], aspect="auto", cmap=SEQUENTIAL, vmin=0, vmax=_reach(dense) or 1.0, interpolation="nearest")
     bare(axes)
     axes.set_title(f"dense layer and ReLU, {len(dense)} units; {(dense == 0).sum()} zero", **_TITLE)
 

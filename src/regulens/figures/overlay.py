@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from regulens.figures.parts import INK, lines_of, wrapped
-from regulens.figures.style import bare, house_style, new_figure
+from regulens.figures.style import DIVERGING, SEQUENTIAL, bare, house_style, new_figure
 
 WIDTH = 8.2
 """Inches of a grid that fills the report's width."""
@@ -20,15 +21,27 @@ _WIDEST = 1.9
 _FAINT = 0.3
 _QUIET = "#5c6470"
 _CLIPPED = 99.0
+_BAR = 0.36
+"""Inches below a picture that its scale takes."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The color scale of a map: full color at ``limit``, and at minus it if the map has a sign; in what unit."""
+
+    limit: float
+    unit: str
+    signed: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A picture (H, W, 3) of a grid in [0, 1], what stands above it, and the lines of small print below."""
+    """A picture (H, W, 3) of a grid in [0, 1], what stands above it, the lines of small print below, a map's scale."""
 
     picture: NDArray[np.float32]
     title: str
     notes: tuple[str, ...] = ()
+    scale: Scale | None = None
 
 
 def strength(*maps: ArrayLike) -> float:
@@ -56,7 +69,7 @@ def overlay(image: NDArray[np.uint8], values: ArrayLike, limit: float) -> NDArra
     edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     light = gray if np.median(edge) >= 0.5 else 1 - gray
     share = np.nan_to_num(np.asarray(values, np.float64)) / (limit or 1.0)
-    colours = matplotlib.colormaps["RdBu_r"](0.5 + 0.5 * np.clip(share, -1, 1))[..., :3]
+    colours = DIVERGING(0.5 + 0.5 * np.clip(share, -1, 1))[..., :3]
     return np.asarray(colours * (1 - _FAINT * (1 - light))[..., None], np.float32)
 
 
@@ -85,7 +98,23 @@ def _draw_cell(axes: Axes, cell: Cell | None, side: float) -> None:
         return
     axes.imshow(cell.picture, interpolation="nearest")
     axes.set_title(_title(cell, side), fontsize=8, color=INK)
-    axes.set_xlabel(_small_print(cell, side), fontsize=7, color=_QUIET, labelpad=2)
+    pad = 2 + (72 * _BAR if cell.scale else 0)
+    axes.set_xlabel(_small_print(cell, side), fontsize=7, color=_QUIET, labelpad=pad)
+    if cell.scale:
+        _draw_scale(axes, cell.scale, side)
+
+
+def _draw_scale(axes: Axes, scale: Scale, side: float) -> None:
+    """Draw a bar of the colors below a picture: zero is the same in all, the unit stands below the ends."""
+    low = -scale.limit if scale.signed else 0.0
+    bar = axes.inset_axes((0.08, -(0.05 + 0.06 / side), 0.84, 0.06 / side))
+    colors = ScalarMappable(Normalize(low, scale.limit), DIVERGING if scale.signed else SEQUENTIAL)
+    ticks = [low, 0.0, scale.limit] if scale.signed else [0.0, scale.limit]
+    drawn = axes.figure.colorbar(colors, cax=bar, orientation="horizontal", ticks=ticks)
+    bar.set_xticklabels([f"{tick:.2g}".replace("-", "−") for tick in ticks])
+    bar.tick_params(length=0, labelsize=6, pad=1)
+    bar.set_xlabel(scale.unit, fontsize=6, color=_QUIET, labelpad=1)
+    drawn.outline.set_visible(False)
 
 
 def _title(cell: Cell, side: float) -> str:
@@ -105,4 +134,5 @@ def _text_height(row: Sequence[Cell | None], side: float) -> float:
     """Inches above and below the pictures of a row."""
     above = max(lines_of(_title(cell, side)) for cell in row if cell)
     below = max(lines_of(_small_print(cell, side)) for cell in row if cell)
-    return 0.14 * above + 0.12 * below + 0.1
+    bar = _BAR if any(cell.scale for cell in row if cell) else 0.0
+    return 0.14 * above + 0.12 * below + bar + 0.1

@@ -92,6 +92,15 @@ def percent(share: float) -> str:
     return "under 0.1 %" if 0 < value < 0.05 else f"{value:.1f} %"
 
 
+def chance(probability: float) -> str:
+    """Write a probability with three decimals, as ``p = 0.999``; 0 and 1 only where they are exact."""
+    if np.isnan(probability):
+        return "not a number"
+    if 0.9995 <= probability < 1:
+        return "p > 0.999"
+    return "p < 0.001" if 0 < probability < 0.0005 else f"p = {probability:.3f}"
+
+
 def range_with_margin(values: ArrayLike, share: float = 0.05) -> tuple[float, float]:
     """Return the range of the finite values widened on both sides by a share of it, at least by 0.5 % of a value."""
     finite = np.asarray(values, np.float64)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from regulens.files import write_atomically
@@ -19,6 +21,12 @@ VALIDATION = "#c8102e"
 PUBLISHED = "#111111"
 MUTED = "#8a8f98"
 GAP_COLOUR = "#b9d3ee"
+BETWEEN = "#b8bcc4"
+"""What lies between maps, and what is no number."""
+DIVERGING = matplotlib.colormaps["RdBu_r"].with_extremes(bad=BETWEEN)
+"""Of maps with a sign: blue below zero, red above, and zero the same near-white in every figure."""
+SEQUENTIAL = ListedColormap(DIVERGING(np.linspace(0.5, 1, 256)), "RdBu_r from zero").with_extremes(bad=BETWEEN)
+"""Of maps that are never negative: the upper half of ``DIVERGING``, so that zero and red mean the same."""
 
 _STYLE: Any = {
     "font.size": 9.5,

@@ -25,6 +25,7 @@ class Agreement:
             side of their middle rank. NaN likewise.
         networks: how many maps were compared.
         left_out: how many were not, being constant or not finite: those of collapsed networks.
+        pairs: (S, S), the rank correlation of each two networks; NaN of those left out.
     """
 
     mean: float
@@ -33,6 +34,7 @@ class Agreement:
     map: NDArray[np.float64]
     networks: int
     left_out: int
+    pairs: NDArray[np.float64]
 
 
 def seed_agreement(maps: ArrayLike) -> Agreement:
@@ -45,17 +47,16 @@ def seed_agreement(maps: ArrayLike) -> Agreement:
     if array.ndim != 3:
         raise ValueError(f"maps must be (networks, H, W), got {array.shape}")
     ranks = standardised_ranks(array)
-    ranks = ranks[np.isfinite(ranks).all(axis=(1, 2))]
-    used = len(ranks)
+    flat = ranks.reshape(len(ranks), -1)
+    every = flat @ flat.T / flat.shape[1]
+    sound = np.isfinite(ranks).all(axis=(1, 2))
+    ranks, used, lost = ranks[sound], int(sound.sum()), int((~sound).sum())
     if used < 2:
-        return Agreement(math.nan, math.nan, math.nan, np.full(array.shape[1:], math.nan), used, len(array) - used)
+        return Agreement(math.nan, math.nan, math.nan, np.full(array.shape[1:], math.nan), used, lost, every)
     pairs = used * (used - 1) / 2
     products = (ranks.sum(axis=0) ** 2 - (ranks**2).sum(axis=0)) / 2 / pairs
-    flat = ranks.reshape(used, -1)
-    by_pair = (flat @ flat.T / flat.shape[1])[np.triu_indices(used, 1)]
-    return Agreement(
-        float(products.mean()), float(by_pair.min()), float(by_pair.max()), products, used, len(array) - used
-    )
+    by_pair = every[np.ix_(sound, sound)][np.triu_indices(used, 1)]
+    return Agreement(float(products.mean()), float(by_pair.min()), float(by_pair.max()), products, used, lost, every)
 
 
 def rank_correlations(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

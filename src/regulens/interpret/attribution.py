@@ -24,6 +24,11 @@ from regulens.interpret.inputs import blurred, check_images, images_at_once
 from regulens.interpret.receptive import ReceptiveField, receptive_fields
 from regulens.models.cnn import evaluating
 
+TOLERANCE = 0.01
+"""How far the sum of integrated gradients may be from the logit's difference, as a share of it."""
+STEPS = (50, 100, 200, 400, 800)
+"""Steps of integrated gradients that are tried, one after the other, until they are exact enough."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -38,6 +43,7 @@ class Method:
         channels: how a map (N, H, W, C) becomes (N, H, W): by the ``sum`` of shares that add up, or by the value of
             the ``strongest`` channel, its sign kept; ``None`` where it has no channels.
         defaults: the options with their defaults.
+        unit: of the map's values.
         compute: one image (1, H, W, C), its class (1,) and the options in, the map (H, W, C) or (H, W) out.
     """
 
@@ -46,6 +52,7 @@ class Method:
     signed: bool
     ranks: Literal["value", "magnitude"]
     channels: Literal["sum", "strongest"] | None
+    unit: str
     compute: Callable[..., Tensor] = field(repr=False)
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -124,13 +131,8 @@ def completeness(
 ) -> Completeness:
     """Check integrated gradients (N, H, W, C) by their axiom of completeness (Sundararajan et al. 2017)."""
     check_images(network, images, targets)
-    with evaluating(network), torch.no_grad():
-        at_once = images_at_once(network, images.shape[1:])
-        own, empty = (
-            torch.cat([network(part).double() for part in torch.split(each, at_once)])
-            for each in (images, _like(images, baseline))
-        )
-    difference = (own - empty).gather(1, targets[:, None])[:, 0]
+    with evaluating(network):
+        difference = _differences(network, images, _like(images, baseline), targets)
     return Completeness(maps.sum(axis=(1, 2, 3), dtype=np.float64), difference.numpy())
 
 
@@ -176,20 +178,33 @@ def _smoothgrad(network: nn.Sequential, image: Tensor, target: Tensor, *, noise:
 
 
 def _integrated_gradients(
-    network: nn.Sequential, image: Tensor, target: Tensor, *, steps: int, baseline: ArrayLike
+    network: nn.Sequential, image: Tensor, target: Tensor, *, steps: int | None, baseline: ArrayLike
 ) -> Tensor:
-    maps: Tensor = (
-        _captum()
-        .IntegratedGradients(network)
-        .attribute(
+    empty = _like(image, baseline)
+    wanted = TOLERANCE * float(_differences(network, image, empty, target).abs())
+    integrated = _captum().IntegratedGradients(network)
+    for count in STEPS if steps is None else (steps,):
+        maps, miss = integrated.attribute(
             image,
-            _like(image, baseline),
+            empty,
             target=target,
-            n_steps=steps,
+            n_steps=count,
             internal_batch_size=images_at_once(network, image.shape[1:]),
+            return_convergence_delta=True,
         )
-    )
-    return maps[0]
+        if not float(miss.abs()) > wanted:  # nor of a network that diverged, whose numbers are none
+            break
+    return torch.as_tensor(maps[0])
+
+
+def _differences(network: nn.Sequential, images: Tensor, baselines: Tensor, targets: Tensor) -> Tensor:
+    """Return (N,) float64: how much higher the target's logit is for images (N, H, W, C) than for their baselines."""
+    at_once = images_at_once(network, images.shape[1:])
+    with torch.no_grad():
+        own, empty = (
+            torch.cat([network(part).double() for part in torch.split(each, at_once)]) for each in (images, baselines)
+        )
+    return (own - empty).gather(1, targets[:, None])[:, 0]
 
 
 def _occlusion(
@@ -266,9 +281,16 @@ def _like(images: Tensor, baseline: ArrayLike) -> Tensor:
     return torch.as_tensor(np.asarray(baseline, np.float32)).expand_as(images)
 
 
+_PER_PIXEL = "logits per unit of input"
 METHODS: dict[str, Method] = {
     "gradient": Method(
-        "Gradient", "Simonyan, Vedaldi and Zisserman 2014 (arXiv 1312.6034)", True, "magnitude", "strongest", _gradient
+        "Gradient",
+        "Simonyan, Vedaldi and Zisserman 2014 (arXiv 1312.6034)",
+        True,
+        "magnitude",
+        "strongest",
+        _PER_PIXEL,
+        _gradient,
     ),
     "smoothgrad": Method(
         "SmoothGrad",
@@ -276,6 +298,7 @@ METHODS: dict[str, Method] = {
         True,
         "magnitude",
         "strongest",
+        _PER_PIXEL,
         _smoothgrad,
         {"noise": 0.15, "samples": 50},
     ),
@@ -285,11 +308,19 @@ METHODS: dict[str, Method] = {
         True,
         "value",
         "sum",
+        "logits",
         _integrated_gradients,
-        {"steps": 50, "baseline": 0.0},
+        {"steps": None, "baseline": 0.0},
     ),
     "grad_cam": Method(
-        "Grad-CAM", "Selvaraju et al. 2017 (arXiv 1610.02391)", False, "value", None, _grad_cam, {"layer": None}
+        "Grad-CAM",
+        "Selvaraju et al. 2017 (arXiv 1610.02391)",
+        False,
+        "value",
+        None,
+        "logits",
+        _grad_cam,
+        {"layer": None},
     ),
     "occlusion": Method(
         "Occlusion",
@@ -297,6 +328,7 @@ METHODS: dict[str, Method] = {
         True,
         "value",
         None,
+        "logits",
         _occlusion,
         {"window": None, "stride": None, "baseline": None},
     ),
@@ -305,7 +337,8 @@ METHODS: dict[str, Method] = {
 
 - smoothgrad: ``noise``, the standard deviation of the noise as a share of the image's own range of values (the paper:
   0.1 to 0.2), and the number of ``samples`` averaged;
-- integrated_gradients: ``steps`` of the Gauss-Legendre rule, and the ``baseline`` in scaled pixels, broadcast to
+- integrated_gradients: ``steps`` of the Gauss-Legendre rule, by default the first of ``STEPS`` by which the map's sum
+  is within ``TOLERANCE`` of what it should be, or the last; and the ``baseline`` in scaled pixels, broadcast to
   (H, W, C): zero, which is black unless pixels are standardized (see ``black_pixel``); pixels like it get nothing;
 - grad_cam: the ``layer``, by default the ReLU behind the last convolution;
 - occlusion: ``window`` and ``stride`` as (height, width), by default a seventh of each side (rounded up, at least 2)

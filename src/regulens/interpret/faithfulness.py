@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,8 @@ from regulens.models.cnn import evaluating
 
 STEPS = 20
 RANDOM_ORDERS = 10
+TIE_BREAKS = 10
+"""Random orders of pixels of equal importance, over which areas are averaged."""
 SANITY_THRESHOLD = 0.5
 """From this mean rank correlation on a map is said not to depend on what was learned.
 
@@ -29,27 +33,47 @@ on the image alone, as an edge detector's map, has 1.
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """The target's probability while pixels are replaced in an order, (N, steps + 1) each.
+    """The target's probability while pixels are replaced in an order, for each way to break ties in that order.
 
     Attributes:
         fractions: (steps + 1,), the share of pixels replaced, from 0 to 1.
-        deletion: the image's pixels blurred, the most important first: low is good.
-        insertion: the blurred image's pixels restored, the most important first: high is good.
+        deletions: (orders, N, steps + 1), the image's pixels blurred, the most important first: low is good.
+        insertions: (orders, N, steps + 1), the blurred image's pixels restored, the most important first: high is good.
     """
 
     fractions: NDArray[np.float64]
-    deletion: NDArray[np.float64]
-    insertion: NDArray[np.float64]
+    deletions: NDArray[np.float64]
+    insertions: NDArray[np.float64]
+
+    @property
+    def deletion(self) -> NDArray[np.float64]:
+        """(N, steps + 1) deletion curves, the mean over the orders."""
+        return np.asarray(self.deletions.mean(axis=0))
+
+    @property
+    def insertion(self) -> NDArray[np.float64]:
+        """(N, steps + 1) insertion curves, the mean over the orders."""
+        return np.asarray(self.insertions.mean(axis=0))
+
+    @property
+    def deletion_areas(self) -> NDArray[np.float64]:
+        """(orders, N) areas under the deletion curves, in [0, 1]."""
+        return _areas(self.deletions, self.fractions)
+
+    @property
+    def insertion_areas(self) -> NDArray[np.float64]:
+        """(orders, N) areas under the insertion curves, in [0, 1]."""
+        return _areas(self.insertions, self.fractions)
 
     @property
     def deletion_area(self) -> NDArray[np.float64]:
-        """(N,) areas under the deletion curves, in [0, 1]."""
-        return _areas(self.deletion, self.fractions)
+        """(N,) means of ``deletion_areas`` over the orders."""
+        return np.asarray(self.deletion_areas.mean(axis=0))
 
     @property
     def insertion_area(self) -> NDArray[np.float64]:
-        """(N,) areas under the insertion curves, in [0, 1]."""
-        return _areas(self.insertion, self.fractions)
+        """(N,) means of ``insertion_areas`` over the orders."""
+        return np.asarray(self.insertion_areas.mean(axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +86,12 @@ class Faithfulness:
     @property
     def random_deletion_areas(self) -> NDArray[np.float64]:
         """(orders, N) areas under the random orders' deletion curves."""
-        return np.stack([curves.deletion_area for curves in self.random])
+        return np.concatenate([curves.deletion_areas for curves in self.random])
 
     @property
     def random_insertion_areas(self) -> NDArray[np.float64]:
         """(orders, N) areas under the random orders' insertion curves."""
-        return np.stack([curves.insertion_area for curves in self.random])
+        return np.concatenate([curves.insertion_areas for curves in self.random])
 
 
 def faithfulness(
@@ -75,25 +99,30 @@ def faithfulness(
     images: Tensor,
     targets: Tensor,
     maps: Mapping[str, NDArray[np.float32]],
-    rng: np.random.Generator,
+    seed: int = 0,
     *,
     steps: int = STEPS,
     random_orders: int = RANDOM_ORDERS,
+    tie_breaks: int = TIE_BREAKS,
     blur: float = BLUR,
 ) -> Faithfulness:
     """Delete and insert pixels in the order of each map (Petsiuk, Das and Saenko 2018, arXiv 1806.07421).
 
     Pixels are replaced by those of the blurred image, all channels together: black ones would remove nothing from a
-    black background. The network is used in eval mode and left as it was.
+    black background. Pixels of equal importance come in random orders, several, and what is returned holds the curves
+    of each. The network is used in eval mode and left as it was.
+
+    Random numbers depend on the seed, the map's name and the image alone: not on the other maps and images.
 
     Args:
         network: a network's ``expanded()``, on the CPU.
         images: (N, H, W, C) float32 scaled pixels.
         targets: (N,) int64 classes, whose probability is followed.
         maps: by name, (N, H, W) of which higher values are more important (``attribution.importances``).
-        rng: draws the order of pixels of equal importance, and the random orders.
+        seed: of the orders of pixels of equal importance and of the random orders, from 0 to 2^64 - 1.
         steps: into how many equal parts the pixels are divided.
         random_orders: how many of them.
+        tie_breaks: how many orders of pixels of equal importance are followed.
         blur: standard deviation of the Gaussian as a share of the image's sides.
 
     Raises:
@@ -104,37 +133,66 @@ def faithfulness(
     for name, each in maps.items():
         if each.shape != images.shape[:3]:
             raise ValueError(f"the maps of {name} must be {tuple(images.shape[:3])}, got {each.shape}")
-    parts = (images.detach(), blurred(images, blur)), targets
+    pairs = images.detach(), blurred(images, blur)
+    constant = np.zeros(images.shape[:3], np.float32)
+
+    def curves(values: NDArray[np.float32], name: str, orders: int) -> Curves:
+        streams = [_stream(seed, name, image) for image in pairs[0]]
+        ranks = [_ranks(each, orders, rng) for each, rng in zip(values, streams, strict=True)]
+        return _curves(network, pairs, targets, ranks, steps)
+
     with evaluating(network), torch.no_grad():
-        methods = {name: _curves(network, *parts, _ranks(each, rng), steps) for name, each in maps.items()}
-        constant = np.zeros(images.shape[:3], np.float32)
-        random = tuple(_curves(network, *parts, _ranks(constant, rng), steps) for _ in range(random_orders))
-    return Faithfulness(methods, random)
+        methods = {name: curves(each, f"ties of {name}", tie_breaks) for name, each in maps.items()}
+        control = curves(constant, "random orders", random_orders) if random_orders else None
+    return Faithfulness(methods, () if control is None else _each_order(control))
 
 
-def _ranks(maps: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the place of each pixel (N, H, W), 0 for the most important; those equally important in random order."""
-    flat = -maps.reshape(len(maps), -1)
+def _stream(seed: int, name: str, image: Tensor) -> np.random.Generator:
+    """Return the generator for one map of one image, whatever else is asked for."""
+    digest = hashlib.sha256(name.encode() + image.numpy().tobytes()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:16], "big")])
+
+
+def _ranks(values: NDArray[np.float32], orders: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the place of each pixel (orders, H, W), 0 for the most important; of equals in a random order each."""
+    flat = np.broadcast_to(-values.ravel(), (orders, values.size))
     order = np.lexsort((rng.random(flat.shape), flat))
-    return np.argsort(order, axis=1).reshape(maps.shape)
+    return np.argsort(order, axis=1).reshape(orders, *values.shape)
 
 
 def _curves(
-    network: nn.Sequential, pairs: tuple[Tensor, Tensor], targets: Tensor, ranks: NDArray[np.int64], steps: int
+    network: nn.Sequential,
+    pairs: tuple[Tensor, Tensor],
+    targets: Tensor,
+    ranks: Sequence[NDArray[np.int64]],
+    steps: int,
 ) -> Curves:
-    pixels = ranks[0].size
-    counts = np.round(np.linspace(0, pixels, steps + 1)).astype(np.int64)
-    curves = np.empty((2, len(ranks), steps + 1))
+    orders, *sides = ranks[0].shape
+    counts = np.round(np.linspace(0, math.prod(sides), steps + 1)).astype(np.int64)
+    curves = np.empty((2, orders, len(ranks), steps + 1))
     for place, (image, baseline, target) in enumerate(zip(*pairs, targets.tolist(), strict=True)):
-        changed = torch.from_numpy(ranks[place] < counts[:, None, None])[..., None]
-        for row, (inside, outside) in zip(curves, ((baseline, image), (image, baseline)), strict=True):
-            row[place] = _probability(network, torch.where(changed, inside, outside), target)
-    return Curves(counts / pixels, *curves)
+        replaced = (ranks[place][:, None] < counts[:, None, None]).reshape(orders * len(counts), -1)
+        unique, which = np.unique(replaced, axis=0, return_inverse=True)  # orders differ where they break ties alone
+        changed = torch.from_numpy(unique.reshape(-1, *sides))[..., None]
+        for kind, (inside, outside) in zip(curves, ((baseline, image), (image, baseline)), strict=True):
+            kind[:, place] = _probability(network, changed, (inside, outside), target)[which.reshape(orders, -1)]
+    return Curves(counts / math.prod(sides), *curves)
 
 
-def _probability(network: nn.Sequential, images: Tensor, target: int) -> NDArray[np.float64]:
-    batches = torch.split(images, images_at_once(network, images.shape[1:]))
-    return torch.cat([network(batch).double().softmax(1)[:, target] for batch in batches]).numpy()
+def _each_order(curves: Curves) -> tuple[Curves, ...]:
+    pairs = zip(curves.deletions, curves.insertions, strict=True)
+    return tuple(Curves(curves.fractions, deletion[None], insertion[None]) for deletion, insertion in pairs)
+
+
+def _probability(
+    network: nn.Sequential, changed: Tensor, pair: tuple[Tensor, Tensor], target: int
+) -> NDArray[np.float64]:
+    """Return (M,) probabilities of images: the pair's first where ``changed`` (M, H, W, 1), its second elsewhere."""
+    chances = [
+        network(torch.where(part, *pair)).double().softmax(1)[:, target]
+        for part in torch.split(changed, images_at_once(network, pair[0].shape))
+    ]
+    return torch.cat(chances).numpy()
 
 
 def _areas(curves: NDArray[np.float64], fractions: NDArray[np.float64]) -> NDArray[np.float64]:

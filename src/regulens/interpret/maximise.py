@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from regulens.data.batches import PixelScaling, scaled
 from regulens.errors import UserError, suggestion
-from regulens.interpret.activations import read_at
+from regulens.interpret.activations import Batches, read_at
 from regulens.models.cnn import evaluating
 
 Reading = Literal["mean", "peak"]
@@ -124,6 +124,22 @@ def maximise(
         Maximised(layer, unit, reading, image, value, other)
         for unit, image, value, other in zip(units, images, reached, beside, strict=True)
     ]
+
+
+def most_exciting(
+    network: nn.Sequential, layer: str, units: Sequence[int], batches: Batches, reading: Reading = "mean"
+) -> NDArray[np.int64]:
+    """Return for each unit the place (units,) of the image that excites it most, read as ``maximise`` reads it.
+
+    Places count the images in the order they are fed in; of equals, as with a dead filter, the first is meant.
+
+    Raises:
+        UserError: if there is no such layer or unit.
+    """
+    goal = _goal(network, layer, units, reading)
+    with evaluating(network), torch.no_grad():
+        values = torch.cat([goal.read_all(images) for images, _ in batches])
+    return np.asarray(values.nan_to_num(-torch.inf).numpy().argmax(axis=0), np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from regulens.data.batches import PixelScaling
 from regulens.data.dataset import Dataset
 from regulens.errors import UserError
 from regulens.figures.agreement import MOST_MAPS, AgreementRow, agreement_info, draw_agreement
@@ -24,7 +25,7 @@ from regulens.figures.attribution import (
     mistakes_info,
 )
 from regulens.figures.faithfulness import draw_faithfulness, faithfulness_info
-from regulens.figures.parts import percent
+from regulens.figures.parts import chance
 from regulens.figures.style import save_figure
 from regulens.interpret.attribution import METHODS, flat_maps
 from regulens.interpret.mistakes import most_confident_errors
@@ -45,6 +46,7 @@ from regulens.report.inside.maps import (
 from regulens.report.inside.scene import Network, Subject, subject_of, unsealed
 from regulens.report.inside.steps import OnStep, stepped, unwatched
 from regulens.report.pictures import Picture, slug
+from regulens.spec import RunSpec
 from regulens.study.runner import run_folder
 from regulens.training.checkpoint import PREDICTIONS, Predictions, load_predictions
 
@@ -65,6 +67,7 @@ class Explanation:
         explained: by network.
         agreement: by method, of the seeds; empty where fewer than two trained.
         seeds: what these seeds have in common, in words.
+        said: by network, the class predicted and the class explained with their probabilities, in words.
         pictures: maps first, then faithfulness by network, then agreement.
         notes: what a reader should know, a line each.
     """
@@ -74,6 +77,7 @@ class Explanation:
     explained: tuple[Explained, ...]
     agreement: Mapping[str, SeedAgreement]
     seeds: str
+    said: tuple[str, ...]
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
 
@@ -137,28 +141,26 @@ def explain_image(
     compared = unsealed(seeds, subject)
     chosen = class_of(target, networks[0], subject.pixels, dataset.class_names)
     question = Question(subject.pixels[None], np.array([chosen]), usable, seed)
-    of_cells = {each.run.spec.cell: each for each in (*networks, *compared[:1])}
+    kinds = {_kind(each): each for each in (*networks, *compared[:1])}
     blank = max(len(compared), RANDOMISED)
     random = {
-        each.run.spec.cell: random_maps(each, question, blank)
-        for each in stepped(list(of_cells.values()), "random weights", on_step)
+        _kind(each): random_maps(each, question, blank)
+        for each in stepped(list(kinds.values()), "random weights", on_step)
     }
-    explained = [
-        explain(each, question, random[each.run.spec.cell]) for each in stepped(networks, "explaining", on_step)
-    ]
-    found = agreements(compared, question, random[compared[0].run.spec.cell], on_step) if len(compared) > 1 else {}
+    explained = [explain(each, question, random[_kind(each)]) for each in stepped(networks, "explaining", on_step)]
+    found = agreements(compared, question, random[_kind(compared[0])], on_step) if len(compared) > 1 else {}
     agreement = {method: by_image[0] for method, by_image in found.items()}
     name = dataset.class_names[chosen]
     followed = [each for each in explained if each.faithfulness.methods]
     pictures = [
-        *pictures_of_maps(explained, subject, name, out, on_step=on_step),
+        *pictures_of_maps(explained, subject, name, out, dataset.class_names, on_step=on_step),
         *(
-            picture_of_faithfulness(each, f"{subject.label}, {name}", subject.stem, out)
+            picture_of_faithfulness(each, _followed(each, subject, name, dataset.class_names), subject.stem, out)
             for each in stepped(followed, "drawing curves", on_step)
         ),
     ]
     if agreement:
-        pictures.append(picture_of_agreement(agreement, compared, subject, name, out))
+        pictures.append(picture_of_agreement(agreement, compared, subject, name, out, class_names=dataset.class_names))
     notes = (*subject.notes, *left_out, *_seed_notes(len(seeds), len(compared)))
     return Explanation(
         subject,
@@ -166,9 +168,15 @@ def explain_image(
         tuple(explained),
         agreement,
         _common(compared) if agreement else "",
+        tuple("; ".join(_classes(each, name, dataset.class_names)) for each in explained),
         tuple(pictures),
         notes,
     )
+
+
+def _kind(network: Network) -> tuple[RunSpec, PixelScaling]:
+    """Return what the maps of random weights depend on: the architecture and what becomes of pixels."""
+    return network.run.spec.cell, network.scaling
 
 
 def _common(seeds: Sequence[Network]) -> str:
@@ -205,7 +213,13 @@ def class_of(wanted: str | int | None, network: Network, pixels: NDArray[np.uint
 
 
 def pictures_of_maps(
-    explained: Sequence[Explained], subject: Subject, target: str, out: Path, *, on_step: OnStep = unwatched
+    explained: Sequence[Explained],
+    subject: Subject,
+    target: str,
+    out: Path,
+    class_names: Sequence[str],
+    *,
+    on_step: OnStep = unwatched,
 ) -> list[Picture]:
     """Draw the maps of the first image, a row per network, with their faithfulness and likeness to random weights.
 
@@ -214,8 +228,14 @@ def pictures_of_maps(
     more = f"-and-{len(explained) - 1}-more" if len(explained) > 1 else ""
     name = f"explain-{slug(subject.stem)}-{slug(target)}-{slug(explained[0].network.label)}{more}"
     drawn = []
+    true = subject.true_class(class_names)
     for page in stepped(pages(explained, ROWS), "drawing maps", on_step):
-        rows = [AttributionRow(_row_label(each, target), subject.pixels, _maps(each)) for each in page.items]
+        rows = [
+            AttributionRow(
+                each.network.label, subject.pixels, _maps(each), (true, *_classes(each, target, class_names))
+            )
+            for each in page.items
+        ]
         title = f"{subject.label}: what speaks for {target}{page.words}"
         path = save_figure(draw_attribution(attribution_info(title, rows)), out, name + page.suffix)
         caption = (
@@ -236,19 +256,34 @@ def picture_of_faithfulness(explained: Explained, what: str, stem: str, out: Pat
 
 
 def picture_of_agreement(
-    agreement: Mapping[str, SeedAgreement], seeds: Sequence[Network], subject: Subject, target: str, out: Path
+    agreement: Mapping[str, SeedAgreement],
+    seeds: Sequence[Network],
+    subject: Subject,
+    target: str,
+    out: Path,
+    *,
+    class_names: Sequence[str],
 ) -> Picture:
     """Draw some seeds' maps, where all agree, and where random weights would, a method in each row."""
     rows = []
+    drawn = seeds[: MOST_MAPS - 1]
+    said = [each.prediction(subject.pixels, class_names) for each in drawn]
+    classes = (subject.true_class(class_names), f"explained: {target}")
     for method, found in agreement.items():
-        shown = list(zip(seeds, found.maps, strict=True))[: MOST_MAPS - 1]
-        maps = tuple(AttributionMap(f"seed {each.run.spec.seed}", values) for each, values in shown)
-        rows.append(AgreementRow(METHODS[method].title, subject.pixels, maps, found.seeds, found.randomised))
+        chosen = METHODS[method]
+        maps = tuple(
+            AttributionMap(f"seed {each.run.spec.seed}", values, (text,), chosen.unit, chosen.signed)
+            for each, values, text in zip(drawn, found.maps, said, strict=False)
+        )
+        rows.append(AgreementRow(chosen.title, subject.pixels, maps, found.seeds, found.randomised, classes))
     cell = _common(seeds)
     title = f"{cell}: what speaks for {target} in {subject.label}, by seed"
     figure = draw_agreement(agreement_info(title, "A method in each row", rows))
     name = f"agreement-{slug(subject.stem)}-{slug(target)}-{slug(cell)}"
-    caption = f"Do {len(seeds)} seeds of {cell} point at the same pixels of {subject.label}, and do random weights?"
+    caption = (
+        f"Where {len(seeds)} seeds of {cell} point in {subject.label}, and as many networks with random weights: a "
+        "description of these networks and this image."
+    )
     return Picture(save_figure(figure, out, name), caption)
 
 
@@ -290,7 +325,8 @@ def mistakes_of(
     title = f"{network.label}: the most confident of {wrong:,} errors on {len(predicted):,} validation images"
     pictures = []
     for page in pages(_drawn(shown, pixels, *maps), _MISTAKES):
-        figure = draw_mistakes(mistakes_info(title + page.words, METHODS[method].title, page.items))
+        chosen = METHODS[method]
+        figure = draw_mistakes(mistakes_info(title + page.words, chosen.title, page.items, chosen.unit))
         path = save_figure(figure, out, f"mistakes-{slug(network.label)}-{method}{page.suffix}")
         caption = (
             f"The errors that {network.label} is surest of, with the maps of the predicted and the true class"
@@ -323,8 +359,19 @@ def _drawn(mistakes: Sequence[ShownMistake], pixels: NDArray[np.uint8], predicte
     ]
 
 
-def _row_label(explained: Explained, target: str) -> str:
-    return f"{explained.network.label}: {target} {percent(float(explained.probabilities[0]))}"
+def _classes(explained: Explained, target: str, class_names: Sequence[str]) -> tuple[str, str]:
+    """Say what the network predicts for the first image, and which class is explained."""
+    predicted, confidence = class_names[int(explained.predicted[0])], float(explained.confidence[0])
+    return (
+        f"predicted: {predicted} ({chance(confidence)})",
+        f"what speaks for {target} ({chance(float(explained.probabilities[0]))})",
+    )
+
+
+def _followed(explained: Explained, subject: Subject, target: str, class_names: Sequence[str]) -> str:
+    """Say of which image and class curves are."""
+    predicted, _ = _classes(explained, target, class_names)
+    return f"{subject.label}, {subject.true_class(class_names)}, {predicted}; the class followed: {target}"
 
 
 def _maps(explained: Explained) -> tuple[AttributionMap, ...]:
@@ -332,9 +379,11 @@ def _maps(explained: Explained) -> tuple[AttributionMap, ...]:
         AttributionMap(
             METHODS[method].title,
             maps[0],
-            map_notes(method, 0, explained.faithfulness, explained.sanity[method])
+            map_notes(method, 0, explained.faithfulness, explained.sanity[method], explained.completeness_error(method))
             if method in explained.faithfulness.methods
             else (),
+            METHODS[method].unit,
+            METHODS[method].signed,
         )
         for method, maps in explained.maps.items()
     )

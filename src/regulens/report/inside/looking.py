@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset
 from regulens.errors import UserError
-from regulens.figures.exciting import MOST, draw_exciting, draw_maximised, exciting_info, maximised_info, shown_filters
-from regulens.figures.feature_maps import AcrossInfo, MapGrid, across_info, draw_across, draw_through, through_info
+from regulens.figures.exciting import (
+    MOST,
+    Shown,
+    draw_exciting,
+    draw_maximised,
+    exciting_info,
+    maximised_info,
+    shown_filters,
+)
+from regulens.figures.feature_maps import (
+    AcrossInfo,
+    MapGrid,
+    across_info,
+    draw_across,
+    draw_through,
+    predicted_text,
+    through_info,
+    true_text,
+)
 from regulens.figures.style import save_figure
 from regulens.interpret.activations import FilterResponses, ImageActivations, feature_maps, filter_responses
 from regulens.interpret.kernels import conv_kernels
-from regulens.interpret.maximise import OUTPUT, Maximised, maximise
+from regulens.interpret.maximise import OUTPUT, Maximised, maximise, most_exciting
 from regulens.report.inside.scene import Network, Subject, subject_of, validation_batches
 from regulens.report.inside.steps import OnStep, stepped, unwatched
 from regulens.report.pictures import Picture, slug
@@ -63,12 +77,16 @@ def pages(items: Sequence[Item], most: int) -> list[Page[Item]]:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What one network makes of an image: the activations of its layers, and the class it says."""
+    """What one network makes of an image: the activations of its layers, and the class it predicts.
+
+    ``said`` is that class with its probability, in words.
+    """
 
     run_id: str
     network: str
     activations: ImageActivations
     predicted: str
+    said: str
 
     @property
     def probability(self) -> float:
@@ -98,12 +116,13 @@ class ExcitingPicture:
 
 @dataclass(frozen=True, eq=False)
 class MaximisedPicture:
-    """Inputs made to excite filters of one layer, or classes."""
+    """Inputs made to excite filters of one layer, or classes; ``real`` are the images shown beside, by their index."""
 
     run_id: str
     network: str
     layer: str
     found: tuple[Maximised, ...]
+    real: tuple[int, ...]
     picture: Picture
 
 
@@ -143,7 +162,15 @@ def look_at(
     lacking = (
         [f"{len(seen) - len(having)} of {len(seen)} networks have no layer {layer}"] if len(having) < len(seen) else []
     )
-    info = across_info([(each.network, each.activations) for each in having], layer, subject.pixels, scaling)
+    info = across_info(
+        [(each.network, each.activations) for each in having],
+        layer,
+        subject.pixels,
+        scaling,
+        image=subject.label,
+        class_names=dataset.class_names,
+        truth=subject.truth,
+    )
     drawn_pages = stepped(pages(info.rows, ROWS), "drawing", on_step)
     pictures = [_across(info, page, layer, subject, out) for page in drawn_pages]
     return Look(subject, tuple(seen), tuple(pictures), (*subject.notes, *lacking))
@@ -220,12 +247,10 @@ def maximised_inputs(
         if layer in {None, name}
         for page in pages(units, MOST_UNITS)
     ]
-    responses = cache(partial(_responses, dataset=dataset))
-    drawn = []
-    for network, name, page in stepped(work, "making inputs", on_step):
-        found = None if name == OUTPUT else responses(network)[name]
-        drawn.append(_maximised(network, dataset, name, page, found, named=bool(filters), seed=seed, out=out))
-    return drawn
+    return [
+        _maximised(network, dataset, name, page, named=bool(filters), seed=seed, out=out)
+        for network, name, page in stepped(work, "making inputs", on_step)
+    ]
 
 
 def dataset_of(networks: Sequence[Network]) -> Dataset:
@@ -237,7 +262,7 @@ def _see(network: Network, subject: Subject, class_names: Sequence[str]) -> Seen
     found = feature_maps(network.expanded, network.input(subject.pixels))
     finite = np.isfinite(found.probabilities).all()
     predicted = class_names[int(found.probabilities.argmax())] if finite else "nothing: not a number"
-    return Seen(network.run.run_id, network.label, found, predicted)
+    return Seen(network.run.run_id, network.label, found, predicted, predicted_text(found, class_names))
 
 
 def _through(seen: Seen, subject: Subject, class_names: Sequence[str], out: Path) -> Picture:
@@ -269,7 +294,10 @@ def _exciting(
         if layer in {None, kernels.layer}:
             found, count = responses[kernels.layer], len(kernels.weight)
             for page in pages(_chosen(filters, count, MOST), MOST):
-                figure = draw_exciting(exciting_info(kernels.weight, found, images, network.label, page.items))
+                best = [int(each) for each in found.exciting[list(page.items), 0] if each >= 0]
+                described = dict(zip(best, _described(network, dataset, best), strict=True))
+                info = exciting_info(kernels.weight, found, images, network.label, page.items, described=described)
+                figure = draw_exciting(info)
                 name = f"exciting-{slug(network.label)}-{kernels.layer}" + _suffix(page.items, count, bool(filters))
                 shown = shown_filters(page.items, count)
                 caption = (
@@ -278,6 +306,20 @@ def _exciting(
                 )
                 picture = Picture(save_figure(figure, out, name), caption)
                 yield ExcitingPicture(network.run.run_id, network.label, found, picture)
+
+
+def _described(network: Network, dataset: Dataset, places: Sequence[int]) -> list[str]:
+    """Say which validation images these are, by their places, with their true and their predicted classes."""
+    indices = network.parts.validation[list(places)]
+    if not len(indices):
+        return []
+    names, (predicted, _) = dataset.class_names, network.predict(dataset.images[indices])
+    return [
+        f"image {index}\n{true_text(names, label).replace(' class', '')}\npredicted: {names[said]}"
+        for index, label, said in zip(
+            indices.tolist(), dataset.labels[indices].tolist(), predicted.tolist(), strict=True
+        )
+    ]
 
 
 def _units(network: Network, filters: Sequence[int], dataset: Dataset) -> dict[str, Sequence[int]]:
@@ -291,28 +333,39 @@ def _maximised(
     dataset: Dataset,
     layer: str,
     page: Page[int],
-    responses: FilterResponses | None,
     *,
     named: bool,
     seed: int,
     out: Path,
 ) -> MaximisedPicture:
-    best = _best_images(network, dataset, responses)
     units = page.items
-    real = network.input(dataset.images[network.parts.validation[best[list(units)]]])
-    generator = torch.Generator().manual_seed(seed)
+    best = most_exciting(network.expanded, layer, units, validation_batches(network, dataset))
+    indices = network.parts.validation[best]
+    real = dataset.images[indices]
     found = maximise(
-        network.expanded, layer, units, network.scaling, generator, image_shape=dataset.image_shape, real=real
+        network.expanded,
+        layer,
+        units,
+        network.scaling,
+        torch.Generator().manual_seed(seed),
+        image_shape=dataset.image_shape,
+        real=network.input(real),
     )
-    count = 0 if layer == OUTPUT else len(best)
+    count = 0 if layer == OUTPUT else len(network.expanded.get_parameter(f"{layer}.weight"))
     title = network.label + ("" if count else page.words)
-    figure = draw_maximised(maximised_info(found, title, dataset.class_names, count))
+    said = network.predict(np.stack([each.image for each in found]))[0].tolist()
+    beside = [
+        Shown(image, tuple(text.split("\n")))
+        for image, text in zip(real, _described(network, dataset, best.tolist()), strict=True)
+    ]
+    predicted = [f"predicted: {dataset.class_names[each]}" for each in said]
+    info = maximised_info(found, title, dataset.class_names, count, predicted=predicted, real=beside)
+    figure = draw_maximised(info)
     name = f"maximised-{slug(network.label)}-{layer}" + (_suffix(units, count, named) if count else page.suffix)
     what = f"{shown_filters(units, count) or 'the filters'} in {layer}" if count else f"the classes{page.words}"
     caption = f"Inputs made to excite {what} of {network.label}, by gradient ascent from noise of seed {seed}."
-    return MaximisedPicture(
-        network.run.run_id, network.label, layer, tuple(found), Picture(save_figure(figure, out, name), caption)
-    )
+    picture = Picture(save_figure(figure, out, name), caption)
+    return MaximisedPicture(network.run.run_id, network.label, layer, tuple(found), tuple(indices.tolist()), picture)
 
 
 def _chosen(filters: Sequence[int], count: int, most: int) -> Sequence[int]:
@@ -326,15 +379,6 @@ def _suffix(units: Sequence[int], count: int, named: bool) -> str:
     if len(text) > _LONG:
         text = f"{len(units)} filters from {units[0] + 1} to {units[-1] + 1}"
     return f"-{slug(text.replace('-', ' to '))}" if text else ""
-
-
-def _best_images(network: Network, dataset: Dataset, responses: FilterResponses | None) -> NDArray[np.int64]:
-    """Return for each filter the place of the validation image that excites it most; without one, for each class."""
-    if responses is not None:
-        return np.maximum(responses.exciting[:, 0], 0)  # a dead filter is 0 on every image, also on the first
-    with torch.no_grad():
-        logits: list[Tensor] = [network.model(images) for images, _ in validation_batches(network, dataset)]
-    return np.asarray(torch.cat(logits).argmax(0).numpy())
 
 
 def _check_layer(layer: str | None, networks: Sequence[Network], others: Sequence[str] = ()) -> None:

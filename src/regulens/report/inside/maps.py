@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,15 @@ from torch import Tensor, nn
 
 from regulens.errors import UserError, suggestion
 from regulens.interpret.agreement import Agreement, seed_agreement
-from regulens.interpret.attribution import METHODS, attribute, flat_maps, importances
+from regulens.interpret.attribution import (
+    METHODS,
+    STEPS,
+    Completeness,
+    attribute,
+    completeness,
+    flat_maps,
+    importances,
+)
 from regulens.interpret.faithfulness import Faithfulness, Sanity, faithfulness, randomised, sanity_check
 from regulens.interpret.inputs import black_pixel
 from regulens.report.inside.scene import Network
@@ -21,6 +30,9 @@ from regulens.report.inside.steps import OnStep, stepped, unwatched
 
 RANDOMISED = 5
 """Networks with random weights that a map is compared with at the least: as many as there are seeds, if more."""
+
+_COMPLETE = "integrated_gradients"
+"""The method whose maps add up to the logit's difference."""
 
 Maps = NDArray[np.float32]
 
@@ -53,6 +65,8 @@ class Explained:
         maps: by method, (N, H, W), channels joined.
         faithfulness: of the maps' orders of pixels, beside random orders; without methods whose maps are all constant.
         sanity: by method, how alike the maps are to those of networks that learned nothing.
+        completeness: of integrated gradients, whether they add up; ``None`` where they were not asked for.
+        predicted: (N,) the classes that the network predicts, and ``confidence`` (N,) their probabilities.
     """
 
     network: Network
@@ -60,6 +74,15 @@ class Explained:
     maps: Mapping[str, Maps]
     faithfulness: Faithfulness
     sanity: Mapping[str, Sanity]
+    completeness: Completeness | None
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+    def completeness_error(self, method: str, place: int = 0) -> float | None:
+        """Return how far the sum of an image's map is from what it should be; ``None`` where maps need not add up."""
+        if self.completeness is None or method != _COMPLETE:
+            return None
+        return float(self.completeness.error[place])
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +137,12 @@ _QUICK: dict[str, dict[str, int]] = {"smoothgrad": {"samples": 1}, "integrated_g
 def maps_of(network: Network, question: Question, blank: nn.Sequential | None = None) -> dict[str, Maps]:
     """Return the maps (N, H, W[, C]) of a network, or of a ``blank`` copy of it, by method, as ``attribute`` does.
 
-    The baseline of integrated gradients is black, whatever the scaling of pixels makes of it.
+    The baseline of integrated gradients is black, whatever the scaling of pixels makes of it; those of a ``blank`` copy
+    are only ranked, for which the fewest steps are enough.
     """
     images, module = network.input(question.pixels), blank or network.expanded
-    black = {"baseline": black_pixel(network.scaling)}
-    options = {method: black if method == "integrated_gradients" else {} for method in question.methods}
+    black: dict[str, Any] = {"baseline": black_pixel(network.scaling)} | ({"steps": STEPS[0]} if blank else {})
+    options = {method: black if method == _COMPLETE else {} for method in question.methods}
     return {
         method: attribute(module, images, question.classes, method, seed=question.seed, **options[method])
         for method in question.methods
@@ -148,7 +172,6 @@ def explain(network: Network, question: Question, random: Mapping[str, Maps] | N
     raw = maps_of(network, question)
     maps = {method: flat_maps(method, each) for method, each in raw.items()}
     ranked = {method: importances(method, each) for method, each in raw.items() if np.ptp(each) > 0}
-    rng = np.random.default_rng(question.seed)
     blank = {method: np.stack([flat_maps(method, each) for each in random[method]]) for method in maps}
     with torch.no_grad():
         chances = network.model(images).double().softmax(1)
@@ -156,9 +179,19 @@ def explain(network: Network, question: Question, random: Mapping[str, Maps] | N
         network,
         chances.gather(1, question.classes[:, None])[:, 0].numpy(),
         maps,
-        faithfulness(network.expanded, images, question.classes, ranked, rng),
+        faithfulness(network.expanded, images, question.classes, ranked, question.seed),
         {method: sanity_check(maps[method], blank[method]) for method in maps},
+        _completeness(network, question, raw),
+        chances.argmax(1).numpy(),
+        chances.max(1).values.numpy(),
     )
+
+
+def _completeness(network: Network, question: Question, raw: Mapping[str, Maps]) -> Completeness | None:
+    if _COMPLETE not in raw:
+        return None
+    images, baseline = network.input(question.pixels), black_pixel(network.scaling)
+    return completeness(network.expanded, images, question.classes, raw[_COMPLETE], baseline)
 
 
 def agreements(

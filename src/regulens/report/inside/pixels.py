@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from regulens.figures.attribution import error_text
 from regulens.figures.parts import percent
 from regulens.interpret.attribution import METHODS
 from regulens.interpret.faithfulness import SANITY_THRESHOLD, Curves
@@ -33,14 +35,17 @@ from regulens.report.inside.maps import (
 from regulens.report.inside.pictures import Scene, chosen_text, scene_of, two
 from regulens.report.inside.scene import Network, dataset_subject, networks_of, runs_by_cell
 from regulens.report.pictures import FIGURES
-from regulens.report.wording import counted
+from regulens.report.wording import DASH, counted
 from regulens.results import RunResult
 from regulens.spec import StudySpec
+from regulens.stats.intervals import Interval, mover_difference
+from regulens.stats.pairs import within_mean
 from regulens.study.runner import run_folder
 from regulens.study.store import Selection
 from regulens.study.table import is_collapsed
 from regulens.training.checkpoint import PREDICTIONS
 
+_KINDS = ("seeds", "randomised")
 BY_CELL = ("gradient", "grad_cam")
 """The methods by which all networks' seeds are compared: those that take a single pass."""
 
@@ -72,14 +77,14 @@ def _explained(study: StudySpec, folder: Path, results: Sequence[RunResult], sce
     subject = dataset_subject(scene.index, scene.dataset, [scene.network])
     name = scene.dataset.class_names[labels[0]]
     yield Paragraph(" ".join([chosen_text(scene), *(f"{line}." for line in left_out)]))
-    yield from map(Figure, pictures_of_maps([found], subject, name, out))
+    yield from map(Figure, pictures_of_maps([found], subject, name, out, scene.dataset.class_names))
     yield Paragraph(_trust_text(found, agreement, len(indices)))
     yield _trust_table(found, agreement, len(indices), len(seeds))
     if found.faithfulness.methods:
         yield Figure(picture_of_faithfulness(found, f"mean of {counted(len(indices), 'image')}", "mean", out))
     if agreement:
         first = {method: by_image[0] for method, by_image in agreement.items()}
-        yield Figure(picture_of_agreement(first, seeds, subject, name, out))
+        yield Figure(picture_of_agreement(first, seeds, subject, name, out, class_names=scene.dataset.class_names))
         yield from _by_cell(study, folder, results, scene, replace(question, methods=_single_pass(methods)))
     else:
         yield Paragraph(f"Fewer than two runs of {scene.cell} trained: whether seeds agree cannot be said.")
@@ -96,16 +101,30 @@ def _trust_text(found: Explained, agreement: dict[str, list[SeedAgreement]], ima
     )
     if alike:
         text += f"; {_listed(alike)} {'are' if len(alike) > 1 else 'is'} much the same without learning"
-    above = [
-        METHODS[each].title for each, rows in agreement.items() if _mean(rows, "seeds") > _mean(rows, "randomised")
-    ]
-    if agreement:
-        text += (
-            f". The maps of seeds are more alike than those of networks with random weights in {_listed(above)}"
-            if above
-            else ". In no method are the maps of seeds more alike than those of networks with random weights"
+    return f"{text}. {_agreement_text(agreement)}".strip()
+
+
+def _agreement_text(agreement: dict[str, list[SeedAgreement]]) -> str:
+    """Say in which methods seeds agree more or less than random weights do, where an interval over runs tells."""
+    if not agreement:
+        return ""
+    known = {
+        METHODS[method].title: difference
+        for method, rows in agreement.items()
+        if math.isfinite((difference := mover_difference(*(_agreed(rows, kind) for kind in _KINDS))).low)
+    }
+    if not known:
+        return (
+            "So few runs give no interval of how far seeds agree: the table describes these runs, and nothing follows "
+            "for others."
         )
-    return text + "."
+    kinds = {
+        "more alike than those of networks with random weights in": [n for n, each in known.items() if each.low > 0],
+        "less alike than those in": [n for n, each in known.items() if each.high < 0],
+        "not told apart from those in": [n for n, each in known.items() if each.low <= 0 <= each.high],
+    }
+    said = [f"{words} {_listed(names)}" for words, names in kinds.items() if names]
+    return f"By 95 % intervals over runs, each on its own, the maps of seeds are {'; '.join(said)}."
 
 
 def _trust_table(found: Explained, agreement: dict[str, list[SeedAgreement]], images: int, seeds: int) -> Table:
@@ -114,22 +133,30 @@ def _trust_table(found: Explained, agreement: dict[str, list[SeedAgreement]], im
     for method in found.maps:
         curves = followed.methods.get(method)
         deletion, insertion = (_areas(curves, kind) for kind in ("deletion", "insertion"))
-        agreed = [two(_mean(agreement[method], kind)) for kind in ("seeds", "randomised")] if agreement else ["–", "–"]
+        agreed = [_interval_text(_agreed(agreement[method], kind)) if agreement else DASH for kind in _KINDS]
         rows.append((METHODS[method].title, deletion, insertion, two(found.sanity[method].mean), *agreed))
     if followed.random:
         deletions, insertions = followed.random_deletion_areas.mean(1), followed.random_insertion_areas.mean(1)
-        rows.append(("random orders", _span(deletions), _span(insertions), "–", "–", "–"))
+        rows.append(("random orders", _span(deletions), _span(insertions), DASH, DASH, DASH))
     return Table(
         caption=f"How far to trust the maps of {found.network.label}: means over {counted(images, 'image')}",
         columns=("method", "deletion", "insertion", "random weights", "seeds agree", "random weights agree"),
         rows=tuple(rows),
         note="Deletion (low is good) and insertion (high is good): areas under the curves of the class's probability; "
-        "of random orders mean and range. Random weights: rank correlation with the maps of networks that learned "
-        f"nothing, from {SANITY_THRESHOLD:g} on much the same without learning. Agreement: mean rank correlation of "
-        f"all pairs of {counted(seeds, 'seed')} that trained. A constant map is left out of "
-        "correlations and followed in a random order.",
+        "mean and range over random orders, for a method those of equal pixels. Random weights: rank correlation with "
+        f"the maps of networks that learned nothing, from {SANITY_THRESHOLD:g} on much the same without learning. "
+        f"Agreement: mean rank correlation of all pairs of {counted(seeds, 'seed')} that trained, with 95 % intervals "
+        "over runs from three runs on. A constant map is left out of correlations and followed in random "
+        f"orders.{_completeness_text(found)}",
         name="trust-in-maps",
     )
+
+
+def _completeness_text(found: Explained) -> str:
+    if found.completeness is None:
+        return ""
+    worst = error_text(float(found.completeness.error.max()))
+    return f" The sums of integrated gradients are off by at most {worst} of the logits' differences."
 
 
 def _by_cell(
@@ -140,7 +167,7 @@ def _by_cell(
         seeds = _trained(study, folder, results, scene, cell)
         if len(seeds) > 1:
             found = agreements(seeds, question)
-            values = (two(_mean(found[each], kind)) for each in question.methods for kind in ("seeds", "randomised"))
+            values = (_interval_text(_agreed(found[each], kind)) for each in question.methods for kind in _KINDS)
             rows.append((cell, str(len(seeds)), *values))
     if len(rows) < 2:
         return
@@ -150,7 +177,7 @@ def _by_cell(
         columns=("network", "seeds", *(each for title in titles for each in (title, "random weights"))),
         rows=tuple(rows),
         note="The same images and classes for all networks; mean rank correlation of all pairs of seeds that trained, "
-        "and of as many networks with random weights. Pairs share networks: no intervals are given.",
+        "and of as many networks with random weights, with 95 % intervals over runs (jackknife) from three runs on.",
         name="agreement-by-network",
     )
 
@@ -197,18 +224,33 @@ def _beats_all(found: Explained, method: str) -> bool:
 
 
 def _areas(curves: Curves | None, kind: str) -> str:
-    return "–" if curves is None else two(float(getattr(curves, f"{kind}_area").mean()))
+    return DASH if curves is None else _span(getattr(curves, f"{kind}_areas").mean(axis=1))
 
 
 def _span(values: NDArray[np.float64]) -> str:
-    return f"{two(float(values.mean()))} ({two(float(values.min()))} to {two(float(values.max()))})"
+    mean, low, high = (two(float(value)) for value in (values.mean(), values.min(), values.max()))
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
-def _mean(rows: Sequence[SeedAgreement], kind: str) -> float:
-    """Return the mean agreement over the images that have one, NaN if none has."""
-    values = np.array([getattr(row, kind).mean for row in rows])
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
+def _agreed(rows: Sequence[SeedAgreement], kind: str) -> Interval:
+    """Return the mean agreement over images and pairs of networks with its 95 % interval over networks.
+
+    A pair's is the mean over the images that have one. NaN bounds below three networks, or where two have no image.
+    """
+    pairs = np.stack([getattr(row, kind).pairs for row in rows])
+    known = np.isfinite(pairs)
+    counts = known.sum(axis=0)
+    means = np.where(counts > 0, np.where(known, pairs, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)
+    try:
+        return within_mean(means).mean
+    except ValueError:  # two networks whose maps are constant in turn
+        return Interval(float(np.nanmean(means[np.triu_indices(len(means), 1)])), math.nan, math.nan, 0.95)
+
+
+def _interval_text(interval: Interval) -> str:
+    if not math.isfinite(interval.low):
+        return two(interval.estimate)
+    return f"{two(interval.estimate)} ({two(interval.low)} to {two(interval.high)})"
 
 
 def _listed(names: Sequence[str]) -> str:

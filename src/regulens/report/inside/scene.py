@@ -22,6 +22,8 @@ from regulens.data.novelty import novelties
 from regulens.data.picture_file import read_picture
 from regulens.data.split import Split, split
 from regulens.errors import UserError, check_type, suggestion
+from regulens.figures.feature_maps import true_text
+from regulens.figures.parts import chance
 from regulens.models.cnn import CNN
 from regulens.results import RunResult
 from regulens.spec import DataSpec, StudySpec
@@ -63,6 +65,17 @@ class Network:
         """Return pixels (..., H, W, C) as the network takes them, float32."""
         return scaled(torch.from_numpy(np.array(pixels, np.float32)), self.scaling)
 
+    def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the classes (N,) that the network predicts for pixels (N, H, W, C), and their probabilities (N,)."""
+        with torch.no_grad():
+            chances, classes = self.model(self.input(pixels)).double().softmax(1).max(1)
+        return classes.numpy(), chances.numpy()
+
+    def prediction(self, pixels: NDArray[np.uint8], class_names: Sequence[str]) -> str:
+        """Write the class predicted for pixels (H, W, C), with its probability."""
+        [predicted], [probability] = self.predict(pixels[None])
+        return f"predicted: {class_names[predicted]} ({chance(float(probability))})"
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -83,6 +96,10 @@ class Subject:
     index: int | None
     truth: int | None
     notes: tuple[str, ...]
+
+    def true_class(self, class_names: Sequence[str]) -> str:
+        """Write its class."""
+        return true_text(class_names, self.truth)
 
 
 def named_runs(
@@ -259,7 +276,7 @@ def dataset_subject(index: int, dataset: Dataset, networks: Sequence[Network]) -
     """Return an image of the data set that is in no sealed part."""
     truth = int(dataset.labels[index])
     name = dataset.class_names[truth]
-    notes = (f"class: {name}", *_part_notes(networks, index))
+    notes = (f"true class: {name}", *_part_notes(networks, index))
     return Subject(f"image {index}", f"image-{index}", dataset.images[index], index, truth, notes)
 
 
