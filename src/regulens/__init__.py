@@ -1,12 +1,14 @@
 """Regulens: which regularization helps here, is the difference real, and what did the network learn?"""
 
-from __future__ import annotations
+from regulens.search_path import leave_current_folder as _leave_current_folder
+from regulens.search_path import runs_as_module as _runs_as_module
 
-import importlib
-from typing import TYPE_CHECKING, Any
+if _runs_as_module():  # `python -m` put the current folder first; a script that imports the package keeps its own path
+    _leave_current_folder()
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # typing would be imported before the path of a command is clean
 if TYPE_CHECKING:
     from regulens.api import Audit as Audit
     from regulens.api import Benchmark as Benchmark
@@ -59,8 +61,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  # names that __getattr__ imports on first use: torch stays out
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name on first use."""
+    import importlib
+
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -21,7 +21,7 @@ from markdown_it.token import Token
 from typer.testing import CliRunner
 
 from regulens.api import Study, analyze, load_study
-from regulens.cli import app
+from regulens.cli.commands import app
 from regulens.errors import UserError
 from regulens.figures.style import new_figure, save_figure
 from regulens.report import render

@@ -18,6 +18,7 @@ from typing import Any, Self
 import joblib
 
 from regulens.executors.base import Done, Event, Failed, Progress, Report, Started
+from regulens.search_path import child_environment
 
 Function = Callable[[Any, Report], Any]
 
@@ -130,17 +131,19 @@ class _Worker:
 
 @contextmanager
 def _environment_of_workers() -> Iterator[None]:
-    """What a process inherits at its start: one thread, no script, and a blocked Ctrl-C.
+    """What a process inherits at its start: one thread, no script, no current folder, and a blocked Ctrl-C.
 
-    Ctrl-C is the parent's to handle.
+    Ctrl-C is the parent's to handle. A process begins with Python's own modules, never with a ``pickle.py`` of the
+    current folder, and then takes over the parent's ``sys.path``.
 
     Without the script of ``__main__`` a worker does not run it again, so a user's script needs no
     ``if __name__ == "__main__":``; the functions that executors are given live in modules.
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(_THREAD_VARIABLES)  # read once, when the libraries are loaded
+    variables = _THREAD_VARIABLES | child_environment()
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)  # read once, when Python starts and its libraries are loaded
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield

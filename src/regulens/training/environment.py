@@ -6,12 +6,12 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from regulens import __version__
 from regulens.kernels.paths import REFERENCE, kernels_in_use
 from regulens.results import Environment
 from regulens.training.device import find_device
@@ -38,7 +38,7 @@ def environment(device: str = "cpu") -> Environment:
     place = find_device(device)
     on_gpu = place.type == "cuda"
     return Environment(
-        regulens=version("regulens"),
+        regulens=__version__,
         python=platform.python_version(),
         torch=torch.__version__,
         numpy=np.__version__,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from regulens.errors import DataError, UserError
+from regulens.search_path import child_environment, without_current_folder
 from regulens.weights.kernels import ConvKernels, WeightsFile
 
 SECONDS = 20.0
@@ -19,6 +20,9 @@ BYTES_PER_SECOND = 5e6
 """A file has this long, and longer the larger it is, to be read."""
 REFUSED = 3
 """The exit code of the reading process where the file is at fault, which it says on stderr."""
+_READER = (
+    "import sys; sys.path[:] = sys.argv[3:]; import runpy; runpy.run_module('regulens.weights.hdf5', None, '__main__')"
+)
 
 
 def read_keras(path: Path) -> WeightsFile:
@@ -42,10 +46,10 @@ def read_keras(path: Path) -> WeightsFile:
 
 
 def _read_apart(path: Path, out: Path) -> None:
-    # -P: a numpy.py that lies beside the weights is not run; no filter of HDF5 is loaded from elsewhere
-    command = [sys.executable, "-P", "-m", "regulens.weights.hdf5", str(path), str(out)]
+    # a numpy.py in the current folder, such as one beside the weights, is not run; no filter of HDF5 from elsewhere
+    command = [sys.executable, "-P", "-c", _READER, str(path), str(out), *without_current_folder(sys.path)]
     limit = SECONDS + path.stat().st_size / BYTES_PER_SECOND
-    environment = {**os.environ, "HDF5_PLUGIN_PRELOAD": "::"}
+    environment = {**os.environ, **child_environment(), "HDF5_PLUGIN_PRELOAD": "::"}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
