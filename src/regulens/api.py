@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -16,25 +16,27 @@ from regulens.executors.base import Executor
 from regulens.executors.local import LocalExecutor
 from regulens.models.cnn import CNN, build_model
 from regulens.models.regularizers import build_regularizer
+from regulens.report.answer import answer_lines
 from regulens.report.audit import write_audit
 from regulens.report.formats import Format
 from regulens.report.inside.methods import InsideMethods
 from regulens.report.inside.scene import run_named
-from regulens.report.render import REPORT, write_report
+from regulens.report.render import write_report
 from regulens.results import RunResult
-from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
+from regulens.spec import RunSpec, StudySpec
 from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.audit import run_variations
 from regulens.study.audited import Audit
 from regulens.study.bench import Benchmark, bench
+from regulens.study.finding import StudyProgress, check_auditable, find_study, pending_runs, progress_of, with_seeds
+from regulens.study.grid import planned
 from regulens.study.looks import look_level
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.plan import PlannedCell, plan_study
 from regulens.study.power_plan import PowerRow, power_rows
-from regulens.study.protocol import planned, run_protocol, selections_in_force
-from regulens.study.runner import OnEvent, ignore, run_folder
-from regulens.study.store import DATABASE, Failure, Selection, Store, open_store
-from regulens.study.study_file import STUDY_FILE, preset_names, read_study
+from regulens.study.protocol import run_protocol
+from regulens.study.runner import Answered, OnEvent, ignore, run_folder
+from regulens.study.store import DATABASE, Store, open_store, selections_in_force
 from regulens.study.table import result_columns, result_rows
 from regulens.study.until_decided import run_until_decided
 from regulens.study.workers import check_workers
@@ -65,19 +67,6 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class StudyProgress:
-    """How far a study is: runs finished, failed and planned, what is selected, how often the test was opened."""
-
-    planned: int
-    finished: int
-    failures: tuple[Failure, ...]
-    refits_finished: int
-    selections: tuple[Selection, ...]
-    test_openings: int
-    report: Path | None
-
-
-@dataclass(frozen=True)
 class Study(InsideMethods):
     """A study and the folder where its runs are, or will be."""
 
@@ -101,12 +90,7 @@ class Study(InsideMethods):
         Raises:
             UserError: if there are fewer than one, or absurdly many.
         """
-        if seeds is None:
-            return self
-        check_type(seeds, Integral, "seeds", "a whole number")
-        if not 1 <= seeds <= MAX_SEEDS:
-            raise UserError(f"seeds must be at least 1 and at most {MAX_SEEDS}, got {seeds}")
-        return replace(self, spec=self.spec.model_copy(update={"seeds": seeds}))
+        return replace(self, spec=with_seeds(self.spec, seeds))
 
     def runs(self) -> list[RunSpec]:
         """Return every run of the first stage."""
@@ -114,10 +98,7 @@ class Study(InsideMethods):
 
     def pending(self) -> list[RunSpec]:
         """Return the runs of the first stage that are not finished in the study's folder."""
-        if not (self.folder / DATABASE).is_file():
-            return self.runs()
-        finished = {result.spec for result in open_store(self.folder).results()}
-        return [spec for spec in self.runs() if spec not in finished]
+        return pending_runs(self.spec, self.folder)
 
     def results(self, compared: bool = False) -> pd.DataFrame:
         """Return one row per recorded run; the columns are those of ``regulens results``.
@@ -146,18 +127,7 @@ class Study(InsideMethods):
         Raises:
             UserError: if the study has not been run.
         """
-        store = open_store(self.folder)
-        specs = [result.spec for result in store.results()]
-        report = self.folder / REPORT
-        return StudyProgress(
-            planned=len(self.runs()),
-            finished=sum(spec.compared for spec in specs),
-            failures=tuple(store.failures()),
-            refits_finished=sum(spec.stage == "refit" for spec in specs),
-            selections=tuple(selections_in_force(store)),
-            test_openings=len(store.ledger()),
-            report=report if report.is_file() else None,
-        )
+        return progress_of(self.spec, self.folder)
 
     def model(self, run: str) -> CNN:
         """Return the trained network of a run, in eval mode; ``run`` is its run_id or the beginning of it.
@@ -191,6 +161,15 @@ class Study(InsideMethods):
             raise UserError(f"{self.folder}: no run is finished yet, there is nothing to analyse")
         return analyse_study(self.spec, results, self.folder, look_level(store, self.spec.seeds))
 
+    def answer(self) -> list[str]:
+        """Return what the study comes to in about ten lines, those that ``regulens run`` ends with.
+
+        Raises:
+            UserError: if the study has not been run, or no run is finished.
+        """
+        store = open_store(self.folder)
+        return answer_lines(self.spec, self.analysis(), store.results(), selections_in_force(store), store.ledger())
+
     def power(self, effect: float, sd: float | None = None, collapse_rate: float = 0.0) -> list[PowerRow]:
         """Return the seeds that each declared comparison needs to decide an effect with 80 % probability.
 
@@ -217,31 +196,23 @@ class Study(InsideMethods):
         Raises:
             UserError: if no run of the study is finished, or the format is not known or needs what is not installed.
         """
-        path = write_report(self.folder, format)
-        if path is None:
+        written = write_report(self.folder, format)
+        if written is None:
             raise UserError(f"{self.folder}: no run is finished yet, there is nothing to report")
-        return path
+        return written.path
 
 
 def load_study(source: str | Path, out: str | Path | None = None) -> Study:
     """Load a study: a preset by name, a study file, or the folder of a study that was run.
 
     Args:
-        source: ``"lab"``, ``"my.toml"`` or ``"studies/lab"``.
+        source: ``"lab"``, ``"my.toml"`` or ``"studies/lab"``; ``"./lab"`` is the folder, never the preset.
         out: the study's folder; by default ``studies/NAME``, or the folder itself.
 
     Raises:
         UserError: if there is none, or naming what is wrong in the file.
     """
-    check_type(source, (str, Path), "study", "a preset, or the path of a study file or folder")
-    path = Path(source)
-    if path.is_dir() and str(source) not in preset_names():
-        open_store(path)
-        if out is not None:
-            raise UserError(f"{path} is a study's folder and goes on there; omit --out, or name a study file")
-        return Study(read_study(path / STUDY_FILE), path)
-    spec = read_study(source)
-    return Study(spec, Path(out) if out is not None else Path("studies") / spec.name)
+    return Study(*find_study(source, out))
 
 
 def run_study(
@@ -291,7 +262,9 @@ def run_study(
         raise
     finally:
         ours.close()
-    write_report(study.folder)
+    written = write_report(study.folder)
+    if written is not None:
+        on_event(Answered(written.answer, written.path))
     return Study(spec, study.folder)
 
 
@@ -326,11 +299,7 @@ def audit_study(
     study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
     if out is not None:
         study = replace(study, folder=Path(out))
-    for needed in ("claims", "variations"):
-        if not getattr(study.spec, needed):
-            raise UserError(
-                f"{study.spec.name}: declares no {needed} to audit; add [[{needed}]], or start from lab-audit"
-            )
+    check_auditable(study.spec)
     ours = LocalExecutor(workers)
     at_work = executor or ours
     try:

@@ -122,6 +122,7 @@ class _LiveBars:
         self.bar: TaskID | None = None
         self.lines: dict[RunSpec, TaskID] = {}
         self.epochs_left: dict[RunSpec, int] = {}
+        self.at_work = False
 
     def show(self, event: StudyEvent) -> None:
         """Move the bars, and print above them what is to stay."""
@@ -133,9 +134,11 @@ class _LiveBars:
                 self._start_stage(stage, pending)
             case RunStarted(spec):
                 label = run_label(spec, _started(self.study))
-                self.lines[spec] = self.networks.add_task(label, total=spec.train.epochs, numbers="")
+                numbers = "" if self.at_work else "its worker is starting"
+                self.lines[spec] = self.networks.add_task(label, total=spec.train.epochs, numbers=numbers)
                 self.epochs_left[spec] = spec.train.epochs
             case EpochEnded(spec, record):
+                self.at_work = True
                 self.networks.update(self.lines[spec], advance=1, numbers=_short_numbers(record))
                 self.epochs_left[spec] -= 1
                 self._advance(1)

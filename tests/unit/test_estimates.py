@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from regulens.stats.chance import chance_bound
 from regulens.stats.estimates import (
-    chance_bound,
     expected_best,
     expected_best_curve,
     interquartile_mean,
@@ -48,6 +48,12 @@ def test_guessing_exceeds_the_bound_with_at_most_a_thousandth(counts: list[int])
     assert tail(images, max(counts), right) <= Fraction(1, 1000) + Fraction(1, 10**12)
     if right > 0:
         assert tail(images, max(counts), right - 1) > Fraction(1, 1000) - Fraction(1, 10**12)
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=12).filter(any))
+def test_the_bound_is_the_quantile_of_scipy(counts: list[int]) -> None:
+    images = sum(counts)
+    assert chance_bound(counts) == stats.binom.ppf(0.999, images, max(counts) / images) / images
 
 
 def test_bound_of_nine_thousand_images_in_ten_equal_classes() -> None:

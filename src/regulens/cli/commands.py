@@ -20,7 +20,6 @@ app = typer.Typer(
     help="Which regularization helps here, is the difference real, and what did the network learn?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 for _command in (
     study.run,
@@ -65,7 +64,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        sys.exit(app(arguments, standalone_mode=False))
+        sys.exit(app(arguments, prog_name="regulens", standalone_mode=False))
     except UserError as error:
         _end(f"error: {error}", 2, debug, error.details)
     except RegulensError as error:
@@ -76,6 +75,8 @@ def main() -> None:
         print_no_more(sys.stdout)
         sys.exit(1)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is printed
+            sys.exit(2)
         if hasattr(error, "format_message"):  # the parser's own: an unknown option, a missing argument
             _end(f"error: {plain_usage_error(error)} (see regulens --help)", 2, debug)
         _end(one_line(f"failed: {type(error).__name__}: {error} (--debug shows where)"), 1, debug)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from regulens.cli import completing
 from regulens.cli.terminal import console, print_wide
 
+Name = Annotated[str, typer.Argument(autocompletion=completing.data_sets)]
 data_app = typer.Typer(help="Find, fetch and verify data sets.", no_args_is_help=True)
 
 
@@ -29,7 +32,7 @@ def data_list() -> None:
 
 
 @data_app.command("get")
-def data_get(name: str) -> None:
+def data_get(name: Name) -> None:
     """Find a data set, or download it into the package's cache, and verify it."""
     from regulens.data.catalog import dataset_info, fetch, verify
 
@@ -40,7 +43,7 @@ def data_get(name: str) -> None:
 
 
 @data_app.command("check")
-def data_check(name: str) -> None:
+def data_check(name: Name) -> None:
     """Verify the checksums of a data set that is on this machine."""
     from regulens.data.catalog import dataset_info, verify
 

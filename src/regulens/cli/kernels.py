@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regulens.cli import completing
+from regulens.cli.opening import open_study
 from regulens.cli.options import Cells, Figures, KernelScale, Runs
 from regulens.cli.terminal import console, steps_shown
 from regulens.errors import UserError
@@ -22,7 +24,12 @@ _MOST_BIASES = 64
 
 def kernels(
     source: Annotated[
-        Path, typer.Argument(metavar="DIR|FILE", help="A study's folder, or the weights file of any trained network.")
+        str,
+        typer.Argument(
+            metavar="DIR|FILE",
+            help="A study's folder, or the weights file of any trained network.",
+            autocompletion=completing.folders,
+        ),
     ],
     *,
     run: Runs = None,
@@ -46,21 +53,21 @@ def kernels(
 
     Files: safetensors, PyTorch state dicts, ONNX, Keras .keras, .weights.h5 and .h5; no code in them is run.
     """
-    from regulens.api import load_study
-    from regulens.study.study_file import preset_names
+    from regulens.study.study_file import names_preset
 
+    path = Path(source)
     scaling: Scaling = scale.value
-    if source.is_file():
-        _check_alone(source, {"--run": run, "--cell": cell, "--match": match, "--side-by-side": side_by_side})
-        _print_file(source, layer, scaling, rgb=rgb, page=page, sample=sample, out=out)
+    if path.is_file():
+        _check_alone(path, {"--run": run, "--cell": cell, "--match": match, "--side-by-side": side_by_side})
+        _print_file(path, layer, scaling, rgb=rgb, page=page, sample=sample, out=out)
         return
-    if not source.exists() and str(source) not in preset_names():
+    if not path.exists() and not names_preset(source):
         raise UserError(f"{source}: is neither a study's folder nor a weights file")
     if sum(map(bool, (match, side_by_side, run))) > 1:
         raise UserError("--match, --side-by-side and --run are three pictures; ask for one of them")
     if (match or side_by_side) and (rgb or sample or page != 1):
         raise UserError("--rgb, --page and --sample are of single networks; leave them away")
-    study = load_study(source)
+    study = open_study(source)
     if match:
         with steps_shown() as on_step:
             found = study.matched_kernels(cell, layer, scaling, out=out, on_step=on_step)

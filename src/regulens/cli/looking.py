@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from regulens.cli.kernels import print_path
+from regulens.cli.opening import open_study
 from regulens.cli.options import Cells, Figures, Filters, Folder, Image, Method, Runs, Seed
 from regulens.cli.terminal import console, print_wide, steps_shown
 from regulens.errors import UserError
@@ -48,15 +49,13 @@ def look(
 
     By default the selected network's representative run is used. The held-out test set stays unseen.
     """
-    from regulens.api import load_study
-
     if image is None and not (exciting or maximise):
         raise UserError("name an image with --image N or --image PATH, or ask for --exciting or --maximise")
     if image is not None and (exciting or maximise):
         raise UserError("--image does not go with --exciting or --maximise; omit --image")
     if image is not None and filters:
         raise UserError("--filter requires --exciting or --maximise; omit it")
-    study = load_study(folder)
+    study = open_study(folder)
     if image is not None:
         scaling: Literal["shared", "own"] = "own" if own_scale else "shared"
         with steps_shown() as on_step:
@@ -103,14 +102,12 @@ def explain(
     By default the selected network's representative run is used, and its non-collapsed seeds are compared. Requires
     the extra "explain". The held-out test set stays unseen.
     """
-    from regulens.api import load_study
-
     names = [each.value for each in method or ()]
     if image is None and mistakes is None:
         raise UserError("name an image with --image N or --image PATH, or ask for --mistakes COUNT")
     if mistakes is not None and len(names) > 1:
         raise UserError(f"mistakes are drawn by one method, got {', '.join(names)}; name one")
-    study = load_study(folder)
+    study = open_study(folder)
     if image is not None:
         with steps_shown() as on_step:
             explanation = study.explain(

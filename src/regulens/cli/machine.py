@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from regulens.cli.opening import open_study
 from regulens.cli.options import Source, Workers
 from regulens.cli.tables import benchmark_table
 from regulens.cli.terminal import console, print_wide
@@ -28,9 +29,10 @@ def bench(
     workers: Workers = None,
 ) -> None:
     """Time a study's training step on this machine, kernel by kernel, and say how long the study will take."""
+    study = open_study(source)
     from regulens.api import bench_study
 
-    benchmark = bench_study(source, seeds=seeds, workers=workers)
+    benchmark = bench_study(study, seeds=seeds, workers=workers)
     print_wide(benchmark_table(benchmark))
     console.print(
         f"kernels: {benchmark.kernels}; {benchmark.runs} runs of {source} at {seeds} seeds, then refits: about "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from regulens.cli.opening import open_study
 from regulens.cli.options import Folder, Part, ResultsFormat, Workers
 from regulens.cli.tables import document_table
 from regulens.cli.terminal import console, errors, print_wide
@@ -24,21 +25,29 @@ def inside(folder: Folder, workers: Workers = None) -> None:
 
     What is measured already is not measured again.
     """
-    from regulens.api import load_study
+    study = open_study(folder)
     from regulens.report.inside.measures import difference_paragraphs, family_text
 
-    study = load_study(folder)
     columns = (TextColumn("measuring"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("runs,"))
-    with Progress(
+    bar = Progress(
         *columns,
         TimeElapsedColumn(),
         TextColumn("elapsed,"),
         TimeRemainingColumn(),
         TextColumn("remaining"),
         console=errors,
-    ) as bar:
-        task = bar.add_task("")
-        found = study.inside(workers, lambda measured, of: bar.update(task, completed=measured, total=of))
+    )
+    task = bar.add_task("")
+
+    def show(measured: int, of: int) -> None:
+        bar.start()  # here, not before: what cannot be measured is refused without a bar
+        bar.update(task, completed=measured, total=of)
+
+    try:
+        found = study.inside(workers, show)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     console.print(family_text(found), soft_wrap=True)
     for title, whole in (("filters", False), ("whole networks", True)):
         console.print(title, style="bold")
@@ -57,9 +66,7 @@ def measures(
     ] = ResultsFormat.table,
 ) -> None:
     """Print what `regulens inside` measured in a study's networks."""
-    from regulens.api import load_study
-
-    study = load_study(folder)
+    study = open_study(folder)
     if output is ResultsFormat.table:
         with errors.status("comparing"):
             tables = _tables(study)[part]()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from regulens.cli import completing
 from regulens.errors import UserError
 
 
@@ -79,16 +80,17 @@ class Method(enum.StrEnum):
     occlusion = "occlusion"
 
 
-def existing_folder(path: Path) -> Path:
-    """Return the path if it may be a study's folder.
+def existing_folder(name: str) -> str:
+    """Return the name if it may be that of a study's folder.
 
     Raises:
         UserError: saying what it is instead.
     """
-    from regulens.study.study_file import preset_names
+    from regulens.study.study_file import names_preset
 
-    if path.is_dir() or str(path) in preset_names():
-        return path
+    path = Path(name)
+    if path.is_dir() or names_preset(name):
+        return name
     if not path.exists():
         raise UserError(f"{path}: no such folder; name one that `regulens run` made, such as studies/quickstart")
     if path.name == "study.db":
@@ -100,10 +102,20 @@ def existing_folder(path: Path) -> Path:
 
 Source = Annotated[
     str,
-    typer.Argument(metavar="STUDY", help="A preset (quickstart, lab, lab-64 ...), a study file, or a study's folder."),
+    typer.Argument(
+        metavar="STUDY",
+        help="A preset (quickstart, lab, lab-64 ...), a study file, or a study's folder.",
+        autocompletion=completing.studies,
+    ),
 ]
 Folder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="A study's folder, e.g. studies/lab.", callback=existing_folder)
+    str,
+    typer.Argument(
+        metavar="DIR",
+        help="A study's folder, e.g. studies/lab.",
+        callback=existing_folder,
+        autocompletion=completing.folders,
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder (default: studies/NAME).")]
 Seeds = Annotated[int | None, typer.Option(help="Trainings per network, a seed each (default: as the study says).")]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regulens.cli import completing
+from regulens.cli.opening import open_study
 from regulens.cli.options import Out, Seeds, Source, Workers
 from regulens.cli.tables import plan_table, power_table
 from regulens.cli.terminal import console, print_wide
@@ -37,11 +39,10 @@ def plan(
     collapse: Annotated[float, typer.Option(help="With --power and --sd: the fraction of runs that collapse.")] = 0.0,
 ) -> None:
     """List what would run, with parameters and an estimate of time; nothing is trained."""
-    from regulens.api import load_study
+    study = open_study(source, out).with_seeds(seeds)
     from regulens.study.plan import estimate_minutes
     from regulens.study.workers import check_workers
 
-    study = load_study(source, out).with_seeds(seeds)
     count = check_workers(workers)
     if power:
         _print_power(study, effect, sd, collapse, count)
@@ -60,7 +61,12 @@ def plan(
 
 def init(
     preset: Annotated[
-        str, typer.Argument(metavar="PRESET", help="Which preset: quickstart, lab, lab-64, lab-audit or lab-strength.")
+        str,
+        typer.Argument(
+            metavar="PRESET",
+            help="Which preset: quickstart, lab, lab-64, lab-audit or lab-strength.",
+            autocompletion=completing.presets,
+        ),
     ],
     out: Annotated[
         Path | None,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regulens.cli.opening import find, open_study
 from regulens.cli.options import Device, Folder, Out, ReportFormat, ResultsFormat, Seeds, Source, Workers
 from regulens.cli.tables import results_table, summary_table
 from regulens.cli.terminal import console, errors, print_wide
 from regulens.errors import UserError
 
 if TYPE_CHECKING:
-    from regulens.study.runner import OnEvent
+    from regulens.api import Study
+    from regulens.study.runner import OnEvent, StudyEvent
 
 
 def run(
@@ -46,29 +50,39 @@ def run(
 
     Run it again to go on where it was, or with more seeds to extend it.
     """
-    from regulens.api import load_study, run_study
-
-    study = load_study(source, out).with_seeds(seeds)
-    stops = _looks(looks, max_seeds) if until_decided else None
-    if stops is None and looks is not None:
+    if looks is not None and not until_decided:
         raise UserError(f"--looks {looks} requires --until-decided; add it, or omit --looks")
-    with _training() as on_event:
+    study = _starting(source, out, seeds, workers, device, growing=until_decided)
+    from regulens.api import run_study
+    from regulens.study.runner import Answered
+
+    stops = _looks(looks, max_seeds) if until_decided else None
+    answers: list[Answered] = []
+
+    def on_event(event: StudyEvent) -> None:
+        if isinstance(event, Answered):
+            answers.append(event)
+        show(event)
+
+    with _training() as show:
         study = run_study(study, looks=stops, workers=workers, device=device, on_event=on_event)
     console.print("validation accuracy over seeds", style="bold")
     print_wide(summary_table(study))
-    console.print(f"report: {(study.folder / 'report.html').resolve()}", soft_wrap=True)
+    for answer in answers:
+        console.print("", *answer.lines, sep="\n", soft_wrap=True, markup=False)
+        console.print(f"report: {answer.report.resolve()}", soft_wrap=True, markup=False)
 
 
 def audit(
     source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None, device: Device = "cpu"
 ) -> None:
     """Train a study again under each of its variations, and say which of its claims survive."""
-    from regulens.api import audit_study, load_study
+    study = _starting(source, out, seeds, workers, device, auditing=True)
+    from regulens.api import audit_study
     from regulens.report.audit import AUDIT, conclusions
 
-    study = load_study(source, out)
     with _training() as on_event:
-        found = audit_study(study, seeds=seeds, workers=workers, device=device, on_event=on_event)
+        found = audit_study(study, workers=workers, device=device, on_event=on_event)
     for text in conclusions(found):
         console.print(text, soft_wrap=True)
     console.print(f"audit: {(study.folder / AUDIT).resolve()}", soft_wrap=True)
@@ -79,9 +93,9 @@ def status(
     show_traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of each failed run.")] = False,
 ) -> None:
     """Say how far a study is."""
-    from regulens.api import load_study
+    from regulens.study.finding import progress_of
 
-    progress = load_study(folder).progress()
+    progress = progress_of(*find(folder))
     console.print(f"{progress.finished} of {progress.planned} runs finished, {len(progress.failures)} failed")
     for failure in progress.failures:
         console.print(f"  failed: {failure.run_id}: {failure.error}", soft_wrap=True)
@@ -107,10 +121,9 @@ def report(
     ] = ReportFormat.html,
 ) -> None:
     """Rebuild a study's figures and report."""
-    from regulens.api import load_study
-
+    study = open_study(folder)
     with errors.status("writing the report; the look inside takes a minute"):
-        path = load_study(folder).report(output.value)
+        path = study.report(output.value)
     console.print(f"report: {path.resolve()}", soft_wrap=True)
 
 
@@ -125,15 +138,52 @@ def results(
     ] = False,
 ) -> None:
     """Print every run's numbers."""
-    from regulens.api import load_study
+    from regulens.study.store import open_store
+    from regulens.study.table import result_columns, result_rows
 
-    study = load_study(folder)
+    study, place = find(folder)
+    rows = result_rows(study, open_store(place), compared)
     if output is ResultsFormat.json:
-        sys.stdout.write(json.dumps(study.result_rows(compared), indent=1, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(rows, indent=1, allow_nan=False) + "\n")
     elif output is ResultsFormat.csv:
-        sys.stdout.write(study.results(compared).drop(columns="epochs", errors="ignore").to_csv(index=False))
+        columns = [name for name in result_columns(study) if name != "epochs"]
+        writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     else:
-        print_wide(results_table(study, compared))
+        print_wide(results_table(rows))
+
+
+def _starting(
+    source: str,
+    out: Path | None,
+    seeds: int | None,
+    workers: int | None,
+    device: str,
+    *,
+    growing: bool = False,
+    auditing: bool = False,
+) -> Study:
+    """Return the study to run, and say at once that workers are starting: torch takes seconds, here and in each.
+
+    Nothing is said where every training is finished; one that is ``growing``, or audited, has more than are planned.
+    """
+    from regulens.study.finding import check_auditable, pending_runs, with_seeds
+    from regulens.study.grid import planned
+
+    spec, folder = find(source, out)
+    spec = with_seeds(spec, seeds)
+    if auditing:
+        check_auditable(spec)
+    from regulens.study.workers import check_workers
+
+    growing, count = growing or auditing, check_workers(workers, device)
+    count = min(count, len(planned(spec) if growing else pending_runs(spec, folder)))
+    if count:
+        console.print(f"starting {count} worker{'s' if count > 1 else ''} ...")
+    from regulens.api import Study
+
+    return Study(spec, folder)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -57,11 +57,11 @@ def power_table(rows: Iterable[PowerRow]) -> Table:
     return table
 
 
-def results_table(study: Study, compared: bool = False) -> Table:
-    """Show the numbers of every run, or of those that are compared."""
+def results_table(rows: Iterable[Mapping[str, object]]) -> Table:
+    """Show the numbers of runs, given as the rows of ``Study.result_rows``."""
     shown = ("run_id", "stage", "network", "seed", *_SHOWN_NUMBERS, "status", "collapsed")
     table = Table(*shown, box=None, pad_edge=False)
-    for row in study.result_rows(compared):
+    for row in rows:
         table.add_row(*(_cell_text(row[name]) for name in shown))
     return table
 

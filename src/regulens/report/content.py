@@ -10,6 +10,7 @@ import numpy as np
 
 from regulens.figures.comparison import CellPoints
 from regulens.report import pictures
+from regulens.report.answer import answer_lines
 from regulens.report.document import Block, Document
 from regulens.report.facts import facts_of
 from regulens.report.inside.kernel_pictures import KernelPicture, kernels_of_runs, shown_refits
@@ -26,10 +27,9 @@ from regulens.stats.intervals import Interval
 from regulens.study.analysis import analyse_study
 from regulens.study.grid import cell_label, run_label
 from regulens.study.looks import look_level, looks_text
-from regulens.study.protocol import selections_in_force
 from regulens.study.runner import run_folder
 from regulens.study.samples import right_images
-from regulens.study.store import Selection, Store
+from regulens.study.store import Selection, Store, selections_in_force
 from regulens.study.study_file import STUDY_FILE
 from regulens.training.checkpoint import PREDICTIONS, TEST_PREDICTIONS
 
@@ -41,6 +41,7 @@ class ReportContent:
     study: StudySpec
     facts: tuple[tuple[str, str], ...]
     sentences: tuple[str, ...]
+    answer: tuple[str, ...]
     notes: tuple[str, ...]
     galleries: tuple[Picture, ...]
     cells: tuple[CellReport, ...]
@@ -74,6 +75,7 @@ def report_content(study: StudySpec, folder: Path, store: Store) -> ReportConten
         study=study,
         facts=facts,
         sentences=tuple(summary_sentences(reports, selections, refits, found)),
+        answer=tuple(answer_lines(study, found, results, selections, store.ledger())),
         notes=tuple(notes(study, results, store.selections())),
         galleries=tuple(pictures.galleries(study, folder)),
         cells=reports,

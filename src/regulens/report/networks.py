@@ -12,7 +12,8 @@ from regulens.report import pictures
 from regulens.report.pictures import Picture
 from regulens.results import Opening, RunResult
 from regulens.spec import RunSpec, StudySpec
-from regulens.stats.estimates import Summary, chance_bound, summarize
+from regulens.stats.chance import chance_bound
+from regulens.stats.estimates import Summary, summarize
 from regulens.study.grid import cell_label, cells, with_levels
 from regulens.study.plan import layers_of
 from regulens.study.table import is_collapsed

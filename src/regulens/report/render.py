@@ -6,6 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,20 +22,28 @@ from regulens.report.pictures import Picture, slug
 from regulens.stats.estimates import Summary
 from regulens.study.analysis import analyse_study
 from regulens.study.analysis_json import study_analysis_dict
+from regulens.study.finding import REPORT
 from regulens.study.looks import look_level
 from regulens.study.store import Store, open_store
 from regulens.study.study_file import STUDY_FILE, read_study
 from regulens.text import printable
 
-REPORT = "report.html"
 MISSING = "–"
 
 
-def write_report(folder: Path, format: Format = "html") -> Path | None:
+@dataclass(frozen=True)
+class Written:
+    """A report that was written: its path, and what it comes to in a few lines, which the numbers alone have not."""
+
+    path: Path
+    answer: tuple[str, ...] = ()
+
+
+def write_report(folder: Path, format: Format = "html") -> Written | None:
     """Build ``report.html``, or ``.md``, ``.tex``, ``.pdf``, and the figures of a study folder anew; or ``.json``.
 
     Returns:
-        The report's path, or ``None`` if no run is finished yet.
+        The report, or ``None`` if no run is finished yet.
 
     Raises:
         UserError: if the folder holds no study, or the format cannot be written here.
@@ -50,10 +59,10 @@ def write_report(folder: Path, format: Format = "html") -> Path | None:
     path = (folder / REPORT).with_suffix(f".{format}")
     text = print_document(printed(content), folder) if print_document else render(content)
     write_atomically(path, printable(text) if isinstance(text, str) else text)
-    return path
+    return Written(path, content.answer)
 
 
-def _write_numbers(folder: Path, store: Store) -> Path | None:
+def _write_numbers(folder: Path, store: Store) -> Written | None:
     """Write ``report.json``: the study's own analysis, as ``regulens analyze`` prints that of other results."""
     study, results = read_study(folder / STUDY_FILE), store.results()
     if not any(result.spec.compared for result in results):
@@ -61,7 +70,7 @@ def _write_numbers(folder: Path, store: Store) -> Path | None:
     found = analyse_study(study, results, folder, look_level(store, study.seeds))
     path = (folder / REPORT).with_suffix(".json")
     write_atomically(path, json.dumps(study_analysis_dict(found), indent=1, allow_nan=False))
-    return path
+    return Written(path)
 
 
 def render(content: ReportContent) -> str:

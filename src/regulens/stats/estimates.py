@@ -12,28 +12,8 @@ from scipy import stats
 
 from regulens.stats.intervals import Interval
 
-COLLAPSE_QUANTILE = 0.999
 RUNS_FOR_SD = 5  # Bonett's trimming is not defined for fewer
 UNSEEN_SHARE = 0.3  # of runs of another kind, which an interquartile mean must not miss
-
-
-def chance_bound(class_counts: ArrayLike) -> float:
-    """Return the accuracy that guessing the largest class exceeds with probability at most 0.001.
-
-    The 99.9 % quantile of the binomial distribution of right guesses among the images, over their number
-    (``scipy.stats.binom``). A run not above it is counted as collapsed.
-
-    Args:
-        class_counts: (classes,) number of images of each class in the part that is judged.
-
-    Raises:
-        ValueError: if there are no images.
-    """
-    counts = np.asarray(class_counts)
-    images = int(counts.sum())
-    if images == 0:
-        raise ValueError("class_counts must hold at least one image, got none")
-    return float(stats.binom.ppf(COLLAPSE_QUANTILE, images, counts.max() / images) / images)
 
 
 @dataclass(frozen=True)

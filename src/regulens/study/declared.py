@@ -1,17 +1,20 @@
-"""What a study declares to be judged by, with every default filled in and every name checked."""
+"""What a study declares to be judged by, with every default filled in and every name checked.
+
+Every study file is checked by it, so the statistics, which are slow to import, come only where they are used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from regulens.errors import UserError, suggestion
 from regulens.spec import BETTER, ROPE, Direction, Level, Response, StudySpec
-from regulens.stats.analysis import declared_pairs
-from regulens.stats.comparisons import Design
 from regulens.study.grid import level_text, levels_of, normal_level
-from regulens.study.samples import BOUNDS
+
+if TYPE_CHECKING:
+    from regulens.stats.comparisons import Design
 
 Of = TypeVar("Of")
 
@@ -70,6 +73,9 @@ def declared_analysis(study: StudySpec) -> DeclaredAnalysis:
 
 def design_of(declared: DeclaredAnalysis, level: float) -> Design:
     """Return the rules by which comparisons are judged at a simultaneous level."""
+    from regulens.stats.comparisons import Design
+    from regulens.study.samples import BOUNDS
+
     bounds = BOUNDS[declared.response]
     return Design(declared.direction, declared.rope, declared.primary, 1 - level, declared.paired, bounds)
 
@@ -78,6 +84,8 @@ def compared_pairs(
     declared: DeclaredAnalysis, cells: Mapping[frozenset[tuple[str, Level]], Of]
 ) -> Iterator[tuple[Of, Of]]:
     """Yield the pairs of cells, by the sets of their levels, that are compared: they differ in one factor alone."""
+    from regulens.stats.analysis import declared_pairs
+
     if declared.factor is None:
         return
     pairs = declared_pairs(declared.levels, declared.control, declared.comparisons)

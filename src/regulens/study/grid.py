@@ -35,6 +35,12 @@ def cells(study: StudySpec) -> list[RunSpec]:
     return specs
 
 
+def planned(study: StudySpec) -> list[RunSpec]:
+    """Return the runs of the first stage: seed by seed, so that an unfinished study is an even one."""
+    grid = cells(study)
+    return [spec.model_copy(update={"seed": seed}) for seed in range(study.seeds) for spec in grid]
+
+
 def with_levels(study: StudySpec, levels: Mapping[str, Level], place: str = "") -> RunSpec:
     """Return the spec of the cell that has these levels and the study's shared fields.
 

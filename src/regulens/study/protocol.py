@@ -23,10 +23,10 @@ from regulens.kernels.paths import REFERENCE, why_not_native
 from regulens.models.regularizers import build_regularizer
 from regulens.results import Opening, RunResult
 from regulens.spec import MAX_SEEDS, DataSpec, RunSpec, StudySpec, feature_sizes, run_id
-from regulens.study.grid import cell_label, cells, matching_cells, parts_label
+from regulens.study.grid import cell_label, cells, matching_cells, parts_label, planned
 from regulens.study.looks import record_look
 from regulens.study.runner import Note, OnEvent, Opened, Selected, StudyStarted, run_folder, run_pending
-from regulens.study.store import DATABASE, Deviation, Selection, Store, now, sole_writer
+from regulens.study.store import DATABASE, Deviation, Selection, Store, now, selections_in_force, sole_writer
 from regulens.study.study_file import STUDY_FILE, read_study, write_study
 from regulens.training.checkpoint import TEST_PREDICTIONS, load_model, save_predictions
 from regulens.training.device import find_device
@@ -100,12 +100,6 @@ def run_protocol(
             run_stage([refit.spec for refit in refits], "refit")
         open_test_parts(refits, folder, store, datasets, on_event)
     return study
-
-
-def planned(study: StudySpec) -> list[RunSpec]:
-    """Return the runs of the first stage: seed by seed, so that an unfinished study is an even one."""
-    grid = cells(study)
-    return [spec.model_copy(update={"seed": seed}) for seed in range(study.seeds) for spec in grid]
 
 
 def reconcile(study: StudySpec, folder: Path, on_event: OnEvent) -> StudySpec:
@@ -263,11 +257,6 @@ def open_test_parts(
         record = record.model_copy(update={"test_loss": scored.loss, "test_accuracy": scored.accuracy})
         store.finish_opening(record)
         on_event(Opened(spec, record))
-
-
-def selections_in_force(store: Store) -> list[Selection]:
-    """Return the latest selection for each set of images."""
-    return list({selection.among: selection for selection in store.selections()}.values())
 
 
 def _note_slow_kernels(device: str, on_event: OnEvent) -> None:

@@ -89,7 +89,17 @@ class Note:
     text: str
 
 
-StudyEvent = StudyStarted | Note | StageStarted | RunStarted | EpochEnded | RunEnded | RunFailed | Selected | Opened
+@dataclass(frozen=True)
+class Answered:
+    """The report is written: what the study comes to, line by line, and where the report is."""
+
+    lines: tuple[str, ...]
+    report: Path
+
+
+StudyEvent = (
+    StudyStarted | Note | StageStarted | RunStarted | EpochEnded | RunEnded | RunFailed | Selected | Opened | Answered
+)
 OnEvent = Callable[[StudyEvent], None]
 
 

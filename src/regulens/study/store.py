@@ -226,6 +226,11 @@ def open_store(folder: Path) -> Store:
     return Store(folder)
 
 
+def selections_in_force(store: Store) -> list[Selection]:
+    """Return the latest selection for each set of images."""
+    return list({selection.among: selection for selection in store.selections()}.values())
+
+
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold the study folder for this process; released by the system if the process dies.

@@ -40,13 +40,18 @@ def preset_text(name: str) -> str:
     return (resources.files("regulens") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
 
 
+def names_preset(source: str | Path) -> bool:
+    """Tell whether a preset is meant: by its bare name, which no path has, unless a ``Path`` leads to something."""
+    return str(source) in preset_names() and not (isinstance(source, Path) and source.exists())
+
+
 def read_study(source: str | Path) -> StudySpec:
     """Read a preset by name, or a study file by path.
 
     Raises:
         UserError: naming the file, the key, its value and the fix.
     """
-    if str(source) in preset_names():
+    if names_preset(source):
         return parse_study(preset_text(str(source)), str(source))
     path = Path(source)
     if not path.is_file():

@@ -7,7 +7,7 @@ from typing import Any
 
 from regulens.results import RunResult
 from regulens.spec import RunSpec, StudySpec
-from regulens.stats.estimates import chance_bound
+from regulens.stats.chance import chance_bound
 from regulens.study.grid import cell_label, cell_levels, cells
 from regulens.study.store import Store
 

@@ -39,8 +39,7 @@ from regulens.spec import StudySpec
 from regulens.study.inside.analysis import InsideAnalysis, measured_rows, stored_analysis
 from regulens.study.inside.measuring import OnMeasured, measurable, measure_inside, quietly
 from regulens.study.inside.similarity import StageSimilarity, similarities_of
-from regulens.study.protocol import selections_in_force
-from regulens.study.store import open_store
+from regulens.study.store import open_store, selections_in_force
 from regulens.study.workers import check_workers
 
 if TYPE_CHECKING:

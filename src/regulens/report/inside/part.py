@@ -17,8 +17,7 @@ from regulens.spec import StudySpec
 from regulens.study.inside.analysis import InsideAnalysis, analyse_inside
 from regulens.study.inside.measuring import inside_records, measurable
 from regulens.study.inside.similarity import similarities_of
-from regulens.study.protocol import selections_in_force
-from regulens.study.store import Store
+from regulens.study.store import Store, selections_in_force
 
 TITLE = "The look inside"
 

@@ -1,0 +1,103 @@
+"""Which study is meant, where its folder is, and how far it is there. Nothing here needs torch: it answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+
+from regulens.errors import UserError, check_type
+from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
+from regulens.study.grid import planned
+from regulens.study.store import DATABASE, Failure, Selection, open_store, selections_in_force
+from regulens.study.study_file import STUDY_FILE, names_preset, read_study
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """How far a study is: runs finished, failed and planned, what is selected, how often the test was opened."""
+
+    planned: int
+    finished: int
+    failures: tuple[Failure, ...]
+    refits_finished: int
+    selections: tuple[Selection, ...]
+    test_openings: int
+    report: Path | None
+
+
+def find_study(source: str | Path, out: str | Path | None = None) -> tuple[StudySpec, Path]:
+    """Return a study and its folder: of a preset by name, of a study file, or of the folder of one that was run.
+
+    Args:
+        source: ``"lab"``, ``"my.toml"`` or ``"studies/lab"``. A preset comes before a file or folder of its name;
+            ``"./lab"``, or any other path with a separator, is never a preset.
+        out: the study's folder; by default ``studies/NAME``, or the folder itself.
+
+    Raises:
+        UserError: if there is none, or naming what is wrong in the file.
+    """
+    check_type(source, (str, Path), "study", "a preset, or the path of a study file or folder")
+    path = Path(source)
+    if path.is_dir() and not names_preset(source):
+        open_store(path)
+        if out is not None:
+            raise UserError(f"{path} is a study's folder and goes on there; omit --out, or name a study file")
+        return read_study(path / STUDY_FILE), path
+    study = read_study(source)
+    return study, Path(out) if out is not None else Path("studies") / study.name
+
+
+def with_seeds(study: StudySpec, seeds: int | None) -> StudySpec:
+    """Return the study with so many seeds; ``None`` leaves it as it is.
+
+    Raises:
+        UserError: if there are fewer than one, or absurdly many.
+    """
+    if seeds is None:
+        return study
+    check_type(seeds, Integral, "seeds", "a whole number")
+    if not 1 <= seeds <= MAX_SEEDS:
+        raise UserError(f"seeds must be at least 1 and at most {MAX_SEEDS}, got {seeds}")
+    return study.model_copy(update={"seeds": seeds})
+
+
+def check_auditable(study: StudySpec) -> None:
+    """Check that a study has what an audit needs.
+
+    Raises:
+        UserError: if it declares no claims, or no variations to judge them under.
+    """
+    for needed in ("claims", "variations"):
+        if not getattr(study, needed):
+            raise UserError(f"{study.name}: declares no {needed} to audit; add [[{needed}]], or start from lab-audit")
+
+
+def pending_runs(study: StudySpec, folder: Path) -> list[RunSpec]:
+    """Return the runs of the first stage that are not finished in the study's folder."""
+    if not (folder / DATABASE).is_file():
+        return planned(study)
+    finished = {result.spec for result in open_store(folder).results()}
+    return [spec for spec in planned(study) if spec not in finished]
+
+
+def progress_of(study: StudySpec, folder: Path) -> StudyProgress:
+    """Return how far a study is in its folder.
+
+    Raises:
+        UserError: if it has not been run.
+    """
+    store = open_store(folder)
+    specs = [result.spec for result in store.results()]
+    report = folder / REPORT
+    return StudyProgress(
+        planned=len(planned(study)),
+        finished=sum(spec.compared for spec in specs),
+        failures=tuple(store.failures()),
+        refits_finished=sum(spec.stage == "refit" for spec in specs),
+        selections=tuple(selections_in_force(store)),
+        test_openings=len(store.ledger()),
+        report=report if report.is_file() else None,
+    )
