@@ -74,6 +74,7 @@ def test_a_study_runs_from_its_file_to_its_report(process: Run, tiny_file: Path,
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "studies" / "tiny"
     assert done.stdout.strip().splitlines()[-1] == f"report: {folder / 'report.html'}"
+    assert done.stdout.splitlines()[0] == f"starting {min(4, available_cores())} workers ..."
     assert "conv 3x3x1x4" in done.stdout
     assert "depth 2, batchnorm, seed 0: epoch 2/2: loss" in done.stdout
     found = rows(process, folder)
@@ -90,6 +91,7 @@ def test_a_study_runs_from_its_file_to_its_report(process: Run, tiny_file: Path,
         assert (weights / "predictions.npz").is_file() == (row["stage"] == "train")
     again = process("run", tiny_file, "--seeds", "1")
     assert "0 runs to do, 4 finished before" in again.stdout
+    assert "starting" not in again.stdout
     assert rows(process, folder) == found
 
 
@@ -133,6 +135,7 @@ def test_the_live_display_shows_bar_time_and_numbers_on_80_columns(finished: Stu
     with study_display(console) as on_event:
         for event in (StudyStarted(finished.spec), StageStarted("train", (spec, spec), 0), RunStarted(spec)):
             on_event(event)
+        on_event(Note("drawn before the first epoch"))
         on_event(EpochEnded(spec, record))
         on_event(Note("something to know"))  # what is printed above redraws the display
         on_event(RunEnded(spec, run))
@@ -141,6 +144,7 @@ def test_the_live_display_shows_bar_time_and_numbers_on_80_columns(finished: Stu
     assert re.search(r"depth 2, batchnorm, seed 0 +1/2 +loss 12\.346/1\.250 acc 0\.700/0\.750", shown)
     assert "conv 3x3x1x4" in shown
     assert "note: something to know" in shown
+    assert re.search(r"depth 2, batchnorm, seed 0 +0/2 +its worker is starting", shown)
 
 
 def test_plan_of_a_run_study_counts_what_is_finished(regulens: Run, finished: Study) -> None:
