@@ -10,15 +10,18 @@ from regulens.errors import DataError, check_type
 from regulens.weights.from_keras import read_keras
 from regulens.weights.from_onnx import read_onnx
 from regulens.weights.from_safetensors import read_safetensors
-from regulens.weights.from_torch import read_torch, read_torch_archive
+from regulens.weights.from_torch import read_pickled, read_torch, read_torch_archive
 from regulens.weights.kernels import WeightsFile
-from regulens.weights.refusing import SAVE_INSTEAD, refusing
+from regulens.weights.refusing import refusing
 
 Reader = Callable[[Path], WeightsFile]
 
 _KNOWN = "safetensors, PyTorch state dicts, ONNX, Keras .keras, .weights.h5 and .h5"
 _TORCH_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
-_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+_PICKLES = (
+    *(bytes([0x80, protocol]) for protocol in range(2, 6)),
+    *(b"(dp", b"(lp", b"}q", b"]q", b"ccollections\n", b"cnumpy", b"ctorch"),  # protocols 0 and 1 have no magic
+)
 
 
 def read_kernels(path: Path | str) -> WeightsFile:
@@ -55,8 +58,8 @@ def _reader(path: Path, head: bytes) -> Reader:
         return read_safetensors
     if head.startswith(_TORCH_MAGIC):
         return read_torch
-    if head.startswith(_PICKLES):
-        raise DataError(f"{path}: is a Python pickle, which could run code and is not read; {SAVE_INSTEAD}")
+    if head.startswith(_PICKLES) or path.suffix in {".pkl", ".pickle"}:
+        return read_pickled
     if head.startswith(b"\x08") or path.suffix == ".onnx":  # a protobuf has no magic; ONNX begins with its version
         return read_onnx
     raise DataError(f"{path}: is not a weights file that can be read; known: {_KNOWN}")
@@ -67,8 +70,6 @@ def _archive_reader(path: Path) -> Reader:
         names = archive.namelist()
     if "model.weights.h5" in names:
         return read_keras
-    if any(name.endswith("constants.pkl") for name in names):
-        raise DataError(f"{path}: is a TorchScript program, which is code and is not read; {SAVE_INSTEAD}")
     if any(name.endswith("data.pkl") for name in names):
         return read_torch_archive
     raise DataError(f"{path}: is a zip archive without weights that can be read; known: {_KNOWN}")

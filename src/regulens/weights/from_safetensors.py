@@ -7,8 +7,9 @@ from pathlib import Path
 from safetensors import safe_open
 
 from regulens.weights.kernels import Gathering, WeightsFile
-from regulens.weights.layouts import StoredTensor, gather_named, natural
+from regulens.weights.layouts import gather_named, natural
 from regulens.weights.refusing import refusing
+from regulens.weights.stored import StoredTensor
 
 
 def read_safetensors(path: Path) -> WeightsFile:

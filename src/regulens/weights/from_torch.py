@@ -1,86 +1,143 @@
-"""Kernels from PyTorch's state dicts, read with ``weights_only``: a pickle that asks for code is refused."""
+"""Kernels from PyTorch's files and other pickles of tensors, none of which is run: see ``unpickling``."""
 
 from __future__ import annotations
 
-import re
-import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
+from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from regulens.errors import DataError
+from regulens.weights.frozen import frozen_convolutions
 from regulens.weights.kernels import Gathering, WeightsFile, readable
-from regulens.weights.layouts import StoredTensor, gather_named
+from regulens.weights.layouts import Convolution, gather_named
+from regulens.weights.networks import Network, networks, prefixes
 from regulens.weights.refusing import SAVE_INSTEAD, refusing
+from regulens.weights.stored import StoredTensor
+from regulens.weights.torch_archive import Archive, Reading, mapped, read_archive, read_legacy, read_pickle
+from regulens.weights.unpickling import Name, Stub
 
+PICKLE = "Python pickle"
 _KIND = "a PyTorch file"
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "params")
-"""Where checkpoints keep the network's own state, besides the optimizer's."""
 
 
 def read_torch_archive(path: Path) -> WeightsFile:
-    """Read the kernels of a file of ``torch.save``, of which only the convolutions are taken into memory.
+    """Read the kernels of a file of ``torch.save`` or ``torch.jit.save``; only the convolutions are taken into memory.
 
     Raises:
-        DataError: if it is damaged or compressed, holds code, no state dict, or no 2D convolution.
+        DataError: if it is damaged or compressed, or holds no tensors by name, or no convolution.
     """
-    with refusing(path, _KIND), zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise DataError(f"{path}: is compressed within, which torch.save never does; save it anew with torch.save")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise DataError(f"{path}: its entries are larger than the file; it is damaged or forged, fetch it again")
-    return _read(path, mmap=True)
+    with refusing(path, _KIND), path.open("rb") as stream:
+        archive = Archive(path, mapped(stream))
+        script = "constants.pkl" in archive
+        gathering = Gathering(path, "TorchScript" if script else "PyTorch")
+        reading = Reading(gathering.spend)
+        content = read_archive(archive, "data.pkl", "data", reading)
+        if not script:
+            return _gathered(content, gathering, reading)
+        frozen, kinds = _frozen(archive, reading, gathering)
+        return _gathered(content, gathering, reading, frozen, kinds)
+
+
+def _frozen(
+    archive: Archive, reading: Reading, gathering: Gathering
+) -> tuple[dict[str, StoredTensor], dict[str, Convolution]]:
+    """Return the constants that a program's convolutions read, and what the program says of each."""
+    constants = read_archive(archive, "constants.pkl", "constants", reading)
+    large = {place for place, item in enumerate(constants) if isinstance(item, StoredTensor) and len(item.shape) > 2}
+    tensors: dict[str, StoredTensor] = {}
+    kinds: dict[str, Convolution] = {}
+    for found in frozen_convolutions(archive.program(reading)) if large else ():
+        layer = f"CONSTANTS.c{found.weight}"
+        if found.weight in large:
+            tensors[f"{layer}.weight"], kinds[layer] = constants[found.weight], found.kind
+        if found.bias is not None and found.bias < len(constants) and isinstance(constants[found.bias], StoredTensor):
+            tensors[f"{layer}.bias"] = constants[found.bias]
+        large.discard(found.weight)
+    for place in sorted(large):
+        gathering.leave_out(f"CONSTANTS.c{place}", "a constant that no convolution of the program reads")
+    return tensors, kinds
 
 
 def read_torch(path: Path) -> WeightsFile:
-    """Read the kernels of a file of ``torch.save`` as it was before version 1.6; it is loaded as a whole.
+    """Read the kernels of a file of ``torch.save`` as it was before version 1.6.
 
     Raises:
-        DataError: if it is damaged, holds code, no state dict, or no 2D convolution.
+        DataError: if it is damaged, or holds no tensors by name, or no convolution.
     """
-    return _read(path, mmap=False)
+    with refusing(path, _KIND), path.open("rb") as stream:
+        content = mapped(stream)
+        gathering = Gathering(path, "PyTorch")
+        reading = Reading(gathering.spend)
+        return _gathered(read_legacy(content, memoryview(content), reading), gathering, reading)
 
 
-def _read(path: Path, mmap: bool) -> WeightsFile:
-    with refusing(path, _KIND), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what torch thinks of a stranger's pickle is said in the one line
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        except UnpicklingError as error:
-            raise _refusal(path, str(error)) from None
-    gathering = Gathering(path, "PyTorch")
-    with refusing(path, _KIND):
-        gather_named({name: _stored(tensor) for name, tensor in _state(path, content).items()}, gathering)
+def read_pickled(path: Path) -> WeightsFile:
+    """Read the kernels of a Python pickle of tensors or NumPy arrays by name.
+
+    Raises:
+        DataError: if it is damaged, or holds no tensors by name, or no convolution.
+    """
+    with refusing(path, "a Python pickle"), path.open("rb") as stream:
+        gathering = Gathering(path, PICKLE)
+        reading = Reading(gathering.spend)
+        content = read_pickle(mapped(stream), reading)
+        if isinstance(content, Stub) and _maker(content).startswith("joblib"):
+            raise DataError(f"{path}: was written by joblib, whose arrays lie outside of its pickle; {SAVE_INSTEAD}")
+        return _gathered(content, gathering, reading)
+
+
+def _gathered(
+    content: Any,
+    gathering: Gathering,
+    reading: Reading,
+    frozen: Mapping[str, StoredTensor] = MappingProxyType({}),
+    frozen_kinds: Mapping[str, Convolution] = MappingProxyType({}),
+) -> WeightsFile:
+    found = networks(content)
+    if not found and not frozen:
+        raise _nothing_found(gathering, content)
+    tensors, kinds = dict(frozen), dict(frozen_kinds)
+    shown = _shown(found, gathering)
+    starts = prefixes(shown)
+    for network in shown:
+        start = starts.get(network.name, network.name)
+        start = f"{start}." if start else ""
+        tensors |= {f"{start}{name}": tensor for name, tensor in network.tensors.items()}
+        kinds |= {f"{start}{name}".rstrip("."): kind for name, kind in network.kinds.items()}
+    gather_named(tensors, gathering, kinds)
+    for name in reading.code:
+        gathering.leave_out(name, "code that its pickle asks for, which was not run")
     return gathering.result()
 
 
-def _refusal(path: Path, message: str) -> DataError:
-    code = re.search(r"GLOBAL (\S+)|class (\S+)|call (\S+)", message)
-    asked = readable(next(filter(None, code.groups()))) if code else ""
-    if asked:
-        return DataError(f"{path}: its pickle asks for {asked}, which is code and is not run; {SAVE_INSTEAD}")
-    return DataError(f"{path}: its pickle holds more than weights and is not read; {SAVE_INSTEAD}")
+def _shown(found: list[Network], gathering: Gathering) -> list[Network]:
+    """Return the networks to show: neither what an optimizer keeps nor the same tensors twice, which is noted."""
+    shown: list[Network] = []
+    seen: dict[Hashable, str] = {}
+    for network in found:
+        owners = {seen.get(identity) for identity in network.identity}
+        owner = owners.pop() if len(owners) == 1 else None
+        if owner is not None and network.convolutional:
+            gathering.leave_out(network.name, f'the same tensors as "{readable(owner)}"')
+        elif network.aside:
+            if network.convolutional:
+                gathering.leave_out(network.name, "of the training by its name, not of a network")
+        else:
+            seen |= dict.fromkeys(network.identity, network.name)
+            shown.append(network)
+    return shown
 
 
-def _state(path: Path, content: Any) -> dict[str, torch.Tensor]:
-    """Return the tensors of a state dict, which may lie within a checkpoint's dictionary."""
-    for _ in range(len(_WRAPPERS)):
-        if not isinstance(content, Mapping):
-            break
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            return {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
-        content = inner
-    raise DataError(f"{path}: holds no state dict but {type(content).__name__}; save the network's state_dict()")
+def _maker(content: Stub) -> str:
+    return str(content.maker) if isinstance(content.maker, Name) else "object"
 
 
-def _stored(tensor: torch.Tensor) -> StoredTensor:
-    plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
-    return StoredTensor(
-        tuple(tensor.shape), plain and tensor.is_floating_point(), lambda: tensor.detach().float().numpy()
-    )
+def _nothing_found(gathering: Gathering, content: Any) -> DataError:
+    what = _maker(content) if isinstance(content, Stub) else type(content).__name__
+    what = {"Pairs": "dict", "StoredTensor": "Tensor", "Array": "ndarray"}.get(what, readable(what))
+    if gathering.kind == PICKLE:
+        return DataError(
+            f"{gathering.path}: is a Python pickle that holds no tensors by name but {what}; {SAVE_INSTEAD}"
+        )
+    return DataError(f"{gathering.path}: holds no state dict but {what}; save the network's state_dict()")

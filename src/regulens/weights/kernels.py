@@ -60,7 +60,7 @@ class Gathering:
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path = path
-        self._kind = kind
+        self.kind = kind
         self._size = path.stat().st_size
         self._left = allowance(self._size)
         self._kernels: list[ConvKernels] = []
@@ -73,12 +73,20 @@ class Gathering:
         Raises:
             DataError: if the arrays of the file would take far more than the file itself.
         """
-        self._left -= 4 * math.prod(shape)
+        shown = " x ".join(f"{side:,}" for side in shape)
+        self.spend(4 * math.prod(shape), f"announces {shown} numbers for {readable(name)!r}")
+
+    def spend(self, taken: int, what: str = "holds so many objects") -> None:
+        """Count bytes that something read of the file takes.
+
+        Raises:
+            DataError: if it is far more than the file itself.
+        """
+        self._left -= taken
         if self._left < 0:
-            shown = " x ".join(f"{side:,}" for side in shape)
             raise DataError(
-                f"{self.path}: announces {shown} numbers for {readable(name)!r}, far more than its {self._size:,} "
-                f"bytes can hold; the file is damaged or forged, fetch it again"
+                f"{self.path}: {what}, far more than its {self._size:,} bytes can hold; the file is damaged or forged, "
+                f"fetch it again"
             )
 
     def add(self, layer: str, weight: ArrayLike, bias: ArrayLike = (), spatial: int = 2) -> None:
@@ -105,7 +113,7 @@ class Gathering:
         if not self._kernels:
             because = f" ({notes[0]})" if notes else ""
             raise DataError(f"{self.path}: holds no 2D convolution{because}; there are no kernels to show")
-        return WeightsFile(self._kind, tuple(self._kernels), notes)
+        return WeightsFile(self.kind, tuple(self._kernels), notes)
 
 
 def readable(name: str) -> str:

@@ -4,58 +4,72 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regulens.weights.kernels import Gathering
+from regulens.weights.parametrized import resolved
+from regulens.weights.stored import StoredTensor, split_name
 
 Weight = NDArray[np.float32]
+_ATTENTION = ("query", "key", "value", "out", "attention_output")
+"""How Flax and Keras call the projections of an attention, which are (features, heads, head features) or reversed."""
 
 
 @dataclass(frozen=True)
-class StoredTensor:
-    """A tensor that is still in its file: its shape, whether it holds real numbers, and how to read it."""
+class Convolution:
+    """What the class of a layer says of its weight; ``groups`` is None where it does not say."""
 
-    shape: tuple[int, ...]
-    floating: bool
-    read: Callable[[], NDArray[np.float32]]
+    transposed: bool = False
+    groups: int | None = None
 
 
-def gather_named(tensors: Mapping[str, StoredTensor], gathering: Gathering) -> None:
+def gather_named(
+    tensors: Mapping[str, StoredTensor], gathering: Gathering, kinds: Mapping[str, Convolution] = MappingProxyType({})
+) -> None:
     """Take the convolutions among tensors named as modules name them: ``features.0.weight``, ``features.0.bias``.
 
-    ``weight`` is laid out as torch does, ``kernel`` as Flax and Keras do.
+    ``weight`` is laid out as torch does, ``kernel`` as Flax and Keras do. Weights that a module computes from others
+    (weight and spectral normalization, pruning) are resolved. ``kinds`` are the layers whose class is known.
     """
+    tensors = resolved(tensors)
     for name, tensor in tensors.items():
-        layer, leaf = _split(name)
+        layer, leaf = split_name(name)
         if len(tensor.shape) <= 2:
             continue  # dense layers, biases, statistics
-        if reason := _unfit(tensor, leaf):
+        bias = tensors.get(f"{name[: len(name) - len(leaf)]}bias")
+        if reason := _unfit(tensor, leaf) or _unlike(name, tensors, bias):
             gathering.leave_out(name, reason)
             continue
-        bias = tensors.get(f"{name[: len(name) - len(leaf)]}bias")
-        fits = bias is not None and len(bias.shape) == 1 and bias.floating
+        fits = bias is not None and len(bias.shape) == 1 and bias.floating and not bias.unfit
         gathering.reserve(name, tensor.shape)
         values = bias.read() if bias is not None and fits and bias.shape[0] <= math.prod(tensor.shape[:4]) else None
-        orient = keras_layout if leaf == "kernel" else torch_layout
-        gathering.add(layer or name, *orient(tensor.read(), values))
+        weight = tensor.read()
+        if leaf == "kernel":
+            turned = keras_layout(weight if weight.ndim == 4 else weight[None], values)
+        else:
+            turned = torch_layout(weight if weight.ndim == 4 else weight[:, :, None], values, kinds.get(layer))
+        gathering.add(layer or name, *turned, spatial=weight.ndim - 2)
 
 
-def torch_layout(weight: Weight, bias: Weight | None) -> tuple[Weight, Weight]:
+def torch_layout(weight: Weight, bias: Weight | None, kind: Convolution | None = None) -> tuple[Weight, Weight]:
     """Return torch's weight with its bias, which tells a transposed convolution, (in, out / groups, height, width).
 
-    Without a bias, or where both readings fit it, the weight is taken as (out, in / groups, height, width).
+    Without a bias, or where both readings fit it, the weight is taken as (out, in / groups, height, width), unless its
+    kind is known.
     """
     first, second = weight.shape[:2]
-    if bias is None or len(bias) == first:
-        return weight, _or_none(bias)
-    groups, rest = divmod(len(bias), second)
-    if not rest and groups and first % groups == 0:
-        return untransposed(weight, groups), bias
-    return weight, _or_none(None)
+    transposed = kind.transposed if kind is not None else bias is not None and len(bias) != first
+    if not transposed:
+        return weight, _or_none(bias if bias is not None and len(bias) == first else None)
+    groups = (kind.groups if kind is not None else None) or (1 if bias is None else len(bias) // second)
+    if not groups or first % groups or (bias is not None and len(bias) != groups * second):
+        return weight, _or_none(None)
+    return untransposed(weight, groups), _or_none(bias)
 
 
 def keras_layout(weight: Weight, bias: Weight | None, hint: str = "") -> tuple[Weight, Weight]:
@@ -89,21 +103,31 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts))
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Return the layer and the leaf of ``layer.leaf`` or ``layer/leaf``."""
-    cut = max(name.rfind("."), name.rfind("/"))
-    return name[: max(cut, 0)], name[cut + 1 :]
-
-
 def _unfit(tensor: StoredTensor, leaf: str) -> str:
-    """Say why a tensor of three dimensions or more is no 2D convolution's weight, nothing if it is one."""
-    if len(tensor.shape) != 4:
+    """Say why a tensor of three dimensions or more is no convolution's weight, nothing if it can be one."""
+    if len(tensor.shape) > 4:
         return f"no 2D convolution ({len(tensor.shape)} dimensions)"
     if leaf not in {"weight", "kernel"}:
         return 'not named "weight" or "kernel"'
+    if tensor.unfit:
+        return tensor.unfit
     if not tensor.floating:
         return "not stored as real numbers (quantised?)"
     return "" if all(tensor.shape) else "empty"
+
+
+def _unlike(name: str, tensors: Mapping[str, StoredTensor], bias: StoredTensor | None) -> str:
+    """Say what else than a convolution has a weight of this shape, nothing if none has."""
+    tensor = tensors[name]
+    if bias is not None and bias.shape == tensor.shape:
+        return "a normalization (its bias has the shape of its weight)"
+    if bias is not None and len(bias.shape) > 1:
+        return f"no convolution (its bias has {len(bias.shape)} dimensions)"
+    layer, leaf = split_name(name)
+    own = split_name(layer)[1]
+    query = f"{layer[: len(layer) - len(own)]}query{name[len(layer) :]}"
+    attention = leaf == "kernel" and len(tensor.shape) == 3 and own in _ATTENTION and query in tensors
+    return "an attention's projection" if attention else ""
 
 
 def _or_none(bias: Weight | None) -> Weight:

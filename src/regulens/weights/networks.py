@@ -1,0 +1,190 @@
+"""Where the networks are in what a pickle holds: state dicts, modules and programs, however they are nested."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from regulens.weights.layouts import Convolution
+from regulens.weights.rebuilding import Array
+from regulens.weights.stored import StoredTensor
+from regulens.weights.unpickling import Name, Pairs, Stub
+
+_DEEPEST = 200
+"""Objects within objects; beyond it a file is not a network's."""
+_MOST_AGAIN = 20
+_TRAINING = re.compile(
+    r"optimi[sz]er|(^|_)(optims?|opt|amp|grads?|gradients?)($|_)|sched|scaler|exp_(avg|inf)|square_avg"
+    r"|^(momentum|momentum_buffers?|_?buffers)$",
+    re.IGNORECASE,
+)
+"""What checkpoints call the state of the training beside the networks: not of networks, whatever it holds."""
+_SCRIPT = "__torch__"
+
+
+@dataclass
+class Network:
+    """Named tensors that lie together, and the keys that lead to them; ``kinds`` are layers whose class is known.
+
+    ``aside`` tells the state of an optimizer and the like.
+    """
+
+    path: tuple[str, ...]
+    tensors: dict[str, StoredTensor] = field(default_factory=dict)
+    kinds: dict[str, Convolution] = field(default_factory=dict)
+    aside: bool = False
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether any of its tensors can be a convolution's weight."""
+        return any(len(tensor.shape) in {3, 4} for name, tensor in self.tensors.items() if _WEIGHT.search(name))
+
+    @property
+    def identity(self) -> set[Hashable]:
+        """What tells its larger tensors from all others in the file."""
+        return {tensor.identity for tensor in self.tensors.values() if len(tensor.shape) > 1}
+
+    @property
+    def name(self) -> str:
+        """The keys that lead to it."""
+        return ".".join(self.path)
+
+
+_WEIGHT = re.compile(r"(^|[./])(weight|kernel)|parametrizations\.weight\.")
+
+
+def networks(content: Any) -> list[Network]:
+    """Return what holds tensors in the object of a pickle, in its order; each object is visited once.
+
+    What is met again under other keys stands at the end.
+
+    Raises:
+        ValueError: if its objects nest without end.
+    """
+    found: dict[int, Network] = {}
+    again: list[Network] = []
+    seen: set[int] = set()
+    pending: list[tuple[tuple[str, ...], Any, bool]] = [((), content, False)]
+    while pending:
+        path, item, aside = pending.pop()
+        if id(item) in seen or not isinstance(item, Pairs | Stub | list | tuple):
+            if id(item) in found and len(again) < _MOST_AGAIN:
+                again.append(replace(found[id(item)], path=path))
+            continue
+        seen.add(id(item))
+        if len(path) > _DEEPEST:
+            raise ValueError(f"its objects nest more than {_DEEPEST} deep")
+        network = _network(path, item, aside, seen)
+        if network.tensors:
+            found[id(item)] = network
+        if not _is_module(item):
+            pending += [(path + key, child, aside or of_training) for key, child, of_training in _children(item)][::-1]
+    return [*found.values(), *again]
+
+
+def _network(path: tuple[str, ...], item: Any, aside: bool, seen: set[int]) -> Network:
+    network = Network(path, aside=aside)
+    if _is_module(item):
+        _take_module(network, item, seen)
+    elif isinstance(item, Pairs):
+        network.tensors = {str(key): tensor for key, tensor in _tensors(item)}
+    elif not isinstance(item, Stub):
+        network.tensors = {str(place): tensor for place, tensor in _tensors(enumerate(item))}
+    return network
+
+
+def _tensors(pairs: Any) -> Iterator[tuple[str | int, StoredTensor]]:
+    for key, value in pairs:
+        tensor = value.tensor if isinstance(value, Array) else value
+        if isinstance(tensor, StoredTensor) and isinstance(key, str | int):
+            yield key, tensor
+
+
+def _children(item: Any) -> Iterator[tuple[tuple[str, ...], Any, bool]]:
+    """Return what lies within an object: the keys that lead to it, and whether they are of the training's state."""
+    if isinstance(item, Stub):
+        yield from (((), part, False) for part in _parts(item))
+    elif isinstance(item, Pairs):
+        if item.find("param_groups") is not None and item.find("state") is not None:  # an optimizer's state_dict()
+            return
+        for key, child in item:
+            name = str(key) if isinstance(key, str | int) else ""
+            yield (name,), child, bool(_TRAINING.search(name))
+    else:
+        for place, child in enumerate(item):
+            yield ((str(place),) if len(item) > 1 else ()), child, False
+
+
+def _parts(stub: Stub) -> list[Any]:
+    """Return all that an object was given; a state can be (attributes, those with slots)."""
+    return [stub.arguments, stub.state, stub.pairs, stub.elements]
+
+
+def _is_module(item: Any) -> bool:
+    """Tell a module of torch by its attributes, a scripted one by its class."""
+    state = _state(item)
+    if isinstance(item, Stub) and isinstance(item.maker, Name) and item.maker.module.startswith(_SCRIPT):
+        return state is not None
+    return state is not None and all(isinstance(state.find(key), Pairs) for key in ("_parameters", "_modules"))
+
+
+def _state(item: Any) -> Pairs | None:
+    """Return the attributes of an object; NVIDIA's networks keep them in the argument of a function of theirs."""
+    state = item.state if isinstance(item, Stub) else item
+    if isinstance(item, Stub) and isinstance(item.maker, Name) and item.maker.name == "_reconstruct_persistent_obj":
+        [meta] = item.arguments
+        pairs = meta.pairs if isinstance(meta, Stub) else meta
+        state = pairs.find("state") if isinstance(pairs, Pairs) else None
+    if isinstance(state, tuple) and state:
+        state = state[0]
+    return state if isinstance(state, Pairs) else None
+
+
+def _take_module(network: Network, root: Any, seen: set[int]) -> None:
+    pending: list[tuple[tuple[str, ...], Any]] = [((), root)]
+    while pending:
+        path, module = pending.pop()
+        state = _state(module)
+        if state is None or (path and id(module) in seen):
+            continue
+        seen |= {id(module), id(state)}
+        if len(path) > _DEEPEST:
+            raise ValueError(f"its modules nest more than {_DEEPEST} deep")
+        scripted = state.find("_modules") is None
+        own = [state] if scripted else [state.find("_parameters"), state.find("_buffers")]
+        for pairs in own:
+            if isinstance(pairs, Pairs):
+                network.tensors |= {".".join([*path, str(key)]): tensor for key, tensor in _tensors(pairs)}
+        if kind := _kind(module, state):
+            network.kinds[".".join(path)] = kind
+        inner = state if scripted else state.find("_modules")
+        pending += [((*path, str(key)), child) for key, child in inner if isinstance(child, Stub | Pairs)][::-1]
+
+
+def _kind(module: Any, state: Pairs) -> Convolution | None:
+    """Return what a convolution says of itself by its attributes, else by the name of its class."""
+    transposed, groups = state.find("transposed"), state.find("groups")
+    if not isinstance(transposed, bool):
+        name = module.maker.name if isinstance(module, Stub) and isinstance(module.maker, Name) else ""
+        if not re.search(r"Conv(Transpose)?[1-3]d", name):
+            return None
+        transposed = "Transpose" in name
+    known = isinstance(groups, int) and not isinstance(groups, bool) and groups > 0
+    return Convolution(transposed, groups if known else None)
+
+
+def prefixes(found: list[Network]) -> dict[str, str]:
+    """Return by each network's name what its layers' names begin with: nothing where only one has convolutions.
+
+    Of several it is what tells them apart, their keys without those that all have in common.
+    """
+    shown = [network for network in found if network.convolutional]
+    bare = {network.path[:-1] for network in shown if network.path and not any("." in name for name in network.tensors)}
+    beside = [network for network in found if network.path and network.path[:-1] in bare]
+    paths = [network.path for network in [*shown, *beside]]
+    common = 0
+    while paths and all(len(path) > common and path[common] == paths[0][common] for path in paths):
+        common += 1
+    return {network.name: ".".join(network.path[common:]) for network in shown}
