@@ -19,6 +19,7 @@ from regulens.weights.unpickling import Name, Stub
 
 PICKLE = "Python pickle"
 _KIND = "a PyTorch file"
+_LETTER_BYTES = 8
 
 
 def read_torch_archive(path: Path) -> WeightsFile:
@@ -94,7 +95,7 @@ def _gathered(
     frozen: Mapping[str, StoredTensor] = MappingProxyType({}),
     frozen_kinds: Mapping[str, Convolution] = MappingProxyType({}),
 ) -> WeightsFile:
-    found = networks(content)
+    found = networks(content, reading.spend)
     if not found and not frozen:
         raise _nothing_found(gathering, content)
     tensors, kinds = dict(frozen), dict(frozen_kinds)
@@ -103,7 +104,9 @@ def _gathered(
     for network in shown:
         start = starts.get(network.name, network.name)
         start = f"{start}." if start else ""
-        tensors |= {f"{start}{name}": tensor for name, tensor in network.tensors.items()}
+        for name, tensor in network.tensors.items():
+            reading.spend(_LETTER_BYTES * (len(start) + len(name)))
+            tensors[f"{start}{name}"] = tensor
         kinds |= {f"{start}{name}".rstrip("."): kind for name, kind in network.kinds.items()}
     gather_named(tensors, gathering, kinds)
     for name in reading.code:
@@ -119,7 +122,9 @@ def _shown(found: list[Network], gathering: Gathering) -> list[Network]:
         owners = {seen.get(identity) for identity in network.identity}
         owner = owners.pop() if len(owners) == 1 else None
         if owner is not None and network.convolutional:
-            gathering.leave_out(network.name, f'the same tensors as "{readable(owner)}"')
+            gathering.leave_out(
+                network.name, "the same tensors as " + (f'"{readable(owner)}"' if owner else "those shown")
+            )
         elif network.aside:
             if network.convolutional:
                 gathering.leave_out(network.name, "of the training by its name, not of a network")

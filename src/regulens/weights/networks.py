@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,9 +12,15 @@ from regulens.weights.rebuilding import Array
 from regulens.weights.stored import StoredTensor
 from regulens.weights.unpickling import Name, Pairs, Stub
 
+Visit = tuple[tuple[str, ...], Any, bool]
+
 _DEEPEST = 200
 """Objects within objects; beyond it a file is not a network's."""
+_END: Any = (None, None, None)
 _MOST_AGAIN = 20
+_NAMED_BYTES = 512
+_LETTER_BYTES = 4
+_SEEN_BYTES = 64
 _TRAINING = re.compile(
     r"optimi[sz]er|(^|_)(optims?|opt|amp|grads?|gradients?)($|_)|sched|scaler|exp_(avg|inf)|square_avg"
     r"|^(momentum|momentum_buffers?|_?buffers)$",
@@ -55,10 +61,10 @@ class Network:
 _WEIGHT = re.compile(r"(^|[./])(weight|kernel)|parametrizations\.weight\.")
 
 
-def networks(content: Any) -> list[Network]:
+def networks(content: Any, spend: Callable[[int], None]) -> list[Network]:
     """Return what holds tensors in the object of a pickle, in its order; each object is visited once.
 
-    What is met again under other keys stands at the end.
+    What is met again under other keys stands at the end. ``spend`` is told the bytes that it takes to name them.
 
     Raises:
         ValueError: if its objects nest without end.
@@ -66,28 +72,31 @@ def networks(content: Any) -> list[Network]:
     found: dict[int, Network] = {}
     again: list[Network] = []
     seen: set[int] = set()
-    pending: list[tuple[tuple[str, ...], Any, bool]] = [((), content, False)]
-    while pending:
-        path, item, aside = pending.pop()
-        if id(item) in seen or not isinstance(item, Pairs | Stub | list | tuple):
+    within: list[Iterator[Visit]] = [iter([((), content, False)])]
+    while within:
+        path, item, aside = next(within[-1], _END)
+        if path is None:
+            within.pop()
+        elif id(item) in seen:
             if id(item) in found and len(again) < _MOST_AGAIN:
                 again.append(replace(found[id(item)], path=path))
-            continue
-        seen.add(id(item))
-        if len(path) > _DEEPEST:
-            raise ValueError(f"its objects nest more than {_DEEPEST} deep")
-        network = _network(path, item, aside, seen)
-        if network.tensors:
-            found[id(item)] = network
-        if not _is_module(item):
-            pending += [(path + key, child, aside or of_training) for key, child, of_training in _children(item)][::-1]
+        elif isinstance(item, Pairs | Stub | list | tuple):
+            seen.add(id(item))
+            network = _network(path, item, aside, seen, spend)
+            spend(_NAMED_BYTES * len(network.tensors) + _SEEN_BYTES)
+            if network.tensors:
+                found[id(item)] = network
+            if not _is_module(item):
+                within.append(_children(path, item, aside))
+            if len(within) > _DEEPEST:
+                raise ValueError(f"its objects nest more than {_DEEPEST} deep")
     return [*found.values(), *again]
 
 
-def _network(path: tuple[str, ...], item: Any, aside: bool, seen: set[int]) -> Network:
+def _network(path: tuple[str, ...], item: Any, aside: bool, seen: set[int], spend: Callable[[int], None]) -> Network:
     network = Network(path, aside=aside)
     if _is_module(item):
-        _take_module(network, item, seen)
+        _take_module(network, item, seen, spend)
     elif isinstance(item, Pairs):
         network.tensors = {str(key): tensor for key, tensor in _tensors(item)}
     elif not isinstance(item, Stub):
@@ -102,24 +111,20 @@ def _tensors(pairs: Any) -> Iterator[tuple[str | int, StoredTensor]]:
             yield key, tensor
 
 
-def _children(item: Any) -> Iterator[tuple[tuple[str, ...], Any, bool]]:
-    """Return what lies within an object: the keys that lead to it, and whether they are of the training's state."""
+def _children(path: tuple[str, ...], item: Any, aside: bool) -> Iterator[Visit]:
+    """Return what lies within an object: the keys that lead to it, and whether it is of the training's state."""
     if isinstance(item, Stub):
-        yield from (((), part, False) for part in _parts(item))
+        for part in (item.arguments, item.state, item.pairs, item.elements):
+            yield path, part, aside
     elif isinstance(item, Pairs):
         if item.find("param_groups") is not None and item.find("state") is not None:  # an optimizer's state_dict()
             return
         for key, child in item:
             name = str(key) if isinstance(key, str | int) else ""
-            yield (name,), child, bool(_TRAINING.search(name))
+            yield (*path, name), child, aside or bool(_TRAINING.search(name))
     else:
         for place, child in enumerate(item):
-            yield ((str(place),) if len(item) > 1 else ()), child, False
-
-
-def _parts(stub: Stub) -> list[Any]:
-    """Return all that an object was given; a state can be (attributes, those with slots)."""
-    return [stub.arguments, stub.state, stub.pairs, stub.elements]
+            yield (*path, str(place)) if len(item) > 1 else path, child, aside
 
 
 def _is_module(item: Any) -> bool:
@@ -142,25 +147,33 @@ def _state(item: Any) -> Pairs | None:
     return state if isinstance(state, Pairs) else None
 
 
-def _take_module(network: Network, root: Any, seen: set[int]) -> None:
-    pending: list[tuple[tuple[str, ...], Any]] = [((), root)]
-    while pending:
-        path, module = pending.pop()
+def _take_module(network: Network, root: Any, seen: set[int], spend: Callable[[int], None]) -> None:
+    within: list[Iterator[tuple[tuple[str, ...], Any]]] = [iter([((), root)])]
+    while within:
+        path, module = next(within[-1], (None, None))
         state = _state(module)
-        if state is None or (path and id(module) in seen):
-            continue
-        seen |= {id(module), id(state)}
-        if len(path) > _DEEPEST:
-            raise ValueError(f"its modules nest more than {_DEEPEST} deep")
-        scripted = state.find("_modules") is None
-        own = [state] if scripted else [state.find("_parameters"), state.find("_buffers")]
-        for pairs in own:
-            if isinstance(pairs, Pairs):
-                network.tensors |= {".".join([*path, str(key)]): tensor for key, tensor in _tensors(pairs)}
-        if kind := _kind(module, state):
-            network.kinds[".".join(path)] = kind
-        inner = state if scripted else state.find("_modules")
-        pending += [((*path, str(key)), child) for key, child in inner if isinstance(child, Stub | Pairs)][::-1]
+        if path is None:
+            within.pop()
+        elif state is not None and not (path and id(module) in seen):
+            seen |= {id(module), id(state)}
+            scripted = state.find("_modules") is None
+            name = ".".join(path)
+            for pairs in [state] if scripted else [state.find("_parameters"), state.find("_buffers")]:
+                for key, tensor in _tensors(pairs) if isinstance(pairs, Pairs) else ():
+                    spend(_LETTER_BYTES * len(name))
+                    network.tensors[f"{name}.{key}" if name else str(key)] = tensor
+            if kind := _kind(module, state):
+                network.kinds[name] = kind
+            spend(_LETTER_BYTES * len(name) + _SEEN_BYTES)
+            within.append(_modules(path, state if scripted else state.find("_modules")))
+            if len(within) > _DEEPEST:
+                raise ValueError(f"its modules nest more than {_DEEPEST} deep")
+
+
+def _modules(path: tuple[str, ...], pairs: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, child in pairs if isinstance(pairs, Pairs) else ():
+        if isinstance(child, Stub | Pairs) and isinstance(key, str | int):
+            yield (*path, str(key)), child
 
 
 def _kind(module: Any, state: Pairs) -> Convolution | None:

@@ -18,6 +18,7 @@ _MEMO_BYTES = 96
 _PUSHED_BYTES = 16
 """What an object takes besides its own bytes, in CPython, never less than it does."""
 _DEEPEST_MARKS = 10_000
+_MOST_STEPS = 10_000_000
 
 
 class Stream(Protocol):
@@ -103,7 +104,8 @@ class Machine:
         Raises:
             Exception: of any kind, where the pickle is damaged.
         """
-        for opcode, argument, _ in pickletools.genops(self._stream):  # type: ignore[arg-type]  # it reads, and no more
+        opcodes = pickletools.genops(self._stream)  # type: ignore[arg-type]  # it reads lines and bytes, and no more
+        for steps, (opcode, argument, _) in enumerate(opcodes):
             if opcode.name in _PUSHES:
                 self._spend(_PUSHED_BYTES + sys.getsizeof(argument))
                 self._stack.append(argument)
@@ -111,6 +113,8 @@ class Machine:
                 _WITH_ARGUMENT[opcode.name](self, argument)
             elif opcode.name not in _IGNORED:
                 _STEPS[opcode.name](self)
+            if steps > _MOST_STEPS:
+                raise ValueError(f"it has more than {_MOST_STEPS:,} objects")
         return self._stack.pop()
 
     def _push(self, value: Any) -> None:
