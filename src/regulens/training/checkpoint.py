@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from regulens.data.dataset import Dataset
 from regulens.errors import DataError
 from regulens.files import write_atomically
 from regulens.models.cnn import CNN, build_model
+from regulens.npz import packed_arrays
 from regulens.spec import RunSpec
 from regulens.training.loop import Trained
+from regulens.weights.kernels import allowance
 
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.npz"
@@ -67,9 +69,12 @@ def load_predictions(path: Path) -> Predictions:
         DataError: if the file is absent or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return Predictions(archive["probabilities"], archive["indices"], archive["labels"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        with packed_arrays(path) as arrays:
+            packed = [arrays[name] for name in ("probabilities", "indices", "labels")]
+            if sum(array.bytes for array in packed) > allowance(path.stat().st_size):
+                raise ValueError("its arrays are far larger than it can hold")
+            return Predictions(*(array.read() for array in packed))
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: cannot be read ({error}); remove its folder and run the study again") from None
 
 
@@ -90,8 +95,24 @@ def load_model(folder: Path) -> CNN:
         ) from None
     if "regulens" not in metadata:
         raise DataError(f"{path}: was not written by Regulens: it does not say which network it holds")
+    try:
+        return _rebuilt(metadata, state)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise DataError(
+            f"{path}: does not hold the network that it describes ({reason}); remove it and run the study again to "
+            f"train this network anew"
+        ) from None
+
+
+def _rebuilt(metadata: Mapping[str, str], state: Mapping[str, torch.Tensor]) -> CNN:
     spec = RunSpec.model_validate_json(metadata["regulens"])
     height, width, channels = json.loads(metadata["image_shape"])
-    model = build_model(spec.model, (height, width, channels), int(metadata["classes"]), spec.regularizer)
+    shape = (spec.model, (height, width, channels), int(metadata["classes"]))
+    with torch.device("meta"):  # without memory: what is described may be far larger than what is stored
+        described = sum(parameter.numel() for parameter in build_model(*shape).parameters())
+    if described > sum(tensor.numel() for tensor in state.values()):
+        raise ValueError(f"it has {described:,} weights")
+    model = build_model(*shape, spec.regularizer)
     model.load_state_dict(state)
     return model.to(torch.float32).eval()

@@ -8,20 +8,26 @@ from pathlib import Path
 
 from regulens.errors import DataError, check_type
 from regulens.weights.from_keras import read_keras
+from regulens.weights.from_npz import read_npy, read_npz
 from regulens.weights.from_onnx import read_onnx
 from regulens.weights.from_safetensors import read_safetensors
 from regulens.weights.from_torch import read_pickled, read_torch, read_torch_archive
 from regulens.weights.kernels import WeightsFile
 from regulens.weights.refusing import refusing
+from regulens.weights.torch_archive import MAGIC
 
 Reader = Callable[[Path], WeightsFile]
 
 _KNOWN = "safetensors, PyTorch state dicts, ONNX, Keras .keras, .weights.h5 and .h5"
-_TORCH_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
-_PICKLES = (
-    *(bytes([0x80, protocol]) for protocol in range(2, 6)),
-    *(b"(dp", b"(lp", b"}q", b"]q", b"ccollections\n", b"cnumpy", b"ctorch"),  # protocols 0 and 1 have no magic
-)
+_MAGICS: dict[bytes, Reader] = {
+    MAGIC: read_torch,
+    **{bytes([0x80, protocol]): read_pickled for protocol in range(2, 6)},
+    **dict.fromkeys(
+        (b"(dp", b"(lp", b"}q", b"]q", b"ccopy", b"ccollections\n", b"cnumpy", b"ctorch"), read_pickled
+    ),  # 0 and 1
+    b"\x93NUMPY": read_npy,
+}
+"""How files begin; the pickles of protocols 0 and 1, which begin with their content, as most of them do."""
 
 
 def read_kernels(path: Path | str) -> WeightsFile:
@@ -56,12 +62,13 @@ def _reader(path: Path, head: bytes) -> Reader:
         return read_keras
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size:
         return read_safetensors
-    if head.startswith(_TORCH_MAGIC):
-        return read_torch
-    if head.startswith(_PICKLES) or path.suffix in {".pkl", ".pickle"}:
-        return read_pickled
+    for magic, reader in _MAGICS.items():
+        if head.startswith(magic):
+            return reader
     if head.startswith(b"\x08") or path.suffix == ".onnx":  # a protobuf has no magic; ONNX begins with its version
         return read_onnx
+    if _is_tar(path):
+        raise DataError(f"{path}: is a tar archive, as PyTorch's files were before 2017; unpack it, or save it anew")
     raise DataError(f"{path}: is not a weights file that can be read; known: {_KNOWN}")
 
 
@@ -72,4 +79,12 @@ def _archive_reader(path: Path) -> Reader:
         return read_keras
     if any(name.endswith("data.pkl") for name in names):
         return read_torch_archive
+    if any(name.endswith(".npy") for name in names):
+        return read_npz
     raise DataError(f"{path}: is a zip archive without weights that can be read; known: {_KNOWN}")
+
+
+def _is_tar(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(257)
+        return stream.read(5) == b"ustar"

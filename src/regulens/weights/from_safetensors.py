@@ -11,6 +11,10 @@ from regulens.weights.layouts import gather_named, natural
 from regulens.weights.refusing import refusing
 from regulens.weights.stored import StoredTensor
 
+_NAMED_BYTES = 1000
+_LETTER_BYTES = 100
+"""What it takes to name a tensor and to sort the names, never less than it does."""
+
 
 def read_safetensors(path: Path) -> WeightsFile:
     """Read the kernels of a safetensors file, its layers in the natural order of their names.
@@ -26,5 +30,7 @@ def read_safetensors(path: Path) -> WeightsFile:
             floating = view.get_dtype().startswith(("F", "BF"))
             return StoredTensor(tuple(view.get_shape()), floating, lambda: archive.get_tensor(name).float().numpy())
 
-        gather_named({name: stored(name) for name in sorted(archive.keys(), key=natural)}, gathering)
+        names = archive.keys()
+        gathering.spend(sum(_NAMED_BYTES + _LETTER_BYTES * len(name) for name in names))
+        gather_named({name: stored(name) for name in sorted(names, key=natural)}, gathering)
     return gathering.result()

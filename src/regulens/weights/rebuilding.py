@@ -149,18 +149,20 @@ def _array(shape: Any, dtype: Any, content: Any, order: str = "C") -> StoredTens
 
     def read() -> NDArray[np.float32]:
         stored = content.encode("latin1") if isinstance(content, str) else content  # Python 2's bytes are texts
-        return array_numbers(memoryview(stored), dtype.order, code).reshape(shape, order="F" if order == "F" else "C")
+        numbers = np.frombuffer(stored, f"{dtype.order}{'V2' if code == 'bfloat16' else code}")
+        return widened(numbers).reshape(shape, order="F" if order == "F" else "C")
 
     unfit = "complex numbers" if code.startswith("c") else ""
     return StoredTensor(shape, code in _REAL_CODES, read, unfit, (id(content), shape))
 
 
-def array_numbers(content: memoryview, order: str, code: str) -> NDArray[np.float32]:
-    """Return the numbers of an array of a plain NumPy dtype or of bfloat16, the upper half of a float32."""
+def widened(numbers: NDArray[Any]) -> NDArray[np.float32]:
+    """Return real numbers as float32; two bytes without a type are bfloat16, the upper half of a float32."""
+    if numbers.dtype.kind == "V":
+        bits = numbers.view(f"{numbers.dtype.byteorder.replace('|', '=')}u2")
+        return (bits.astype(np.uint32) << 16).view(np.float32)
     with np.errstate(over="ignore"):  # float64 beyond float32 is infinite
-        if code != "bfloat16":
-            return np.frombuffer(content, f"{order}{code}").astype(np.float32)
-    return (np.frombuffer(content, f"{order}u2").astype(np.uint32) << 16).view(np.float32)
+        return numbers.astype(np.float32)
 
 
 def _dtype(kind: Any, *_rest: Any) -> DType:

@@ -1,0 +1,62 @@
+"""Kernels from NumPy's archives, whose arrays are told by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regulens.errors import DataError
+from regulens.npz import PackedArray, packed_arrays
+from regulens.weights.kernels import Gathering, WeightsFile
+from regulens.weights.layouts import gather_named
+from regulens.weights.rebuilding import widened
+from regulens.weights.refusing import refusing
+from regulens.weights.stored import StoredTensor, split_name
+
+
+def read_npz(path: Path) -> WeightsFile:
+    """Read the kernels of an ``.npz``: ``layer.weight`` as torch has it, ``layer/kernel`` as Flax and Keras do.
+
+    Raises:
+        DataError: if it is damaged or holds no convolution.
+    """
+    gathering = Gathering(path, "NumPy")
+    with refusing(path, "a NumPy archive"), packed_arrays(path) as arrays:
+        tensors: dict[str, StoredTensor] = {}
+        for name, array in arrays.items():
+            plain = name.removesuffix(":0")  # as TensorFlow names its variables
+            parts = ("parametrizations" in plain) or split_name(plain)[1].startswith(("weight", "kernel", "bias"))
+            if len(array.shape) > 2 and not parts:
+                shown = " x ".join(map(str, array.shape))
+                gathering.leave_out(f"{name} ({shown})", 'not named "weight" or "kernel"')
+            else:
+                tensors[plain] = _stored(array)
+        gather_named(tensors, gathering)
+    return gathering.result()
+
+
+def read_npy(path: Path) -> WeightsFile:
+    """Refuse a single array.
+
+    Raises:
+        DataError: always, as it does not say whose layout it has.
+    """
+    raise DataError(
+        f"{path}: is one NumPy array without a name, which does not say how it is laid out; save it by name with "
+        f'numpy.savez, as "layer.weight" (filters, channels, height, width) or "layer/kernel" (height, width, channels, '
+        f"filters)"
+    )
+
+
+def _stored(array: PackedArray) -> StoredTensor:
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    bfloat16 = kind == "V" and size == 2 and not array.dtype.names  # NumPy has no name for it
+
+    def read() -> NDArray[np.float32]:
+        return widened(array.read())
+
+    unfit = {"O": "an array of objects", "c": "complex numbers"}.get(kind, "")
+    floating = bfloat16 or (kind == "f" and size <= 8)
+    return StoredTensor(array.shape, floating, read, unfit)
