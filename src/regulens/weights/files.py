@@ -79,6 +79,8 @@ def _archive_reader(path: Path) -> Reader:
         return read_keras
     if any(name.endswith("data.pkl") for name in names):
         return read_torch_archive
+    if any(name.endswith(("/models/model.json", "serialized_exported_program.json")) for name in names):
+        raise DataError(f"{path}: is a program of torch.export, which is not read; save the network's state_dict()")
     if any(name.endswith(".npy") for name in names):
         return read_npz
     raise DataError(f"{path}: is a zip archive without weights that can be read; known: {_KNOWN}")

@@ -45,8 +45,8 @@ def read_npy(path: Path) -> WeightsFile:
     """
     raise DataError(
         f"{path}: is one NumPy array without a name, which does not say how it is laid out; save it by name with "
-        f'numpy.savez, as "layer.weight" (filters, channels, height, width) or "layer/kernel" (height, width, channels, '
-        f"filters)"
+        'numpy.savez, as "layer.weight" (filters, channels, height, width) or as "layer/kernel" (height, width, '
+        "channels, filters)"
     )
 
 

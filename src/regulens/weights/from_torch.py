@@ -32,7 +32,7 @@ def read_torch_archive(path: Path) -> WeightsFile:
         archive = Archive(path, mapped(stream))
         script = "constants.pkl" in archive
         gathering = Gathering(path, "TorchScript" if script else "PyTorch")
-        reading = Reading(gathering.spend)
+        reading = Reading(path, gathering.spend)
         content = read_archive(archive, "data.pkl", "data", reading)
         if not script:
             return _gathered(content, gathering, reading)
@@ -69,7 +69,7 @@ def read_torch(path: Path) -> WeightsFile:
     with refusing(path, _KIND), path.open("rb") as stream:
         content = mapped(stream)
         gathering = Gathering(path, "PyTorch")
-        reading = Reading(gathering.spend)
+        reading = Reading(path, gathering.spend)
         return _gathered(read_legacy(content, memoryview(content), reading), gathering, reading)
 
 
@@ -81,11 +81,8 @@ def read_pickled(path: Path) -> WeightsFile:
     """
     with refusing(path, "a Python pickle"), path.open("rb") as stream:
         gathering = Gathering(path, PICKLE)
-        reading = Reading(gathering.spend)
-        content = read_pickle(mapped(stream), reading)
-        if isinstance(content, Stub) and _maker(content).startswith("joblib"):
-            raise DataError(f"{path}: was written by joblib, whose arrays lie outside of its pickle; {SAVE_INSTEAD}")
-        return _gathered(content, gathering, reading)
+        reading = Reading(path, gathering.spend)
+        return _gathered(read_pickle(mapped(stream), reading), gathering, reading)
 
 
 def _gathered(

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from regulens.errors import DataError
 from regulens.weights.rebuilding import Storage, call, storage_dtype
+from regulens.weights.refusing import SAVE_INSTEAD
 from regulens.weights.unpickling import Machine, Name, Stream
 
 Persistent = Callable[[Any], Any]
@@ -34,6 +35,7 @@ _CODE_BUILTINS = {"eval", "exec", "execfile", "compile", "open", "__import__", "
 class Reading:
     """The budget of a file's pickles, and the code that they ask for, which is not run."""
 
+    path: Path
     spend: Callable[[int], None]
     code: dict[str, None] = field(default_factory=dict)
 
@@ -42,6 +44,8 @@ class Reading:
         module = function.module.partition(".")[0]
         if module in _CODE or (module in {"builtins", "__builtin__"} and function.name in _CODE_BUILTINS):
             self.code[str(function)] = None
+        if function.name in {"NumpyArrayWrapper", "NDArrayWrapper"} and module in {"joblib", "sklearn"}:
+            raise DataError(f"{self.path}: has joblib's arrays between its pickles; {SAVE_INSTEAD}")
         return call(function, arguments)
 
 
