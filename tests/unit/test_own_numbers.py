@@ -298,8 +298,8 @@ class TestWhatIsRefused:
             (changed(7, 3, "88.2"), "line 9: val_accuracy 88.2 is above 1, but that of line 2 is 0.816: a mix"),
             (changed(7, 3, "88.2 %"), "line 9: val_accuracy 88.2 % is in percent; write 0.882"),
             (
-                text_of((*row[:3], 100 * row[3]) for row in runs()),
-                "line 2: val_accuracy 81.6 is above 1; accuracies in",
+                text_of((*row[:3], 1000 * row[3]) for row in runs()),
+                "line 2: val_accuracy 816 is above 100, which no accuracy is, in percent neither; if it is no acc",
             ),
             (
                 text_of([*runs(), runs()[2]]),
@@ -307,7 +307,7 @@ class TestWhatIsRefused:
             ),
             (
                 text_of([*((*row, 16) for row in runs()), *((*row, 64) for row in runs())], HEADER + ",filters"),
-                "line 32: is a duplicate of line 2, both depth 1, regularizer none, seed 0; they differ in filters",
+                "line 32: is a duplicate of line 2, both depth 1, regularizer none, seed 0; they differ in filters: is",
             ),
             (changed(3, 1, ""), "line 5: regularizer is NaN (an empty field)"),
             (changed(3, 0, "NaN"), "line 5: depth is NaN (NaN)"),

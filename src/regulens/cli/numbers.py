@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from regulens.cli.options import AnalysisFormat, Direction, Primary
+from regulens.cli.options import AnalysisFormat, Direction, Primary, Scale
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
 
@@ -36,6 +36,17 @@ def analyze(
     primary: Annotated[Primary, typer.Option(help="What decides: the mean, that of trained runs, the median.")] = (
         Primary.mean
     ),
+    scale: Annotated[
+        Scale | None,
+        typer.Option(
+            help="What the response is: a fraction of 1, as accuracies are, in percent (divided by 100), or neither "
+            "(default: told by its name, if its values fit)."
+        ),
+    ] = None,
+    last_of: Annotated[
+        str | None,
+        typer.Option("--last-of", metavar="COLUMN", help="Of a log with a row per epoch: the last one of each run."),
+    ] = None,
     output: Annotated[AnalysisFormat, typer.Option("--format", help="How to print it.")] = AnalysisFormat.table,
 ) -> None:
     """Analyse results that were trained elsewhere: which differences are real?"""
@@ -54,6 +65,8 @@ def analyze(
         chance=chance,
         paired=paired,
         primary=primary.value,
+        scale=None if scale is None else scale.value,
+        last_of=last_of,
     )
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")

@@ -52,6 +52,14 @@ class Primary(enum.StrEnum):
     median = "median"
 
 
+class Scale(enum.StrEnum):
+    """What the numbers of a response are."""
+
+    fraction = "fraction"
+    percent = "percent"
+    none = "none"
+
+
 class Part(enum.StrEnum):
     """Which part of what is measured inside networks `measures` shows."""
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,16 +17,19 @@ from regulens.stats.comparisons import Design, Direction, Primary
 from regulens.stats.samples import sample
 from regulens.study.analysis_json import analysis_dict, cells_frame, comparisons_frame
 from regulens.study.analysis_text import place_text
-from regulens.study.own_rows import Rows, levels, read_level, read_rows, responses
+from regulens.study.external.finished import UnfinishedError, finished_runs
+from regulens.study.external.levels import level_problems, levels, matching, ordered
+from regulens.study.external.logs import last_of_runs, refuse_logs, repeated_runs, what_differs
+from regulens.study.external.options import COLLAPSE_MARGIN, Options, checked_options
+from regulens.study.external.problems import Problem
+from regulens.study.external.scale import Response, Scale, response_on_scale
+from regulens.study.external.values import response_problems
+from regulens.study.own_rows import Rows, read_rows
 
 ACCURACY_ROPE = 0.005
-COLLAPSE_MARGIN = 1.1
-"""Times chance: an accuracy not above it is one of guessing. A proper bound needs the number of images, not known."""
 
 _CONTROL = "none"
 _PERMUTATION_SEED = 0
-_ACCURACY = re.compile(r"accura|acc(?![a-z])")
-_OF_ACCURACIES = re.compile("gap|diff|delta")  # in their unit, but not between 0 and 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class OwnAnalysis:
         factors: the columns of the factors, the compared one among them.
         compared: the compared factor.
         control: its level that the others are compared with.
+        scale: what the response was read as: a ``fraction``, ``percent`` (divided by 100), or ``none`` of these.
         analysis: all numbers, as the statistics give them.
     """
 
@@ -47,6 +49,7 @@ class OwnAnalysis:
     factors: tuple[str, ...]
     compared: str
     control: Level
+    scale: Scale
     analysis: Analysis
 
     @property
@@ -73,24 +76,6 @@ class OwnAnalysis:
         return json.dumps(self.as_dict(), indent=1, allow_nan=False)
 
 
-@dataclass(frozen=True)
-class _Declared:
-    """What is asked for, checked as far as that goes without the runs."""
-
-    response: str
-    factors: tuple[str, ...]
-    seed: str | None
-    compare: str | None
-    control: Level | None
-    design: Design
-    chance: float | None
-    accuracy: bool
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return (self.response, *self.factors, *([self.seed] if self.seed else []))
-
-
 def analyze(
     data: pd.DataFrame | str | Path,
     *,
@@ -104,10 +89,14 @@ def analyze(
     chance: float | None = None,
     paired: bool = False,
     primary: Primary = "mean",
+    scale: Scale | None = None,
+    last_of: str | None = None,
 ) -> OwnAnalysis:
     """Describe the cells of results that were trained elsewhere, and compare the levels of one factor with its control.
 
-    Neither the order of the rows nor that of the columns changes anything, and two calls give the same.
+    Neither the order of the rows nor that of the columns changes anything, and two calls give the same. Rows of which
+    a column says that they are no finished runs (``state``, ``status``, ``exit_code`` ...) are left out, and counted
+    in the warnings.
 
     Args:
         data: one row per run: a DataFrame, or the path of a CSV file (``read_rows`` says which).
@@ -121,11 +110,15 @@ def analyze(
         chance: the accuracy of guessing: runs not above 1.1 times it count as collapsed. Without it none do.
         paired: whether runs of one seed are a block, as where the seed decided the split.
         primary: the estimand that decides: the ``mean`` of all runs, of those that ``trained``, or the ``median``.
+        scale: whether the response is a ``fraction`` of 1 such as an accuracy, one in ``percent``, which is divided by
+            100 (``rope`` and ``chance`` are fractions always), or ``none`` of these; by default told by the column's
+            name, if the values fit.
+        last_of: a column such as ``epoch``, if there are several rows per run: of each only the last is analysed.
 
     Raises:
-        UserError: naming the row and what is wrong with it, or the option.
+        UserError: naming the rows and what is wrong with them, or the option.
     """
-    declared = _declare(
+    options = checked_options(
         response=response,
         factors=factors,
         seed=seed,
@@ -136,135 +129,85 @@ def analyze(
         chance=chance,
         paired=paired,
         primary=primary,
+        scale=scale,
+        last_of=last_of,
     )
-    rows = read_rows(data, declared.columns)
-    values = responses(rows, response)
-    if declared.accuracy:
-        _refuse_percent(rows, response, values)
-        declared = replace(declared, design=replace(declared.design, bounds=_bounds(response, values)))
-    found = {factor: levels(rows, factor) for factor in declared.factors}
-    seeds = levels(rows, declared.seed) if declared.seed else None
+    rows = _runs(read_rows(data, options.columns), options)
+    _refuse_wrong_values(rows, options)
+    read = response_on_scale(rows, options.response, options.scale, accuracy=options.chance is not None)
+    design = _design(options, read)
+    columns = {factor: levels(rows, factor) for factor in options.factors}
+    found = {factor: column.of_rows for factor, column in columns.items()}
+    seeds = levels(rows, options.seed).of_rows if options.seed else None
     if seeds is not None:
-        _refuse_duplicates(rows, found, seeds, declared)
-    compared, against = _compared(rows, found, declared)
-    order = {factor: _ordered(column, against if factor == compared else None) for factor, column in found.items()}
-    cells = _cells(values, found, seeds, order, declared.chance)
+        _refuse_duplicates(rows, found, seeds, options)
+    compared, against = _compared(rows, found, options)
+    order = {factor: ordered(column, against if factor == compared else None) for factor, column in found.items()}
+    cells = _cells(read.values, found, seeds, order, options.chance)
     pairs = declared_pairs(order[compared], against)
-    if declared.design.paired and seeds is not None:
+    if design.paired and seeds is not None:
         _refuse_unpaired(rows, found, seeds, compared, pairs)
     rng = np.random.default_rng(_PERMUTATION_SEED)
-    analysis = analyse(cells, compared, pairs, declared.design, rng, collapse_looked_for=chance is not None)
-    warnings = (*_assumed(declared, rope), *analysis.warnings)
-    return OwnAnalysis(response, declared.factors, compared, against, replace(analysis, warnings=warnings))
+    analysis = analyse(cells, compared, pairs, design, rng, collapse_looked_for=options.chance is not None)
+    on_levels = [note for column in columns.values() for note in column.notes]
+    on_data = (*rows.notes, *read.notes, *on_levels, *repeated_runs(rows, options.runs))
+    analysis = replace(analysis, warnings=(*on_data, *_assumed(options, read), *analysis.warnings))
+    return OwnAnalysis(options.response, options.factors, compared, against, read.scale, analysis)
 
 
-def _declare(
-    *,
-    response: str,
-    factors: str | Sequence[str],
-    seed: str | None,
-    compare: str | None,
-    control: Level | None,
-    rope: float | None,
-    direction: Direction,
-    chance: float | None,
-    paired: bool,
-    primary: Primary,
-) -> _Declared:
-    """Check what is asked for as far as that goes without the runs, and fill in the defaults."""
-    names = [name.strip() for name in factors.split(",")] if isinstance(factors, str) else list(factors)
-    _check_columns(response, names, seed, compare)
-    for name, value, allowed in (("direction", direction, Direction), ("primary", primary, Primary)):
-        if value not in get_args(allowed):
-            raise UserError(f'{name} must be {" or ".join(get_args(allowed))}, got "{value}"')
-    if rope is not None and not (math.isfinite(rope) and rope >= 0):
-        raise UserError(f"rope must be a finite number >= 0, got {rope:g}")
-    if chance is not None:
-        _check_chance(chance, direction)
-    if primary == "trained" and chance is None:
-        raise UserError("primary trained needs chance: without it no run counts as collapsed")
-    if paired and seed is None:
-        raise UserError("paired needs the seeds: name their column with seed")
-    accuracy = chance is not None or bool(_ACCURACY.search(response.lower()))
-    width = rope if rope is not None else ACCURACY_ROPE if accuracy else 0.0
-    design = Design(direction=direction, rope=width, primary=primary, paired=paired)
-    return _Declared(response, tuple(names), seed, compare, control, design, chance, accuracy)
+def _runs(rows: Rows, options: Options) -> Rows:
+    """Return the rows that are finished runs of their own."""
+    try:
+        rows = finished_runs(rows, options.factors, options.columns)
+    except UnfinishedError:
+        refuse_logs(rows, options.runs)  # which says more, if they are none because each is an epoch
+        raise
+    if options.last_of:
+        rows = last_of_runs(rows, options.last_of, options.runs)
+    refuse_logs(rows, options.runs)
+    return rows
 
 
-def _check_columns(response: str, factors: Sequence[str], seed: str | None, compare: str | None) -> None:
-    for role, names in (("factors", factors), ("response", [response]), ("seed", [seed or "-"])):
-        if not names or not all(names):
-            raise UserError(f"{role} must name a column, got nothing")
-    for name in factors:
-        if factors.count(name) > 1:
-            raise UserError(f"factors name {name} twice; keep one of them")
-        if name in {response, seed}:
-            role = "response" if name == response else "seed"
-            raise UserError(f"{name} is the {role} and a factor as well; take it out of one of them")
-    if seed == response:
-        raise UserError(f"{seed} is the response and the seed as well; take it out of one of them")
-    if compare is not None and compare not in factors:
-        raise UserError(f'compare: "{compare}" is not one of the factors{suggestion(compare, factors)}')
+def _refuse_wrong_values(rows: Rows, options: Options) -> None:
+    """Refuse what does not fit the header, is no number or no level, all in one go."""
+    others = (*options.factors, *([options.seed] if options.seed else []))
+    problems = [*rows.problems, *response_problems(rows, options.response, others)]
+    problems += [problem for column in others for problem in level_problems(rows, column)]
+    if problems:
+        raise rows.refuse_all(problems)
 
 
-def _check_chance(chance: float, direction: Direction) -> None:
-    if not 0 < chance < 1:
-        raise UserError(f"chance must be between 0 and 1, got {chance:g}; it is the accuracy of guessing, e.g. 0.1")
-    if chance * COLLAPSE_MARGIN >= 1:
-        raise UserError(f"chance {chance:g}: runs up to {COLLAPSE_MARGIN} times it count as collapsed, which is all")
-    if direction == "lower":
-        raise UserError("chance is the accuracy of guessing, of which more is better; leave out chance or lower")
-
-
-def _refuse_percent(rows: Rows, response: str, values: Sequence[float]) -> None:
-    """Refuse accuracies above 1, naming the first, and the first that is not, where the scales are mixed."""
-    above = [row for row, value in enumerate(values) if value > 1 + 1e-9]
-    if not above:
-        return
-    below = [row for row, value in enumerate(values) if 0 < value <= 1]
-    mixed = f", but that of {rows.names[below[0]]} is {values[below[0]]:g}: a mix of scales" if below else ""
-    value = values[above[0]]
-    raise rows.refuse(
-        above[0],
-        f"{response} {value:g} is above 1{mixed}; accuracies in percent must be divided by 100 ({value / 100:g})",
-    )
-
-
-def _bounds(response: str, values: Sequence[float]) -> tuple[float, float]:
-    """Return what an accuracy can be; none for a difference of accuracies."""
-    difference = _OF_ACCURACIES.search(response.lower()) or min(values) < 0
-    return (-math.inf, math.inf) if difference else (0.0, 1.0)
+def _design(options: Options, read: Response) -> Design:
+    rope = options.rope if options.rope is not None else ACCURACY_ROPE if read.accuracy else 0.0
+    return replace(options.design, rope=rope, bounds=read.bounds)
 
 
 def _refuse_duplicates(
-    rows: Rows, found: Mapping[str, Sequence[Level]], seeds: Sequence[Level], declared: _Declared
+    rows: Rows, found: Mapping[str, Sequence[Level]], seeds: Sequence[Level], options: Options
 ) -> None:
-    """Refuse two runs of the same levels and seed, and name a column that tells them apart."""
+    """Refuse runs of the same levels and seed, and say what tells them apart."""
     first: dict[tuple[Level, ...], int] = {}
+    problems = []
     for row, key in enumerate(zip(*found.values(), seeds, strict=True)):
         earlier = first.setdefault(key, row)
-        if earlier == row:
-            continue
-        others = [
-            name
-            for name, column in rows.columns.items()
-            if name and name not in declared.columns and column[row] != column[earlier]
-        ]
-        same = place_text({**dict(zip(found, key, strict=False)), str(declared.seed): key[-1]})
-        hint = f"; they differ in {others[0]}: is it a factor?" if others else "; leave one of them out"
-        raise rows.refuse(row, f"is a duplicate of {rows.names[earlier]}, both {same}{hint}")
+        if earlier != row:
+            same = place_text({**dict(zip(found, key, strict=False)), str(options.seed): key[-1]})
+            what = f"is a duplicate of {rows.names[earlier]}, both {same}"
+            problems.append(Problem(row, what, what_differs(rows, row, earlier, options.runs)))
+    if problems:
+        raise rows.refuse_all(problems)
 
 
-def _compared(rows: Rows, found: Mapping[str, Sequence[Level]], declared: _Declared) -> tuple[str, Level]:
+def _compared(rows: Rows, found: Mapping[str, Sequence[Level]], options: Options) -> tuple[str, Level]:
     """Return the compared factor and its control."""
-    wanted = _CONTROL if declared.control is None else declared.control
-    among = [declared.compare] if declared.compare else list(found)
-    controls = {factor: _matching(found[factor], wanted) for factor in among}
+    wanted = _CONTROL if options.control is None else options.control
+    among = [options.compare] if options.compare else list(found)
+    controls = {factor: matching(found[factor], wanted) for factor in among}
     having = [factor for factor in among if controls[factor]]
     if not having:
-        known = [str(level) for factor in among for level in _ordered(found[factor])]
-        where = declared.compare or "any factor"
-        mend = suggestion(str(wanted), known) if declared.control is not None else _name_one(declared, known)
+        known = [str(level) for factor in among for level in ordered(found[factor])]
+        where = options.compare or "any factor"
+        mend = suggestion(str(wanted), known) if options.control is not None else _name_one(options, known)
         raise UserError(f'{rows.place}: control "{wanted}" is not a level of {where}{mend}')
     if len(having) > 1:
         both = " and ".join(having)
@@ -278,28 +221,9 @@ def _compared(rows: Rows, found: Mapping[str, Sequence[Level]], declared: _Decla
     return factor, controls[factor][0]
 
 
-def _name_one(declared: _Declared, known: Sequence[str]) -> str:
-    what = "the control" if declared.compare or len(declared.factors) == 1 else "the compared factor and its control"
+def _name_one(options: Options, known: Sequence[str]) -> str:
+    what = "the control" if options.compare or len(options.factors) == 1 else "the compared factor and its control"
     return f"; name {what} (levels: {', '.join(known)})"
-
-
-def _matching(column: Sequence[Level], wanted: Level) -> list[Level]:
-    """Return the levels that are meant: the very level, else those that differ from it in case only."""
-    ordered = _ordered(column)
-    meant = {wanted, read_level(wanted)} if isinstance(wanted, str) else {wanted}
-    return [level for level in ordered if level in meant] or [
-        level for level in ordered if str(level).casefold() == str(wanted).casefold()
-    ]
-
-
-def _ordered(column: Sequence[Level], first: Level | None = None) -> list[Level]:
-    """Return the levels of a column, numbers before texts, one of them first."""
-
-    def place(level: Level) -> tuple[bool, bool, float, str]:
-        text = isinstance(level, str)
-        return level != first, text, 0.0 if isinstance(level, str) else float(level), str(level)
-
-    return sorted(set(column), key=place)
 
 
 def _cells(
@@ -310,7 +234,7 @@ def _cells(
     chance: float | None,
 ) -> list[Cell]:
     """Return the cells by their levels, their runs by seed and value: nothing is left of the order of the rows."""
-    numbers = {level: number for number, level in enumerate(_ordered(seeds or []))}
+    numbers = {level: number for number, level in enumerate(ordered(seeds or []))}
     runs: dict[tuple[Level, ...], list[tuple[int, float]]] = {}
     for row, key in enumerate(zip(*found.values(), strict=True)):
         runs.setdefault(key, []).append((numbers[seeds[row]] if seeds else 0, values[row]))
@@ -348,16 +272,16 @@ def _refuse_unpaired(
                 )
 
 
-def _assumed(declared: _Declared, rope: float | None) -> list[str]:
+def _assumed(options: Options, read: Response) -> list[str]:
     """Say what was decided in the user's place."""
     said = []
-    if rope is None and declared.accuracy:
+    if options.rope is None and read.accuracy:
         said.append(f"rope was not given: {ACCURACY_ROPE} is taken, the default for accuracies")
-    if rope is None and not declared.accuracy:
+    if options.rope is None and not read.accuracy:
         said.append("rope was not given: only the sign of differences is judged, and nothing can be equivalent")
-    if declared.chance is not None:
-        bound = f"{declared.chance * COLLAPSE_MARGIN:g} ({COLLAPSE_MARGIN} x chance)"
+    if options.chance is not None:
+        bound = f"{options.chance * COLLAPSE_MARGIN:g} ({COLLAPSE_MARGIN} x chance)"
         said.append(f"runs not above {bound} count as collapsed: the number of judged images is unknown")
-    if declared.seed is None:
+    if options.seed is None:
         said.append("there is no column of seeds: a run that is there twice goes unnoticed")
     return said
