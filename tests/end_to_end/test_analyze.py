@@ -111,6 +111,9 @@ def test_two_calls_print_the_same(results: Path, answer: Callable[..., Answer]) 
         ("1,none,2,", "1,none,1,", COLUMNS, "line 4: is a duplicate of line 3"),
         (",0.8", ",8.8", COLUMNS, "accuracies in percent"),
         ("", "", ("--response", "acc", *COLUMNS[2:]), 'no column "acc"'),
+        ("", "", ("--response", "regularizer", "--factors", "depth"), "column regularizer is not numeric"),
+        ("", "", (*COLUMNS, "--scale", "points"), "--scale"),
+        (",host", ",epoch", (*COLUMNS, "--last-of", "epoch"), 'epoch "here" is no number'),
         ("", "", (*COLUMNS, "--control", "nome"), "did you mean none?"),
         ("", "", (*COLUMNS, "--chance", "10"), "chance must be between 0 and 1"),
         ("", "", (*COLUMNS, "--rope", "much"), "--rope"),
@@ -135,3 +138,25 @@ def test_a_mistake_is_exit_code_2_and_one_line(
     assert len(err.splitlines()) == 1
     assert err.startswith("error: ")
     assert words in err
+
+
+def test_a_log_of_percentages_is_analysed_by_its_last_epochs(
+    results: Path, tmp_path: Path, answer: Callable[..., Answer]
+) -> None:
+    log = tmp_path / "log.csv"
+    header, *runs = results.read_text().splitlines()
+    lines = [f"{header.removesuffix(',host')},epoch,state"]
+    for run, epoch in itertools.product(runs, (1, 2, 3)):
+        *levels, value, _ = run.split(",")
+        lines.append(",".join([*levels, f"{100 * float(value) - (3 - epoch):.2f}", str(epoch), "finished"]))
+    log.write_text("\n".join([*lines, "1,none,99,3.0,3,crashed"]) + "\n")
+    assert "has a row per epoch, not per run" in answer(log, *COLUMNS)[2]
+    code, out, _ = answer(log, *COLUMNS, "--last-of", "epoch", "--scale", "percent", "--format", "json")
+    wanted = json.loads(answer(results, *COLUMNS, "--format", "json")[1])
+    found = json.loads(out)
+    assert code == 0
+    assert [cell["mean"] for cell in found["cells"]] == pytest.approx([cell["mean"] for cell in wanted["cells"]])
+    assert found["warnings"][:2] == [
+        "1 of 97 rows are left out, being no finished runs: state is crashed in 1 (line 98)",
+        "96 rows are read as 32 runs: the last epoch of each",
+    ]
