@@ -15,16 +15,15 @@ from typing import Any
 
 import h5py
 import numpy as np
-import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import nn
+from weights_read import refusal, shapes
 
 from regulens.api import Study
-from regulens.errors import DataError, UserError
+from regulens.errors import UserError
 from regulens.interpret.kernels import conv_kernels
 from regulens.training.checkpoint import WEIGHTS, load_model
 from regulens.weights import from_keras
@@ -32,19 +31,6 @@ from regulens.weights.files import read_kernels
 from regulens.weights.kernels import EXPANSION, SLACK, ConvKernels
 
 Array = NDArray[Any]
-
-
-def refusal(path: Path, kind: type[UserError] = DataError) -> str:
-    with pytest.raises(kind) as caught:
-        read_kernels(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert len(message) < len(str(path)) + 400
-    return message
-
-
-def shapes(path: Path) -> list[tuple[str, str, int]]:
-    return [(layer.layer, layer.shape, len(layer.bias)) for layer in read_kernels(path).kernels]
 
 
 class Torchvision(nn.Module):
@@ -257,87 +243,6 @@ class TestSafetensors:
     def test_a_header_that_lies_is_refused(self, tmp_path: Path, header: bytes) -> None:
         (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(36))
         assert "cannot be read as safetensors" in refusal(tmp_path / "w.safetensors")
-
-
-def onnx_file(path: Path, nodes: list[Any], initializers: list[Any], **graph: Any) -> Path:
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    onnx.save(helper.make_model(helper.make_graph(nodes, "g", inputs, outputs, initializers, **graph)), path)
-    return path
-
-
-class TestOnnx:
-    weight = np.random.default_rng(0).normal(size=(4, 3, 2, 5)).astype(np.float32)
-
-    def test_convolutions_are_named_after_their_nodes_in_the_graphs_order(self, tmp_path: Path) -> None:
-        nodes = [
-            helper.make_node("Conv", ["x", "z.weight", "z.bias"], ["h"], name="/features/0/Conv"),
-            helper.make_node("Conv", ["h", "a.weight"], ["y"]),
-        ]
-        bias = np.arange(4, dtype=np.float32)
-        stored = {"a.weight": self.weight[:, :1], "z.weight": self.weight, "z.bias": bias, "fc.weight": self.weight}
-        path = onnx_file(tmp_path / "w", nodes, [numpy_helper.from_array(v, k) for k, v in stored.items()])
-        found = read_kernels(path)
-        assert found.kind == "ONNX"
-        assert [layer.layer for layer in found.kernels] == ["/features/0/Conv", "a"]
-        np.testing.assert_array_equal(found.kernels[0].weight, self.weight)
-        np.testing.assert_array_equal(found.kernels[0].bias, bias)
-        assert found.kernels[1].bias.shape == (0,)
-
-    @pytest.mark.parametrize("raw", [True, False])
-    @pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE])
-    def test_every_kind_of_real_number_is_read_raw_or_not(self, tmp_path: Path, kind: int, raw: bool) -> None:
-        values = np.round(self.weight * 4) / 4  # all of them exact in every kind
-        dtype = helper.tensor_dtype_to_np_dtype(kind)
-        content = values.astype(dtype).tobytes() if raw else values.astype(dtype).ravel()
-        tensor = helper.make_tensor("w", kind, values.shape, content, raw=raw)
-        path = onnx_file(tmp_path / "w.onnx", [helper.make_node("Conv", ["x", "w"], ["y"])], [tensor])
-        np.testing.assert_array_equal(read_kernels(path).kernels[0].weight, values)
-
-    def test_constants_branches_and_transposed_convolutions_are_read(self, tmp_path: Path) -> None:
-        constant = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(self.weight))
-        inner = helper.make_graph(
-            [helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up", group=2)],
-            "then",
-            [],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        )
-        branch = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
-        [layer, again] = read_kernels(onnx_file(tmp_path / "w.onnx", [constant, branch], [])).kernels
-        assert (layer.layer, layer.shape, again.layer) == ("up", "2x5x2x6", "up (2)")
-        np.testing.assert_array_equal(layer.weight[4], self.weight[2:, 1])  # second group, second of its three filters
-
-    def test_external_data_is_never_followed(self, tmp_path: Path) -> None:
-        (tmp_path / "secret").write_bytes(self.weight.tobytes())
-        tensor = TensorProto(name="w", dims=self.weight.shape, data_type=TensorProto.FLOAT, data_location=1)
-        tensor.external_data.add(key="location", value="secret")
-        path = onnx_file(tmp_path / "w.onnx", [helper.make_node("Conv", ["x", "w"], ["y"], name="c")], [tensor])
-        assert "its weight is in another file, which is not followed" in refusal(path)
-
-    def test_a_computed_or_quantised_weight_is_left_out_with_a_note(self, tmp_path: Path) -> None:
-        nodes = [
-            helper.make_node("Identity", ["w"], ["v"]),
-            helper.make_node("Conv", ["x", "v"], ["h"], name="computed"),
-            helper.make_node("Conv", ["h", "q"], ["i"], name="whole"),
-            helper.make_node("Conv", ["i", "w"], ["y"], name="plain"),
-        ]
-        stored = [numpy_helper.from_array(self.weight, "w"), numpy_helper.from_array(self.weight.astype(np.int8), "q")]
-        found = read_kernels(onnx_file(tmp_path / "w.onnx", nodes, stored))
-        assert [layer.layer for layer in found.kernels] == ["plain"]
-        assert found.notes == (
-            "left out, its weight is computed within the network: computed",
-            "left out, not stored as real numbers (quantised?): whole",
-        )
-
-    @pytest.mark.parametrize("dims", [(10**6, 10**6, 3, 3), (2, 1, 3, 4), (-1, 3, 2, 5)])
-    def test_a_shape_that_lies_is_refused(self, tmp_path: Path, dims: tuple[int, ...]) -> None:
-        tensor = TensorProto(name="w", dims=dims, data_type=TensorProto.FLOAT, raw_data=self.weight.tobytes())
-        path = onnx_file(tmp_path / "w.onnx", [helper.make_node("Conv", ["x", "w"], ["y"], name="c")], [tensor])
-        refusal(path)
-
-    def test_noise_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "w.onnx").write_bytes(np.random.default_rng(0).bytes(1000))
-        assert "cannot be read as ONNX" in refusal(tmp_path / "w.onnx")
 
 
 @pytest.fixture

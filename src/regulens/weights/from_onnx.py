@@ -1,9 +1,9 @@
-"""Kernels from ONNX graphs: the stored weights of their Conv and ConvTranspose nodes."""
+"""Kernels from ONNX graphs: the stored weights of their convolutions, quantized ones by their stored scales."""
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Iterator
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,84 +11,168 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.errors import DataError, UserError
-from regulens.weights.kernels import Gathering, WeightsFile
+from regulens.weights.kernels import Gathering, WeightsFile, readable
 from regulens.weights.layouts import untransposed
+from regulens.weights.onnx_graph import Scope, Visit, Walk
+from regulens.weights.onnx_values import LeftOut, Values
 from regulens.weights.refusing import refusing
-
-Tensors = ChainMap[str, Any]
-"""The TensorProtos that a node can name."""
 
 _MAX_BYTES = 2**31 - 1
 """A protobuf is never larger."""
-_REAL = ("FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE")
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Which inputs of an operation are its weight and its bias, and the scale and zero point of a quantized weight."""
+
+    weight: int = 1
+    bias: int | None = 2
+    scale: int | None = None
+    zero: int | None = None
+
+
+_CONVOLUTIONS = {
+    "Conv": _Inputs(),
+    "ConvTranspose": _Inputs(),
+    "ConvInteger": _Inputs(bias=None, zero=3),
+    "DeformConv": _Inputs(bias=3),
+    "QLinearConv": _Inputs(weight=3, bias=8, scale=4, zero=5),
+    # of ONNX Runtime, https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+    "ConvTransposeWithDynamicPads": _Inputs(bias=3),
+    "FusedConv": _Inputs(),
+    "NhwcConv": _Inputs(),
+    "NhwcFusedConv": _Inputs(),
+}
+_DOMAINS = re.compile(r"|ai\.onnx|com\.(microsoft|ms)\b.*")
+_BLOCKED = "com.microsoft.nchwc"
 
 
 def read_onnx(path: Path) -> WeightsFile:
     """Read the kernels of an ONNX file, in the order of its nodes; data in other files is not followed.
 
-    A layer is named after its node, else after its weight.
+    A layer is named after its node and the calls of functions that it lies in, else after its weight. A weight is
+    followed through what only copies, turns, casts or dequantizes it.
 
     Raises:
-        DataError: if it is damaged or holds no 2D convolution.
+        DataError: if it is damaged or holds no convolution.
         UserError: if onnx is not installed.
     """
     try:
         import onnx
     except ImportError as error:
         raise UserError("reading ONNX needs onnx, which is not installed: pip install 'regulens[weights]'") from error
-    if path.stat().st_size > _MAX_BYTES:
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
         raise DataError(f"{path}: is larger than an ONNX file can be (2 GiB); fetch it again")
     gathering = Gathering(path, "ONNX")
-    with refusing(path, "ONNX"):
-        graph = onnx.load_model(path, format="protobuf", load_external_data=False).graph
-        for node, tensors in _nodes(graph, ChainMap()):
-            if node.op_type in {"Conv", "ConvTranspose"} and len(node.input) >= 2:
-                _gather(node, tensors, gathering)
+    with refusing(path, "ONNX"), np.errstate(all="ignore"):  # a damaged scale may be anything
+        walk = Walk(onnx.load_model(path, format="protobuf", load_external_data=False), size)
+        for visit in walk.convolutions():
+            _gather(visit, walk, gathering)
     return gathering.result()
 
 
-def _nodes(graph: Any, outer: Tensors) -> Iterator[tuple[Any, Tensors]]:
-    """Walk the nodes with the tensors in their scope, branches of conditions and bodies of loops included."""
-    tensors = outer.new_child({tensor.name: tensor for tensor in graph.initializer})
-    for node in graph.node:
-        if node.op_type == "Constant":
-            tensors.update((node.output[0], item.t) for item in node.attribute if item.name == "value" and node.output)
-        yield node, tensors
-        for attribute in node.attribute:
-            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                yield from _nodes(inner, tensors)
+def _gather(visit: Visit, walk: Walk, gathering: Gathering) -> None:
+    node, scope = visit.node, visit.scope
+    inputs = _CONVOLUTIONS.get(node.op_type) if _DOMAINS.fullmatch(node.domain) else None
+    if inputs is None or not _input(node, inputs.weight):
+        kind = readable(f"{node.domain}:{node.op_type}".lstrip(":"))
+        return gathering.leave_out(visit.name or visit.calls + node.op_type, f"an operation that is not known ({kind})")
+    given = node.input[inputs.weight]
+    values = Values(walk, gathering, visit.name or given)
+    try:
+        weight = _oriented(_weight(node, scope, inputs, values), node, scope)
+    except LeftOut as reason:
+        return gathering.leave_out(visit.name or given.removesuffix(".weight"), str(reason))
+    name = visit.name or (values.first or given).removesuffix(".weight")
+    bias: NDArray[np.float32] | tuple[()] = ()
+    try:
+        bias = _bias(node, scope, inputs, values, len(weight))
+    except LeftOut as reason:
+        if inputs.bias is not None:  # what is added to a ConvInteger's output need not be a bias
+            gathering.leave_out(name, f"the bias alone, {str(reason).replace('its weight', 'which')}")
+    spatial = weight.ndim - 2
+    return gathering.add(name, weight if spatial == 2 else weight[:, :, None], bias, spatial)
 
 
-def _gather(node: Any, tensors: Tensors, gathering: Gathering) -> None:
-    weight = tensors.get(node.input[1])
-    name = str(node.name or node.input[1].removesuffix(".weight"))
-    if weight is None:
-        return gathering.leave_out(name, "its weight is computed within the network")
-    if reason := _unfit(weight, 4):
-        return gathering.leave_out(name, reason)
-    gathering.reserve(name, weight.dims)
-    filters = _array(weight)
-    if node.op_type == "ConvTranspose":
-        groups = next((item.i for item in node.attribute if item.name == "group"), 1)
-        filters = untransposed(filters, groups)
-    bias = tensors.get(node.input[2]) if len(node.input) > 2 else None
-    known = bias is not None and list(bias.dims) == [len(filters)] and not _unfit(bias, 1)
-    return gathering.add(name, filters, _array(bias) if known else ())
+def _input(node: Any, place: int | None) -> str:
+    """Return the name of an input, nothing if it is not given."""
+    return "" if place is None or place >= len(node.input) else str(node.input[place])
 
 
-def _unfit(tensor: Any, dimensions: int) -> str:
-    """Say why a stored tensor cannot be taken, nothing if it can."""
-    if len(tensor.dims) != dimensions:
-        return f"no 2D convolution ({len(tensor.dims)} dimensions)"
-    if tensor.data_location or tensor.external_data:
-        return "its weight is in another file, which is not followed (onnx.save writes one file)"
-    if tensor.data_type not in {tensor.DataType.Value(kind) for kind in _REAL}:
-        return "not stored as real numbers (quantised?)"
-    return "" if all(side > 0 for side in tensor.dims) else "empty"
+def _weight(node: Any, scope: Scope, inputs: _Inputs, values: Values) -> NDArray[np.float32]:
+    """Return a convolution's weight as stored, (filters, channels, ...), dequantized where the operation does so."""
+    if node.domain == _BLOCKED:
+        raise LeftOut("stored in blocks for one kind of processor (ONNX Runtime's NCHWc); read the file it was made of")
+    name = node.input[inputs.weight]
+    if inputs.zero is None:
+        weight = values.real(name, scope)
+    else:
+        whole = values.of(name, scope)
+        scale = _scale(node, scope, values) if inputs.scale is None else values.real(node.input[inputs.scale], scope)
+        zero = _input(node, inputs.zero)
+        weight = values.dequantized(whole, scale, values.of(zero, scope) if zero else None)
+    if weight.ndim not in {3, 4}:
+        raise LeftOut(f"no 2D convolution ({weight.ndim} dimensions)")
+    if not weight.size:
+        raise LeftOut("empty")
+    return weight
 
 
-def _array(tensor: Any) -> NDArray[np.float32]:
-    from onnx import numpy_helper
+def _scale(node: Any, scope: Scope, values: Values) -> NDArray[np.float32]:
+    """Return the scale of a ConvInteger's weight: ONNX Runtime multiplies by it and the image's."""
+    _, factor = _rescaled(node, scope)
+    scales, within = scope.find(factor)
+    for name in scales.input if getattr(scales, "op_type", "") == "Mul" else ():
+        try:
+            return values.real(name, within).ravel()
+        except LeftOut:
+            continue  # the image's
+    raise LeftOut("whole numbers whose scale is not stored")
 
-    with np.errstate(over="ignore"):
-        return numpy_helper.to_array(tensor).astype(np.float32)
+
+def _rescaled(node: Any, scope: Scope) -> tuple[str, str]:
+    """Return the output of a ConvInteger as real numbers and its factor, as ONNX Runtime's quantizer puts them."""
+    cast = scope.users.get(node.output[0])
+    product = None if cast is None else scope.users.get(cast.output[0])
+    if cast is None or product is None or (cast.op_type, product.op_type) != ("Cast", "Mul"):
+        return "", ""
+    return product.output[0], _other(product, cast.output[0])
+
+
+def _other(node: Any, name: str) -> str:
+    return next((each for each in node.input if each != name), "")
+
+
+def _oriented(weight: NDArray[np.float32], node: Any, scope: Scope) -> NDArray[np.float32]:
+    """Return a weight as (filters, channels, ...)."""
+    if "Transpose" in node.op_type:
+        groups = scope.attribute(node, "group")
+        return untransposed(weight, 1 if groups is None else int(groups.i))
+    size = scope.attribute(node, "kernel_shape")
+    if (
+        "nhwc" in f"{node.domain}{node.op_type}".lower()
+        and size is not None
+        and weight.shape[1:-1] == tuple(size.ints) != weight.shape[2:]
+    ):
+        return np.moveaxis(weight, -1, 1)
+    return weight
+
+
+def _bias(node: Any, scope: Scope, inputs: _Inputs, values: Values, filters: int) -> NDArray[np.float32] | tuple[()]:
+    """Return a convolution's bias, (filters,), or none; that of a QLinearConv has the product of two scales."""
+    name = _input(node, inputs.bias)
+    if node.op_type == "ConvInteger":
+        real, _ = _rescaled(node, scope)
+        user = scope.users.get(real)
+        name = _other(user, real) if user is not None and user.op_type == "Add" else ""
+    if not name:
+        return ()
+    if inputs.scale is None:
+        bias = values.real(name, scope)
+    else:
+        image, weight = (values.real(node.input[place], scope) for place in (1, inputs.scale))
+        bias = values.dequantized(values.of(name, scope), image.ravel() * weight.ravel(), None)
+    if bias.size != filters:
+        raise LeftOut(f"which has {bias.size} numbers for {filters} filters")
+    return bias.ravel()
