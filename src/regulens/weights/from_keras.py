@@ -39,7 +39,7 @@ def read_keras(path: Path) -> WeightsFile:
         _read_apart(path, out)
         with np.load(out, allow_pickle=False) as found:
             kernels = [
-                ConvKernels(str(layer), found[f"weight{place}"], found[f"bias{place}"])
+                ConvKernels(str(layer), found[f"weight{place}"], found[f"bias{place}"], int(found["spatial"][place]))
                 for place, layer in enumerate(found["layers"])
             ]
             return WeightsFile("Keras", tuple(kernels), tuple(map(str, found["notes"])))

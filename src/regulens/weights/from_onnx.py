@@ -43,6 +43,8 @@ _CONVOLUTIONS = {
     "NhwcConv": _Inputs(),
     "NhwcFusedConv": _Inputs(),
 }
+_NUMBERS_OF_A_LAYER = 256
+"""What a layer takes besides its weight and bias, as so many numbers."""
 _DOMAINS = re.compile(r"|ai\.onnx|com\.(microsoft|ms)\b.*")
 _BLOCKED = "com.microsoft.nchwc"
 
@@ -79,6 +81,7 @@ def _gather(visit: Visit, walk: Walk, gathering: Gathering) -> None:
         kind = readable(f"{node.domain}:{node.op_type}".lstrip(":"))
         return gathering.leave_out(visit.name or visit.calls + node.op_type, f"an operation that is not known ({kind})")
     given = node.input[inputs.weight]
+    gathering.reserve(visit.name or given, (_NUMBERS_OF_A_LAYER,))
     values = Values(walk, gathering, visit.name or given)
     try:
         weight = _oriented(_weight(node, scope, inputs, values), node, scope)

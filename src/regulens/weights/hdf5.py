@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 
 from regulens.errors import DataError
 from regulens.weights.from_keras import REFUSED
-from regulens.weights.kernels import Gathering, WeightsFile, allowance
+from regulens.weights.keras_classes import Configuration, Kind
+from regulens.weights.keras_layers import Group, Layer, saved_layers, stated_layers
+from regulens.weights.kernels import Gathering, WeightsFile, allowance, readable
 from regulens.weights.layouts import Weight, keras_layout, natural
 from regulens.weights.refusing import refusing
 
@@ -35,16 +37,16 @@ _LARGEST_TEXT = 64 * 2**20
 _MEMORY = 4 * 2**30
 """What Python and its libraries may reserve besides."""
 _OPTIMIZERS = ("optimizer", "optimizer_weights")
-_CLASS = re.compile(r"(depthwise_|separable_)?conv2d(_transpose)?(_\d+)?")
+_KERNEL = re.compile(r"(.*_)?(kernel|W)(_\d+)?")
+_BIAS = re.compile(r"(.*_)?(bias|b)(_\d+)?")
+_PARTS: dict[Kind, tuple[str, str]] = {
+    "separable": ("depthwise", "pointwise"),
+    "recurrent": ("kernel", "recurrent_kernel"),
+}
+"""What the two weights of one layer are, in their order."""
 
-
-@dataclass(frozen=True)
-class _Layer:
-    """A layer's arrays by their own names, and what its class and names say of its kind."""
-
-    name: str
-    hint: str
-    arrays: dict[str, Any]
+Shared = dict[tuple[str, str], list[Weight]]
+"""The weights of layers that several models may share, by their variables' paths and names."""
 
 
 def main(path: Path, out: Path) -> str:
@@ -58,7 +60,8 @@ def main(path: Path, out: Path) -> str:
     arrays = {f"weight{place}": layer.weight for place, layer in enumerate(found.kernels)}
     arrays |= {f"bias{place}": layer.bias for place, layer in enumerate(found.kernels)}
     names = np.array([layer.layer for layer in found.kernels])
-    np.savez(out, layers=names, notes=np.array(found.notes, np.str_), **arrays)  # type: ignore[arg-type]  # may not be allow_pickle
+    spatial = np.array([layer.spatial for layer in found.kernels], np.int8)
+    np.savez(out, layers=names, spatial=spatial, notes=np.array(found.notes, np.str_), **arrays)  # type: ignore[arg-type]  # may not be allow_pickle
     return ""
 
 
@@ -91,9 +94,6 @@ def read_archive(path: Path) -> WeightsFile:
 def read_hdf5(path: Path) -> WeightsFile:
     """Read the kernels of ``.weights.h5`` or of the older ``.h5``, with or without the model's configuration.
 
-    The layers of ``.weights.h5``, which does not say their order, come in the order in which they were written, which
-    is the network's.
-
     Raises:
         DataError: if it is damaged or holds no 2D convolution.
     """
@@ -105,52 +105,40 @@ def _read(path: Path, stream: Any, config: Any) -> WeightsFile:
     gathering = Gathering(path, "Keras")
     with h5py.File(stream, "r") as file:
         text = _attribute(file, "model_config")
-        classes = _classes(config or (json.loads(text[0]) if text else {}))
+        configuration = Configuration(config or (json.loads(text[0]) if text else {}))
         root = _child(file, "model_weights")
-        for layer in _layers(file if root is None else root, classes, gathering):
-            _gather(layer, gathering)
+        shared: Shared = {}
+        for layer in _layers(file if root is None else root, configuration, gathering):
+            _gather(layer, gathering, shared)
     return gathering.result()
 
 
-def _classes(config: Any) -> dict[str, str]:
-    """Return the class of each layer by its name, in the network's order, from a model's configuration."""
-    classes: dict[str, str] = {}
-    pending = [config]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            inner = item.get("config")
-            if isinstance(inner, dict) and isinstance(inner.get("name"), str):
-                classes.setdefault(inner["name"], str(item.get("class_name")))
-            pending.extend(reversed(item.values()))
-        elif isinstance(item, list):
-            pending.extend(reversed(item))
-    return classes
-
-
-def _layers(root: Any, classes: dict[str, str], gathering: Gathering) -> list[_Layer]:
-    """Return the layers that have arrays, in the network's order: as stated, else as configured, else as written."""
-    by_group: dict[str, dict[str, Any]] = {}
+def _layers(root: Any, config: Configuration, gathering: Gathering) -> list[Layer]:
+    """Return the layers that have arrays, in the network's order."""
+    arrays: dict[str, dict[str, Any]] = {}
     for group, leaf, array in _arrays(root, gathering):
-        by_group.setdefault(group, {})[leaf] = array
-    order = {name: place for place, name in enumerate(classes)}
-    stated = _stated_order(root)
-
-    def place(group: str, layer: _Layer) -> tuple[float, int]:
-        own = order.get(layer.name.rpartition("/")[2], math.inf)
-        return stated.get(group, own), next(iter(layer.arrays.values())).id.get_offset() or 0
-
-    layers = [(group, _layer(root, group, by_group[group], classes)) for group in sorted(by_group, key=natural)]
-    return [layer for _, layer in sorted(layers, key=lambda item: place(*item))]
+        arrays.setdefault(group, {})[leaf] = array
+    groups = [Group(path, _sorted(found), min(map(_written, found.values()))) for path, found in arrays.items()]
+    if any(group.path.rpartition("/")[2] == "vars" for group in groups):
+        return saved_layers(groups, config, cache(lambda path: _stored_name(root, path)))
+    return stated_layers(groups, config, _stated_order(root))
 
 
-def _layer(root: Any, group: str, arrays: dict[str, Any], classes: dict[str, str]) -> _Layer:
-    name = _name(root, group)
-    own = name.rpartition("/")[2]
-    saved_as = group.removesuffix("/vars").rpartition("/")[2]  # Keras 3 names groups after classes where it can
-    hint = saved_as if _CLASS.fullmatch(saved_as) else f"{saved_as} {own}"
-    ordered = {leaf: arrays[leaf] for leaf in sorted(arrays, key=natural)}
-    return _Layer(name, classes.get(own, hint).lower(), ordered)
+def _sorted(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {leaf: arrays[leaf] for leaf in sorted(arrays, key=natural)}
+
+
+def _written(array: Any) -> int:
+    """Return the address of an array's header: headers lie in the order of writing, small arrays also fill gaps."""
+    return int(h5py.h5o.get_info(array.id).addr)
+
+
+def _stored_name(root: Any, path: str) -> str | None:
+    """Return the name of the layer in this group, nothing if it has none; None where the group is a list of layers."""
+    group = root
+    for part in [*filter(None, path.split("/")), "vars"]:
+        group = _child(group, part) if group is not None else None
+    return None if group is None else next(iter(_attribute(group, "name")), "")
 
 
 def _arrays(root: Any, gathering: Gathering) -> Iterator[tuple[str, str, Any]]:
@@ -202,52 +190,75 @@ def _attribute(owner: Any, name: str) -> list[str]:
     return found
 
 
-def _name(root: Any, group: str) -> str:
-    """Return the layer's own name, within the names of the models that it lies in."""
-    parts = group.split("/")
-    if parts[-1] != "vars":  # the older format has the names themselves, below the layer that it is saved with
-        return "/".join(parts[1:]) or group
-    names = []
-    for length, part in enumerate(parts[:-1], start=1):
-        if part not in {"layers", "vars"}:
-            own = root["/".join(parts[:length])]
-            variables = _child(own, "vars")
-            stored = _attribute(variables, "name") if variables is not None else []
-            names.append(stored[0] if stored else part)
-    return "/".join(names) or group
-
-
-def _gather(layer: _Layer, gathering: Gathering) -> None:
+def _gather(layer: Layer, gathering: Gathering, shared: Shared) -> None:
     kernels = {}
     for leaf, array in layer.arrays.items():
-        if array.ndim > 2 and (reason := _unfit(array)):
+        if array.ndim > 2 and (reason := _unlike(layer, leaf, array) or _unfit(array, (3, 4))):
             gathering.leave_out(layer.name, reason)
-        elif array.ndim == 4:
+        elif array.ndim > 2:
             kernels[leaf] = array
-    vectors = [array for array in layer.arrays.values() if array.ndim == 1 and not _unfit(array, 1)]
-    separable = "separable" in layer.hint and len(kernels) == 2
+    parts = _PARTS.get(layer.kind, ()) if len(kernels) == 2 else ()
+    recurrent = layer.kind == "recurrent" or "recurrent_kernel" in kernels
     for place, (leaf, array) in enumerate(kernels.items()):
         gathering.reserve(layer.name, array.shape)
-        last = place == len(kernels) - 1
-        bias = _values(vectors[0]) if last and len(vectors) == 1 and vectors[0].size <= array.size else None
-        part = ("depthwise", "pointwise")[place] if separable else leaf
-        hint = part if separable or "depthwise" in leaf else layer.hint
-        name = layer.name if len(kernels) == 1 else f"{layer.name}/{part}"
-        gathering.add(name, *keras_layout(_values(array), bias, hint))
+        part = parts[place] if parts else leaf
+        kind = layer.kind if layer.kind in {"ordinary", "depthwise", "transpose"} else "ordinary" if layer.kind else ""
+        values = _values(array)
+        if layer.variable and _again(values, shared.setdefault((layer.variable, leaf), [])):
+            continue
+        biased = place == (0 if recurrent else len(kernels) - 1)
+        weight, bias = keras_layout(
+            values if values.ndim == 4 else values[None],
+            _bias(layer, array.size) if biased else None,
+            "depthwise" if part.startswith("depthwise") else kind,
+            layer.hint,
+        )
+        gathering.add(layer.name if len(kernels) == 1 else f"{layer.name}/{part}", weight, bias, array.ndim - 2)
 
 
-def _unfit(array: Any, dimensions: int = 4) -> str:
-    if array.ndim != dimensions:
+def _again(values: Weight, before: list[Weight]) -> bool:
+    """Tell whether a shared layer's weight was taken before, else remember it."""
+    if any(np.array_equal(values, other) for other in before):
+        return True
+    before.append(values)
+    return False
+
+
+def _bias(layer: Layer, most: int) -> Weight | None:
+    """Return a layer's bias: its only vector, or that of this name."""
+    vectors = {leaf: array for leaf, array in layer.arrays.items() if array.ndim == 1 and not _unfit(array, (1,))}
+    found = [array for leaf, array in vectors.items() if len(vectors) == 1 or _BIAS.fullmatch(leaf)]
+    return _values(found[0]) if len(found) == 1 and found[0].size <= most else None
+
+
+def _unlike(layer: Layer, leaf: str, array: Any) -> str:
+    """Say why an array of more than two dimensions is no convolution's, nothing if it can be one's."""
+    if layer.kind == "other":
+        return f"not a convolution (class {readable(layer.class_name.rpartition('>')[2])})"
+    if layer.named and not _KERNEL.fullmatch(leaf):
+        return f'named "{readable(leaf)}", not "kernel"'
+    if layer.kind or "conv" in layer.hint.lower():
+        return ""
+    if array.ndim == 3:
+        return "not a convolution by its name (3 dimensions)"
+    alone = not any(other.ndim == 1 for other in layer.arrays.values())
+    table = array.ndim == 4 and alone and array.shape[0] == 1 < array.shape[1]
+    return "not a convolution by its name and its shape, of a table (1, ...)" if table else ""
+
+
+def _unfit(array: Any, dimensions: tuple[int, ...]) -> str:
+    if array.ndim not in dimensions:
         return f"no 2D convolution ({array.ndim} dimensions)"
     if array.is_virtual or array.external:
         return "its numbers are in another file, which is not followed"
     if array.dtype.kind != "f" and not _bfloat16(array):
-        return "not stored as real numbers (quantised?)"
+        return "not stored as real numbers (quantized?)"
     return "" if array.size else "empty"
 
 
 def _bfloat16(array: Any) -> bool:
-    return array.dtype.kind == "V" and array.dtype.itemsize == 2 and _attribute(array, "dtype") == ["bfloat16"]
+    """Tell bfloat16, which HDF5 does not have: two bytes; the older format does not say of which type."""
+    return array.dtype.kind == "V" and array.dtype.itemsize == 2 and _attribute(array, "dtype") in ([], ["bfloat16"])
 
 
 def _values(array: Any) -> Weight:

@@ -16,8 +16,6 @@ from regulens.errors import DataError
 EXPANSION = 20
 SLACK = 64 * 2**20
 """What is read of a file may take this many times its own size and this many bytes more, whatever it announces."""
-_OF_A_LAYER = 2**10
-"""What an array and its name take besides its numbers."""
 _LONGEST_NAME = 120
 _NAMED = 3
 
@@ -76,7 +74,7 @@ class Gathering:
             DataError: if the arrays of the file would take far more than the file itself.
         """
         shown = " x ".join(f"{side:,}" for side in shape)
-        self.spend(4 * math.prod(shape) + _OF_A_LAYER, f"announces {shown} numbers for {readable(name)!r}")
+        self.spend(4 * math.prod(shape), f"announces {shown} numbers for {readable(name)!r}")
 
     def spend(self, taken: int, what: str = "holds so many objects") -> None:
         """Count bytes that something read of the file takes.

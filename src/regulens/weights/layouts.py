@@ -72,22 +72,28 @@ def torch_layout(weight: Weight, bias: Weight | None, kind: Convolution | None =
     return untransposed(weight, groups), _or_none(bias)
 
 
-def keras_layout(weight: Weight, bias: Weight | None, hint: str = "") -> tuple[Weight, Weight]:
+def keras_layout(weight: Weight, bias: Weight | None, kind: str = "", hint: str = "") -> tuple[Weight, Weight]:
     """Return Keras' (height, width, in, out) weight with its bias.
 
-    A depthwise convolution's is (height, width, in, multiplier), a transposed one's (height, width, out, in); ``hint``,
-    the name of the layer's class or what there is of it, tells them, else the bias does.
+    A depthwise convolution's is (height, width, in, multiplier), a transposed one's (height, width, out, in).
+
+    Args:
+        weight: of any of these.
+        bias: (filters,), or none.
+        kind: "ordinary", "depthwise" or "transpose"; unless the bias says otherwise, it is that.
+        hint: a name that may hold a kind; it tells where neither kind nor bias does.
     """
     third, fourth = weight.shape[2:]
-    length = fourth if bias is None else len(bias)
-    if "depthwise" in hint or length == third * fourth != fourth:
-        filters = weight.transpose(2, 3, 0, 1)
-        filters = filters.reshape(third * fourth, 1, *filters.shape[2:])
-    elif "transpose" in hint or length == third != fourth:
-        filters = weight.transpose(2, 3, 0, 1)
+    filters = {"ordinary": fourth, "depthwise": third * fourth, "transpose": third}
+    fitting = [each for each, count in filters.items() if bias is None or count == len(bias)]
+    hinted = [each for each in fitting if each in hint.lower()]
+    told = [each for each in [kind, *hinted, *fitting, kind] if each in fitting] or [kind or "ordinary"]
+    if told[0] == "depthwise":
+        turned = weight.transpose(2, 3, 0, 1)
+        turned = turned.reshape(third * fourth, 1, *turned.shape[2:])
     else:
-        filters = weight.transpose(3, 2, 0, 1)
-    return filters, _or_none(bias if bias is not None and len(bias) == len(filters) else None)
+        turned = weight.transpose(2, 3, 0, 1) if told[0] == "transpose" else weight.transpose(3, 2, 0, 1)
+    return turned, _or_none(bias if bias is not None and len(bias) == len(turned) else None)
 
 
 def untransposed(weight: Weight, groups: int) -> Weight:
