@@ -135,7 +135,8 @@ def test_claims_are_told_by_verdict() -> None:
         f'[[claims]]\nid = "{name}"\ntext = "t"\nkind = "greater"\na = "{a}"\nb = "{b}"\n'
         for name, a, b in (("up", "batchnorm", "none"), ("down", "none", "batchnorm"), ("also", "batchnorm", "none"))
     )
-    claims += '[[claims]]\nid = "width"\ntext = "t"\nkind = "greater"\nfactor = "model.filters"\na = 64\nb = 16\nneeds = "more"\n'
+    claims += '[[claims]]\nid = "width"\ntext = "t"\nkind = "greater"\nfactor = "model.filters"\na = 64\nb = 16\n'
+    claims += 'needs = "more"\n'
     study = study_of(["none", "batchnorm"], [1], claims)
     lines = answer(study, results(study, {(1, "none"): 0.8, (1, "batchnorm"): 0.9}))
     assert lines[-1] == "claims supported: up and also; refuted: down; not testable here: width"
