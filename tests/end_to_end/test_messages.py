@@ -14,7 +14,7 @@ import regulens as package
 from conftest import Done
 from regulens import DataSpec, ModelSpec, RunSpec, StudySpec, TrainSpec, UserError
 from regulens.api import Study
-from regulens.cli import app
+from regulens.cli.commands import app
 
 Run = Callable[..., Done]
 HOSTILE = "x\x1b[31m\x07\x9b\u202eevil"

@@ -16,26 +16,28 @@ from regulens.cli.terminal import console, print_wide
 def analyze(
     data: Annotated[Path, typer.Argument(metavar="CSV", help="One row per run, the columns named in the first line.")],
     *,
-    response: Annotated[str, typer.Option(metavar="COLUMN", help="The number to analyse, e.g. val_accuracy.")],
-    factors: Annotated[str, typer.Option(metavar="COLUMNS", help="The factors, e.g. depth,regularizer.")],
-    seed: Annotated[str | None, typer.Option(metavar="COLUMN", help="The seed of each run.")] = None,
+    response: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column of the number to analyze, e.g. val_accuracy.")
+    ],
+    factors: Annotated[str, typer.Option(metavar="COLUMNS", help="Columns of the factors, e.g. depth,regularizer.")],
+    seed: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of each run's seed.")] = None,
     compare: Annotated[
-        str | None, typer.Option(metavar="FACTOR", help="The compared one (default: the one that has the control).")
+        str | None, typer.Option(metavar="FACTOR", help="Factor to compare (default: the one that has the control).")
     ] = None,
     control: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="What its levels are compared with (default: none).")
+        str | None, typer.Option(metavar="LEVEL", help="Level that the others are compared with (default: none).")
     ] = None,
     rope: Annotated[
-        float | None, typer.Option(help="Half-width of practical equivalence (default: 0.005 for accuracies, else 0).")
+        float | None, typer.Option(help="Equivalence margin (ROPE; default: 0.005 for accuracies, else 0).")
     ] = None,
     direction: Annotated[Direction, typer.Option(help="Which response is better.")] = Direction.more,
     chance: Annotated[
-        float | None, typer.Option(help="Accuracy of guessing, to look for collapsed runs (default: not looked for).")
+        float | None, typer.Option(help="Chance accuracy, to detect collapsed runs (default: not detected).")
     ] = None,
-    paired: Annotated[bool, typer.Option("--paired", help="Runs of one seed are pairs.")] = False,
-    primary: Annotated[Primary, typer.Option(help="What decides: the mean, that of trained runs, the median.")] = (
-        Primary.mean
-    ),
+    paired: Annotated[bool, typer.Option("--paired", help="Compare runs of one seed as pairs.")] = False,
+    primary: Annotated[
+        Primary, typer.Option(help="What decides: the mean, that of non-collapsed runs, or the median.")
+    ] = (Primary.mean),
     scale: Annotated[
         Scale | None,
         typer.Option(
@@ -45,11 +47,13 @@ def analyze(
     ] = None,
     last_of: Annotated[
         str | None,
-        typer.Option("--last-of", metavar="COLUMN", help="Of a log with a row per epoch: the last one of each run."),
+        typer.Option(
+            "--last-of", metavar="COLUMN", help="Keep the last row of each run, in a log with a row per epoch."
+        ),
     ] = None,
-    output: Annotated[AnalysisFormat, typer.Option("--format", help="How to print it.")] = AnalysisFormat.table,
+    output: Annotated[AnalysisFormat, typer.Option("--format", help="Format of the output.")] = AnalysisFormat.table,
 ) -> None:
-    """Analyse results that were trained elsewhere: which differences are real?"""
+    """Analyze results that were trained elsewhere: which differences are real?"""
     from regulens.study.analysis_text import cell_table, comparison_table, notes
     from regulens.study.own_numbers import analyze
 
