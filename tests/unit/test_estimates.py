@@ -306,6 +306,17 @@ def test_curve_runs_from_the_mean_to_the_best(
     assert (np.diff(curve) > 0).all() == (direction == "higher")
 
 
+@pytest.mark.parametrize("direction", ["higher", "lower"])
+def test_expected_best_of_thousands_of_runs_is_exact(direction: Literal["higher", "lower"]) -> None:
+    values = np.sort(np.random.default_rng(1).normal(size=3000))
+    for k in (1, 5, 700, 3000):
+        subsets = math.comb(3000, k)
+        shares = np.array([float(Fraction(math.comb(rank, k - 1), subsets)) for rank in range(3000)])
+        exact = float(shares @ (values if direction == "higher" else values[::-1]))
+        assert expected_best(values, k, direction) == pytest.approx(exact, rel=1e-12, abs=1e-12)
+    assert expected_best_curve(values, direction)[4] == expected_best(values, 5, direction)
+
+
 @pytest.mark.parametrize("k", [0, 4])
 def test_expected_best_never_goes_beyond_the_runs(k: int) -> None:
     with pytest.raises(ValueError, match=f"between 1 and the number of runs 3, got {k}"):

@@ -16,11 +16,12 @@ from regulens.report.sentences import methods_text
 from regulens.report.wording import unit_of
 from regulens.report.written import analysis_blocks, results_blocks
 from regulens.results import RunResult
-from regulens.spec import StudySpec
+from regulens.spec import BOUNDS, StudySpec
 from regulens.stats.images import seeds_and_images
 from regulens.stats.intervals import collapse_of, mean_interval, mover_difference
+from regulens.stats.ties import best_of_equals
 from regulens.study.analysis import StudyAnalysis
-from regulens.study.samples import BOUNDS, samples_of
+from regulens.study.samples import samples_of
 from regulens.study.store import Selection
 from regulens.study.strengths import strength_series
 
@@ -97,8 +98,8 @@ def _strengths(study: StudySpec, trained: Sequence[RunResult], found: StudyAnaly
 def _confusion(study: StudySpec, trained: Sequence[RunResult], found: StudyAnalysis, folder: Path) -> Picture | None:
     """Draw the cell with the best mean."""
     samples = samples_of(study, trained, found.declared.response)
-    sign = 1 if found.declared.direction == "higher" else -1
-    best = max(samples, key=lambda spec: sign * float(samples[spec].values.mean()))
+    means = [float(sample.values.mean()) for sample in samples.values()]
+    best = list(samples)[best_of_equals(means, found.declared.direction == "higher")[0]]
     return analysis_pictures.confusion(study, [run for run in trained if run.spec.cell == best], folder)
 
 

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from regulens.report.networks import CellReport, RefitReport
 from regulens.report.sentences import verdict_counts
 from regulens.report.wording import counted
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.stats.estimates import Summary
+from regulens.stats.ties import joined
 from regulens.study.analysis import StudyAnalysis
 from regulens.study.grid import cells
 from regulens.study.runner import environment_differences
@@ -53,12 +56,12 @@ def _test_sentence(label: str, test: Summary) -> str:
 
 
 def _extremes(reports: Sequence[CellReport]) -> str:
-    medians = [cell.accuracy.median for cell in reports]
+    medians = joined([np.array([cell.accuracy.median for cell in reports])])[0].tolist()
     high, low = max(medians), min(medians)
     if high == low:
         return f"All {len(reports)} networks have the same median validation accuracy ({high:.4f})."
     best, worst = (
-        " and ".join(f"“{cell.label}”" for cell in reports if cell.accuracy.median == extreme)
+        " and ".join(f"“{cell.label}”" for cell, median in zip(reports, medians, strict=True) if median == extreme)
         for extreme in (high, low)
     )
     return (

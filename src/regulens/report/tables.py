@@ -63,7 +63,7 @@ def spread_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
 
 
 def _best_of(cell: CellSummary, unit: Unit) -> str:
-    return unit.value(cell.best_of[min(5, len(cell.best_of)) - 1])
+    return unit.value(cell.best_of(min(5, cell.runs)))
 
 
 def images_table(found: StudyAnalysis) -> Table:

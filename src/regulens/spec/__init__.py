@@ -20,6 +20,7 @@ from regulens.spec.run import level_of as level_of
 from regulens.spec.sizes import arithmetic as arithmetic
 from regulens.spec.sizes import feature_sizes as feature_sizes
 from regulens.spec.study import BETTER as BETTER
+from regulens.spec.study import BOUNDS as BOUNDS
 from regulens.spec.study import ROPE as ROPE
 from regulens.spec.study import AnalysisSpec as AnalysisSpec
 from regulens.spec.study import ClaimKind as ClaimKind

@@ -41,6 +41,16 @@ BETTER: dict[Response, Direction] = {
 ROPE: dict[Response, float] = dict.fromkeys(BETTER, 0.0) | {"val_accuracy": 5e-3, "train_accuracy": 5e-3, "gap": 5e-3}
 """Half the width of the region of practical equivalence, in the response's unit, unless a study says otherwise."""
 
+BOUNDS: dict[Response, tuple[float, float]] = {
+    "val_accuracy": (0, 1),
+    "train_accuracy": (0, 1),
+    "gap": (-1, 1),
+    "val_loss": (0, math.inf),
+    "train_loss": (0, math.inf),
+    "train_seconds": (0, math.inf),
+}
+"""What a response can be."""
+
 
 class Published(Spec):
     """Figures that others printed for one cell, shown beside ours: ``where`` names the cell's levels."""

@@ -10,15 +10,16 @@ from typing import Literal
 
 import numpy as np
 
-from regulens.stats.comparisons import Comparison, Design, compare
+from regulens.stats.comparisons import Comparison, Design, Direction, compare
 from regulens.stats.estimates import (
-    expected_best_curve,
+    expected_best,
     interquartile_mean_interval,
     median_interval,
     sd_interval,
 )
-from regulens.stats.intervals import Interval, collapse_of, mean_interval, overall_interval, wilson
-from regulens.stats.samples import Sample
+from regulens.stats.intervals import Collapse, Interval, collapse_of, mean_interval, overall_interval, wilson
+from regulens.stats.samples import Sample, joined_samples
+from regulens.stats.ties import constant
 
 Level = bool | int | float | str
 Pairs = Literal["control", "all"] | Sequence[tuple[Level, Level]]
@@ -45,7 +46,8 @@ class CellSummary:
         median: over all runs.
         sd: over all runs; without an interval where some of them collapsed.
         interquartile_mean: over all runs, ``None`` below four.
-        best_of: the expected best of k = 1..n runs.
+        sample: the runs themselves.
+        direction: whether a higher or a lower response is better.
     """
 
     levels: Mapping[str, Level]
@@ -56,7 +58,12 @@ class CellSummary:
     median: Interval
     sd: Interval
     interquartile_mean: Interval | None
-    best_of: tuple[float, ...]
+    sample: Sample
+    direction: Direction
+
+    def best_of(self, k: int) -> float:
+        """Return the expected best of k = 1..n runs."""
+        return expected_best(self.sample.values, k, self.direction)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +117,8 @@ def analyse(
         rng: for the permutation tests.
         collapse_looked_for: whether the samples know which runs collapsed.
     """
-    samples = [cell.sample for cell in cells]
+    samples = joined_samples([cell.sample for cell in cells])
+    cells = [replace(cell, sample=sample) for cell, sample in zip(cells, samples, strict=True)]
     named = list(_named_pairs(cells, factor, pairs))
     possible = [(a.sample, b.sample) for _, _, _, a, b in named if a and b]
     results = iter(compare(possible, design, samples, rng, family=len(named)) if possible else [])
@@ -120,7 +128,8 @@ def analyse(
         else NamedComparison(factor, level_a, level_b, where, None, _missing(factor, level_b if a else level_a, where))
         for level_a, level_b, where, a, b in named
     )
-    summaries = tuple(_summary(cell, samples, design, rng, collapse_looked_for) for cell in cells)
+    collapse = collapse_of(samples, design.direction == "higher")
+    summaries = tuple(_summary(cell, collapse, design, rng, collapse_looked_for) for cell in cells)
     warnings = _warnings(cells, comparisons, collapse_looked_for)
     return Analysis(design, collapse_looked_for, summaries, comparisons, tuple(warnings))
 
@@ -163,19 +172,20 @@ def _missing(factor: str, level: Level, where: Mapping[str, Level]) -> str:
 
 
 def _summary(
-    cell: Cell, everything: Sequence[Sample], design: Design, rng: np.random.Generator, collapse_looked_for: bool
+    cell: Cell, collapse: Collapse | None, design: Design, rng: np.random.Generator, collapse_looked_for: bool
 ) -> CellSummary:
-    runs, higher = cell.sample, design.direction == "higher"
+    runs = cell.sample
     return CellSummary(
         levels=cell.levels,
         runs=runs.n,
         collapse=wilson(runs.collapses, runs.n, 0.95) if collapse_looked_for else None,
-        mean=overall_interval(runs, collapse_of(everything, higher), 0.95).within(design.bounds),
+        mean=overall_interval(runs, collapse, 0.95).within(design.bounds),
         trained=mean_interval(runs.trained, 0.95).within(design.bounds) if len(runs.trained) else None,
         median=median_interval(runs.values, 0.95),
         sd=_spread(runs),
         interquartile_mean=interquartile_mean_interval(runs.values, 0.95, rng) if runs.n >= 4 else None,
-        best_of=tuple(expected_best_curve(runs.values, design.direction)),
+        sample=runs,
+        direction=design.direction,
     )
 
 
@@ -196,6 +206,6 @@ def _warnings(cells: Sequence[Cell], comparisons: Sequence[NamedComparison], col
         name = ", ".join(f"{factor} {level}" for factor, level in cell.levels.items())
         if cell.sample.n == 1:
             warnings.append(f"{name}: one run only; nothing can be said of its spread, and no interval made")
-        elif np.ptp(cell.sample.values) == 0:
+        elif constant(cell.sample.values):
             warnings.append(f"{name}: all {cell.sample.n} runs have the same value; its spread may be understated")
     return warnings

@@ -16,6 +16,7 @@ from statsmodels.stats.anova import anova_lm
 
 from regulens.stats.contrasts import Levels
 from regulens.stats.factorial import Layout, no_runs
+from regulens.stats.ties import constant
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _no_anova(factors: Sequence[str], found: Mapping[Levels, NDArray[np.float64]
         return "there is one cell only"
     if all(len(x) == 1 for x in found.values()):
         return "an analysis of variance needs two runs of a cell"
-    if all(np.ptp(x) == 0 for x in found.values()):
+    if all(constant(x) for x in found.values()):
         return "the runs of each cell are equal to each other"
     return None
 

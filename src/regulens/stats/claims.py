@@ -21,12 +21,14 @@ class Part:
         interval: the difference, oriented so that the claim wants it positive, at a given level.
         rope: half-width of the region of practical equivalence, in the difference's unit.
         relation: whether the claim wants it ``greater`` than the region, or inside it (``equal``).
+        rounding: a bound that is no further than this from an edge is on neither side of it.
     """
 
     text: str
     interval: Callable[[float], Interval]
     rope: float
     relation: Relation = "greater"
+    rounding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ def judge_claim(parts: Sequence[Part], claims: int, alpha: float = 0.05) -> Judg
     judged = []
     for part in parts:
         supporting, refuting = part.interval(1 - each), part.interval(1 - each / len(parts))
-        if supports(supporting, part.rope, part.relation):
+        if supports(supporting, part.rope, part.relation, part.rounding):
             judged.append(JudgedPart(part.text, supporting, "supported"))
-        elif refutes(refuting, part.rope, part.relation):
+        elif refutes(refuting, part.rope, part.relation, part.rounding):
             judged.append(JudgedPart(part.text, refuting, "refuted"))
         else:
             judged.append(JudgedPart(part.text, supporting, "undecided"))
@@ -78,15 +80,19 @@ def conclude(verdicts: Sequence[ClaimVerdict]) -> ClaimVerdict:
     return "supported" if set(verdicts) == {"supported"} else "undecided"
 
 
-def supports(interval: Interval, rope: float, relation: Relation) -> bool:
+def supports(interval: Interval, rope: float, relation: Relation, rounding: float = 0.0) -> bool:
     """Tell whether an interval shows what is claimed: wholly above the region of equivalence, or wholly inside it."""
-    return interval.low > rope if relation == "greater" else interval.low > -rope and interval.high < rope
+    if relation == "greater":
+        return interval.low > rope + rounding
+    return interval.low > -rope + rounding and interval.high < rope - rounding
 
 
-def refutes(interval: Interval, rope: float, relation: Relation) -> bool:
+def refutes(interval: Interval, rope: float, relation: Relation, rounding: float = 0.0) -> bool:
     """Tell whether an interval shows the contrary.
 
     A claimed difference is refuted by an interval that lies wholly below the region's upper edge: the difference is of
     no practical size, or goes the other way. With a region of no width the interval must lie below zero.
     """
-    return interval.high < rope if relation == "greater" else interval.low > rope or interval.high < -rope
+    if relation == "greater":
+        return interval.high < rope - rounding
+    return interval.low > rope + rounding or interval.high < -rope - rounding

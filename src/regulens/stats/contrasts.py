@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from regulens.stats.intervals import Interval, around, moments, welch_df
+from regulens.stats.ties import cancelled
 
 Level = bool | int | float | str
 Levels = tuple[Level, ...]
@@ -49,7 +50,8 @@ def contrast(values: Sequence[NDArray[np.float64]], weights: Sequence[float], le
     """
     if not all(len(x) for x in values):
         return Contrast(Interval(math.nan, math.nan, math.nan, level))
-    estimate = sum(w * float(np.mean(x)) for x, w in zip(values, weights, strict=True))
+    means = [w * float(np.mean(x)) for x, w in zip(values, weights, strict=True)]
+    estimate = cancelled(sum(means), means)
     if min(len(x) for x in values) < 2:
         return Contrast(Interval(estimate, math.nan, math.nan, level))
     parts = [moments(w * x, 1) for x, w in zip(values, weights, strict=True)]
@@ -76,7 +78,8 @@ def mover_contrast(intervals: Sequence[Interval], weights: Sequence[float]) -> I
         (w * x.estimate, w * (x.low if w > 0 else x.high), w * (x.high if w > 0 else x.low))
         for x, w in zip(intervals, weights, strict=True)
     ]
-    estimate = sum(middle for middle, _, _ in terms)
+    middles = [middle for middle, _, _ in terms]
+    estimate = cancelled(sum(middles), middles)
     low = estimate - math.hypot(*(middle - low for middle, low, _ in terms))
     high = estimate + math.hypot(*(high - middle for middle, _, high in terms))
     return Interval(estimate, low, high, levels.pop())

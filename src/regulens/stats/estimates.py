@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from regulens.stats.intervals import Interval
+from regulens.stats.ties import constant
 
 RUNS_FOR_SD = 5  # Bonett's trimming is not defined for fewer
+_VALUES_AT_ONCE = 2**20  # 8 MB
 UNSEEN_SHARE = 0.3  # of runs of another kind, which an interquartile mean must not miss
 
 
@@ -86,11 +88,19 @@ def interquartile_mean_interval(
     estimate = float(interquartile_mean(x))
     if (1 - UNSEEN_SHARE) ** len(x) > 1 - level:
         return Interval(estimate, math.nan, math.nan, level)
-    at_values = np.clip(np.sort(rng.random((resamples, len(x))), axis=1), 0.25, 0.75)
-    gaps = 2 * np.diff(at_values, axis=1, prepend=0.25, append=0.75)  # shares of the middle half, (resamples, n + 1)
-    low = float(np.quantile(gaps @ np.append(x[0], x), (1 - level) / 2))
-    high = float(np.quantile(gaps @ np.append(x, x[-1]), (1 + level) / 2))
+    ends = np.stack([np.append(x[0], x), np.append(x, x[-1])], axis=1)  # of the gaps, (n + 1, 2)
+    at_once = max(1, _VALUES_AT_ONCE // len(x))
+    bounds = np.concatenate(
+        [_middle_shares(rng, min(at_once, resamples - start), len(x)) @ ends for start in range(0, resamples, at_once)]
+    )
+    low, high = (float(np.quantile(bounds[:, side], (1 + sign * level) / 2)) for side, sign in ((0, -1), (1, 1)))
     return Interval(estimate, min(low, estimate), max(high, estimate), level)
+
+
+def _middle_shares(rng: np.random.Generator, draws: int, n: int) -> NDArray[np.float64]:
+    """Draw where n ordered values lie, and return the shares that the gaps have of the middle half, (draws, n + 1)."""
+    at_values = np.clip(np.sort(rng.random((draws, n)), axis=1), 0.25, 0.75)
+    return 2 * np.diff(at_values, axis=1, prepend=0.25, append=0.75)
 
 
 def sd_interval(values: ArrayLike, level: float) -> Interval:
@@ -105,7 +115,7 @@ def sd_interval(values: ArrayLike, level: float) -> Interval:
     x = _vector(values)
     n, estimate = len(x), summarize(x).sd
     z = float(stats.norm.ppf((1 + level) / 2))
-    if n < RUNS_FOR_SD or n <= z or np.ptp(x) == 0:
+    if n < RUNS_FOR_SD or n <= z or constant(x):
         return Interval(estimate, math.nan, math.nan, level)
     centre = stats.trim_mean(x, 1 / (2 * math.sqrt(n - 4)))
     kurtosis = n * np.sum((x - centre) ** 4) / np.sum((x - x.mean()) ** 2) ** 2
@@ -128,10 +138,15 @@ def median_interval(values: ArrayLike, level: float) -> Interval:
     if not 0.5 <= level < 1:
         raise ValueError(f"level must be in [0.5, 1), got {level}")
     estimate = float(np.median(x))
-    if 1 - 0.5 ** (len(x) - 1) < level:
+    if not medians_bounded(len(x), level):
         return Interval(estimate, math.nan, math.nan, level)
     low, high = stats.mstats.median_cihs(x, alpha=1 - level)
     return Interval(estimate, float(low), float(high), level)
+
+
+def medians_bounded(n: int, level: float) -> bool:
+    """Tell whether the smallest and the largest of n values hold the median with a probability of the level."""
+    return 1 - 0.5 ** (n - 1) >= level
 
 
 def expected_best(values: ArrayLike, k: int, direction: Literal["higher", "lower"] = "higher") -> float:
@@ -147,9 +162,10 @@ def expected_best(values: ArrayLike, k: int, direction: Literal["higher", "lower
     n = len(x)
     if not 1 <= k <= n:
         raise ValueError(f"k must be between 1 and the number of runs {n}, got {k}")
-    subsets = math.comb(n, k)
-    share_best = np.array([math.comb(rank, k - 1) / subsets for rank in range(n)])  # of subsets in which it is the best
-    return float((x if direction == "higher" else x[::-1]) @ share_best)
+    worse = np.arange(n - 1, 0, -1)  # runs below each run, from the second best on
+    ratios = (worse - k + 1).clip(0) / worse  # of the shares of neighbors: C(worse - 1, k - 1) / C(worse, k - 1)
+    share_best = k / n * np.cumprod(np.append(1.0, ratios))  # of subsets in which each run is the best, the best first
+    return float((x[::-1] if direction == "higher" else x) @ share_best)
 
 
 def expected_best_curve(values: ArrayLike, direction: Literal["higher", "lower"] = "higher") -> NDArray[np.float64]:

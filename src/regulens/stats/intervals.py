@@ -15,6 +15,7 @@ from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
 from regulens.stats.samples import Sample
+from regulens.stats.ties import cancelled, constant
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def welch_interval(a: NDArray[np.float64], b: NDArray[np.float64], level: float)
     The hull of Welch's interval (Welch 1947) and of Hall's transformation of it (see ``around``). NaN bounds if either
     holds a single value; two cells without any spread have an interval of no width.
     """
-    estimate = float(np.mean(a) - np.mean(b))
+    means = float(np.mean(a)), float(np.mean(b))
+    estimate = cancelled(means[0] - means[1], means)
     if min(len(a), len(b)) < 2:
         return Interval(estimate, math.nan, math.nan, level)
     return around(estimate, [moments(a, 1), moments(b, -1)], level)
@@ -173,7 +175,7 @@ def improvement_interval(a: NDArray[np.float64], b: NDArray[np.float64], level: 
 def moments(values: NDArray[np.float64], sign: int) -> tuple[float, float, int]:
     """Return variance and third central moment of the mean of (n,) values, the latter with a sign, and n - 1."""
     n = len(values)
-    centred = values - np.mean(values)
+    centred = np.zeros(n) if constant(values) else values - np.mean(values)
     return float(np.sum(centred**2)) / (n - 1) / n, sign * float(np.mean(centred**3)) / n**2, n - 1
 
 

@@ -162,6 +162,18 @@ def seeds_needed_from_pilot(
     return SeedsNeeded(low.low, high.high, max_seeds)
 
 
+def least_difference(seeds: int, comparisons: int, *, paired: bool = False, level: float = 0.95) -> float:
+    """Return how many standard deviations two means must be apart for their interval to exclude zero.
+
+    Of normal runs whose spread turns out as it is, the same in both cells: Welch's interval at the level of one of so
+    many comparisons; where seeds are blocks in standard deviations of the differences of pairs. Infinite for one seed.
+    """
+    if seeds < 2:
+        return math.inf
+    df, means = (seeds - 1, 1) if paired else (2 * (seeds - 1), 2)
+    return float(stats.t.ppf(1 - (1 - level) / comparisons / 2, df)) * math.sqrt(means / seeds)
+
+
 def undecidable(estimate: float, half_width: float, rope: float, rule: Rule = "verdict") -> bool:
     """Tell whether a contrast sits on an edge at this cost: undecided even if the estimate is right.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from regulens.stats.ties import joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,3 +61,11 @@ def sample(values: ArrayLike, collapsed: ArrayLike | None = None, seeds: ArrayLi
         np.zeros(x.shape, np.bool_) if collapsed is None else np.asarray(collapsed, np.bool_),
         np.arange(x.size) if seeds is None else np.asarray(seeds, np.int64),
     )
+
+
+def joined_samples(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples of one response with values that differ by rounding alone made the same (``ties.joined``)."""
+    if not samples:
+        return []
+    values = joined([each.values for each in samples])
+    return [replace(each, values=x) for each, x in zip(samples, values, strict=True)]

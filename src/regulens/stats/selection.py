@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.stats.samples import Sample
+from regulens.stats.ties import best_of_equals, joined
 
 BATCH = 250  # resamples that are held at once
 
@@ -69,7 +70,7 @@ def selection_optimism(
     if correct is not None:
         _check(samples, correct)
     sign = 1.0 if higher_is_better else -1.0
-    selected = int(np.argmax([sign * cell.values.mean() for cell in samples]))
+    selected = best_of_equals([float(cell.values.mean()) for cell in samples], higher_is_better)[0]
     if min(cell.n for cell in samples) < 2:
         return Optimism(math.nan, math.nan, selected, np.full(len(samples), math.nan))
     profiles = None if correct is None else _profiles(correct)
@@ -186,7 +187,7 @@ def single_run_ranking(
         raise ValueError(f"a ranking needs at least two cells, got {len(samples)}")
     sign = -1.0 if higher_is_better else 1.0
     drawn = sign * np.stack([each.values[rng.integers(each.n, size=studies)] for each in samples], axis=1)
-    means = sign * np.array([each.values.mean() for each in samples])
+    (means,) = joined([sign * np.array([each.values.mean() for each in samples])])
     ranks = np.argsort(drawn, axis=1, kind="stable")
     truth = np.argsort(means, kind="stable")
     return SingleRunRanking(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regulens.results import RunResult
-from regulens.spec import Level, Response, RunSpec, StudySpec
+from regulens.spec import BOUNDS, Level, Response, RunSpec, StudySpec
 from regulens.stats.analysis import Analysis, Cell, analyse, declared_pairs
 from regulens.stats.anova import Anova, analyse_variance
 from regulens.stats.contrasts import Levels, mover_estimator, welch_estimator
@@ -20,11 +20,12 @@ from regulens.stats.factorial import FactorAnswers, Layout, answer_factor
 from regulens.stats.images import VarianceSplit, seeds_and_images, variance_split
 from regulens.stats.intervals import Interval, collapse_of, overall_interval
 from regulens.stats.selection import Optimism, SingleRunRanking, selection_optimism, single_run_ranking
-from regulens.study.answers import AnsweredClaim, answer_claims, evidence_of
+from regulens.study.answers import AnsweredClaim, Evidence, answer_claims, evidence_of
 from regulens.study.declared import DeclaredAnalysis, declared_analysis
 from regulens.study.grid import cell_label, cell_levels
 from regulens.study.runner import run_folder
-from regulens.study.samples import BOUNDS, Samples, response_of, right_images, samples_of, trained_above
+from regulens.study.samples import Samples, response_of, right_images, samples_of, trained_above
+from regulens.study.thresholds import study_warnings
 from regulens.training.checkpoint import PREDICTIONS
 
 SEED = 20220101  # of the permutations and bootstraps: an analysis of the same runs is the same
@@ -88,10 +89,12 @@ def analyse_study(
     factor = declared.factor or ""
     pairs = declared_pairs(declared.levels, declared.control, declared.comparisons) if declared.factor else []
     matrices = {} if folder is None or declared.paired else _correct(samples, trained, folder)
+    analysis = analyse(named, factor, pairs, evidence.design, rng)
+    warnings = (*_threshold_warnings(evidence), *analysis.warnings)
     return StudyAnalysis(
         declared=declared,
         level=level,
-        analysis=analyse(named, factor, pairs, evidence.design, rng),
+        analysis=replace(analysis, warnings=warnings),
         factors=tuple(_factors(study, samples, declared, level)),
         anova=analyse_variance(tuple(study.factors), _values(study, samples, trained_only=False)),
         claims=answer_claims(evidence, rng),
@@ -103,6 +106,13 @@ def analyse_study(
         gaps=_gaps(study, trained),
         left_out=tuple(_left_out(study, trained, declared.response)),
     )
+
+
+def _threshold_warnings(evidence: Evidence) -> list[str]:
+    def values(response: Response) -> list[float]:
+        return [value for sample in evidence.cells(response).values() for value in sample.values.tolist()]
+
+    return study_warnings(evidence.study, values)
 
 
 def _left_out(study: StudySpec, trained: Sequence[RunResult], response: Response) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from regulens.stats.analysis import Analysis, CellSummary, Level, NamedComparison
 from regulens.stats.comparisons import Comparison
+from regulens.stats.estimates import expected_best_curve
 from regulens.stats.intervals import Interval
 
 if TYPE_CHECKING:  # results from elsewhere are analysed without torch
@@ -98,7 +99,8 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         ("iqm", cell.interquartile_mean),
     ):
         found |= {name: _number(interval, "estimate")} | _bounds(name, interval)
-    return found | {"best_of": list(cell.best_of), "reason": _why_not_all(cell)}
+    best_of = expected_best_curve(cell.sample.values, cell.direction).tolist()
+    return found | {"best_of": best_of, "reason": _why_not_all(cell)}
 
 
 def _why_not_all(cell: CellSummary) -> str | None:

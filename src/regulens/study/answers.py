@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.results import RunResult
-from regulens.spec import Response, RunSpec, StudySpec
+from regulens.spec import BOUNDS, Response, RunSpec, StudySpec
 from regulens.stats.claims import JudgedClaim, Part, judge_claim
 from regulens.stats.comparisons import Design
 from regulens.stats.contrasts import contrast, mover_contrast
@@ -17,10 +17,11 @@ from regulens.stats.estimates import median_interval
 from regulens.stats.intervals import Collapse, Interval, collapse_of, mean_interval, overall_interval
 from regulens.stats.power import Question, SeedsNeeded, seeds_needed_from_pilot
 from regulens.stats.samples import Sample
+from regulens.stats.ties import ROUNDING
 from regulens.study.claims import Contrast, DeclaredClaim, declared_claims
 from regulens.study.declared import declared_analysis, design_of
 from regulens.study.grid import cell_label
-from regulens.study.samples import BOUNDS, samples_of, trained_above
+from regulens.study.samples import samples_of, trained_above
 
 MAX_SEEDS_NEEDED = 200
 SIMULATED_STUDIES = 500
@@ -143,7 +144,8 @@ def _part(each: Contrast, evidence: Evidence) -> Part:
     def interval(level: float) -> Interval:
         return unbounded(level).within((-reach, reach))
 
-    return Part(each.label, interval, each.rope, "equal" if each.sense == "equal" else "greater")
+    rounding = ROUNDING * float(np.median(np.abs(np.concatenate([term.values for term in terms]))))
+    return Part(each.label, interval, each.rope, "equal" if each.sense == "equal" else "greater", rounding)
 
 
 def _seeds_needed(
@@ -184,10 +186,8 @@ def _largest(seeds: Sequence[int | None]) -> int | None:
 
 def _by_seed(terms: Sequence[Sample], weights: Sequence[float]) -> NDArray[np.float64]:
     """Return the weighted sum of the cells' values for each seed that all of them have."""
-    common = sorted(set.intersection(*(set(term.seeds.tolist()) for term in terms)))
+    of_seed = [dict(zip(term.seeds.tolist(), term.values.tolist(), strict=True)) for term in terms]
+    common = sorted(set.intersection(*map(set, of_seed)))
     return np.array(
-        [
-            sum(weight * term.values[term.seeds == seed][0] for term, weight in zip(terms, weights, strict=True))
-            for seed in common
-        ]
+        [sum(weight * x[seed] for x, weight in zip(of_seed, weights, strict=True)) for seed in common], np.float64
     )

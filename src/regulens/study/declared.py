@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from regulens.errors import UserError, suggestion
-from regulens.spec import BETTER, ROPE, Direction, Level, Response, StudySpec
+from regulens.spec import BETTER, BOUNDS, ROPE, Direction, Level, Response, StudySpec
 from regulens.study.grid import level_text, levels_of, normal_level
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ def declared_analysis(study: StudySpec) -> DeclaredAnalysis:
 def design_of(declared: DeclaredAnalysis, level: float) -> Design:
     """Return the rules by which comparisons are judged at a simultaneous level."""
     from regulens.stats.comparisons import Design
-    from regulens.study.samples import BOUNDS
 
     bounds = BOUNDS[declared.response]
     return Design(declared.direction, declared.rope, declared.primary, 1 - level, declared.paired, bounds)

@@ -12,20 +12,10 @@ from numpy.typing import NDArray
 
 from regulens.results import RunResult
 from regulens.spec import Response, RunSpec, StudySpec
-from regulens.stats.samples import Sample
+from regulens.stats.samples import Sample, joined_samples
 from regulens.study.grid import cells
 from regulens.study.table import is_collapsed
 from regulens.training.checkpoint import load_predictions
-
-BOUNDS: dict[Response, tuple[float, float]] = {
-    "val_accuracy": (0, 1),
-    "train_accuracy": (0, 1),
-    "gap": (-1, 1),
-    "val_loss": (0, math.inf),
-    "train_loss": (0, math.inf),
-    "train_seconds": (0, math.inf),
-}
-"""What a response can be."""
 
 Samples = Mapping[RunSpec, Sample]
 
@@ -41,7 +31,7 @@ def samples_of(study: StudySpec, trained: Sequence[RunResult], response: Respons
     for result in sorted(trained, key=lambda result: result.spec.seed):
         if math.isfinite(response_of(result, response)):
             found[result.spec.cell].append(result)
-    return {
+    samples = {
         spec: Sample(
             np.array([response_of(run, response) for run in runs]),
             np.array([response != "train_seconds" and bool(is_collapsed(run)) for run in runs]),
@@ -50,6 +40,7 @@ def samples_of(study: StudySpec, trained: Sequence[RunResult], response: Respons
         for spec, runs in found.items()
         if runs
     }
+    return dict(zip(samples, joined_samples(list(samples.values())), strict=True))
 
 
 def right_images(paths: Sequence[Path]) -> NDArray[np.bool_] | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from regulens.notation import parse_regularizer
 from regulens.spec import RunSpec, StudySpec
 from regulens.stats.intervals import Collapse, Interval, overall_interval
 from regulens.stats.samples import Sample
+from regulens.stats.ties import best_of_equals
 from regulens.study.grid import cell_levels, level_label
 from regulens.study.samples import Samples
 
@@ -37,7 +36,7 @@ class StrengthSeries:
     def best(self, higher: bool) -> int:
         """Return the place of the strength with the best mean."""
         means = [mean.estimate for mean in self.means]
-        return int(np.argmax(means) if higher else np.argmin(means))
+        return best_of_equals(means, higher)[0]
 
     def warnings(self, higher: bool) -> list[str]:
         """Say where the grid may have missed the best strength, or a network with "none" in it does not gain."""
