@@ -33,7 +33,7 @@ from regulens.study.grid import planned
 from regulens.study.looks import look_level
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.plan import PlannedCell, plan_study
-from regulens.study.power_plan import PowerRow, power_rows
+from regulens.study.power_plan import PowerRow, effect_note, few_seeds_note, power_rows
 from regulens.study.protocol import run_protocol
 from regulens.study.runner import Answered, OnEvent, ignore, run_folder
 from regulens.study.store import DATABASE, Store, open_store, selections_in_force
@@ -184,8 +184,18 @@ class Study(InsideMethods):
         check_type(effect, Real, "effect", "a number")
         check_type(sd, (Real, NoneType), "sd", "a number")
         check_type(collapse_rate, Real, "collapse_rate", "a number")
-        results = Store(self.folder).results() if (self.folder / DATABASE).is_file() else []
-        return power_rows(self.spec, results, effect=effect, sd=sd, collapse_rate=collapse_rate)
+        return power_rows(self.spec, self._finished(), effect=effect, sd=sd, collapse_rate=collapse_rate)
+
+    def effect_note(self, effect: float) -> str:
+        """Say that an effect is very large, or larger than the runs in the study's folder differ by; else empty."""
+        return effect_note(self.spec, self._finished(), effect)
+
+    def few_seeds(self) -> str:
+        """Say what so few seeds as the study has cannot decide, whatever comes out; empty where they are enough."""
+        return few_seeds_note(self.spec)
+
+    def _finished(self) -> list[RunResult]:
+        return list(Store(self.folder).results()) if (self.folder / DATABASE).is_file() else []
 
     def _result(self, run: str) -> RunResult:
         return run_named(run, open_store(self.folder).results(), self.folder)

@@ -117,6 +117,7 @@ def test_two_calls_print_the_same(results: Path, answer: Callable[..., Answer]) 
         ("", "", (*COLUMNS, "--control", "nome"), "did you mean none?"),
         ("", "", (*COLUMNS, "--chance", "10"), "chance must be between 0 and 1"),
         ("", "", (*COLUMNS, "--rope", "much"), "--rope"),
+        ("", "", (*COLUMNS, "--rope", "0.5"), "for half a point write 0.005"),
         ("", "", (*COLUMNS, "--direction", "up"), "--direction"),
         ("", "", COLUMNS[2:], "Missing option '--response'"),
         ("", "", (*COLUMNS, "--format", "csv"), "--format"),

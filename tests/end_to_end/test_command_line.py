@@ -248,6 +248,19 @@ def test_mistakes_on_the_command_line_are_one_line(regulens: Run, tmp_path: Path
     regulens("results").refused("Missing argument", "DIR")
     regulens("run", "lab", "--sedes", "3").refused("--sedes")
     regulens("run", tmp_path / "absent").refused("no such study file")
+    power = ("plan", "quickstart", "--power")
+    regulens(*power, "--effect", "1", "--sd", "0.5").refused("effect 1 is 100 percentage points", "write 0.01")
+    regulens(*power, "--effect", "0.01", "--sd", "0.5").refused("sd 0.5 is 50 percentage points", "write 0.005")
+    regulens(*power, "--effect", "0").refused("effect must be a number above 0, got 0")
+    regulens(*power).refused("no runs yet", "--sd")
+
+
+def test_few_seeds_are_told_what_they_cannot_decide_and_more_are_not(regulens: Run, tmp_path: Path) -> None:
+    pair = tmp_path / "pair.toml"
+    pair.write_text('name = "pair"\ndata.name = "digits"\n[factors]\nregularizer = ["none", "batchnorm"]\n')
+    for seeds, told in (("1", True), ("3", True), ("4", False)):
+        lines = regulens("plan", pair, "--seeds", seeds).stdout.splitlines()
+        assert sum("can decide little" in line for line in lines) == told
 
 
 def test_absent_data_offline_is_one_line_that_helps(regulens: Run, tmp_path: Path) -> None:

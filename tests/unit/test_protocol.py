@@ -48,6 +48,17 @@ def test_of_equals_selection_takes_the_one_with_fewer_parameters(finished: Study
     assert select(finished.spec, results)[0].spec in [run.spec for run in results if run.parameters_total == fewest]
 
 
+def test_means_that_tie_but_for_rounding_are_equals(finished: Study) -> None:
+    results = [run for run in open_store(finished.folder).results() if run.spec.stage == "train"]
+    fewest = min(run.parameters_total for run in results)
+    assert sum((0.1, 0.7)) != sum((0.2, 0.6))
+    tied = [
+        with_accuracy(run, ((0.1, 0.7) if run.parameters_total == fewest else (0.2, 0.6))[run.spec.seed])
+        for run in results
+    ]
+    assert select(finished.spec, tied)[0].spec in [run.spec for run in results if run.parameters_total == fewest]
+
+
 def test_a_study_runs_its_stages_in_order(run_tiny: RunTiny, tmp_path: Path) -> None:
     events: list[StudyEvent] = []
     study = run_tiny(tmp_path / "study", seeds=1, on_event=events.append)

@@ -57,6 +57,7 @@ def plan(
         f"on random pixels)",
         soft_wrap=True,
     )
+    print_few_seeds(study)
 
 
 def init(
@@ -87,6 +88,13 @@ def init(
         out.write_text(text, encoding="utf-8")
 
 
+def print_few_seeds(study: Study) -> None:
+    """Say what so few seeds cannot decide, if anything."""
+    note = study.few_seeds()
+    if note:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+
+
 def _print_power(study: Study, effect: float, sd: float | None, collapse: float, workers: int) -> None:
     """Print the seeds that each comparison needs, and how long the study takes with the most of them."""
     from regulens.study.plan import estimate_minutes, plan_study
@@ -99,6 +107,9 @@ def _print_power(study: Study, effect: float, sd: float | None, collapse: float,
         f"intervals hold together with 95 %; from {source}",
         soft_wrap=True,
     )
+    unseen = study.effect_note(effect)
+    if unseen:
+        console.print(f"note: {unseen}", soft_wrap=True, markup=False)
     most = [row.seeds.high for row in rows if row.seeds is not None]
     known = [seeds for seeds in most if seeds is not None]
     if known and len(known) == len(most):

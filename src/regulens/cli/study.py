@@ -15,6 +15,7 @@ import typer
 
 from regulens.cli.opening import find, open_study
 from regulens.cli.options import Device, Folder, Out, ReportFormat, ResultsFormat, Seeds, Source, Workers
+from regulens.cli.planning import print_few_seeds
 from regulens.cli.tables import results_table, summary_table
 from regulens.cli.terminal import console, errors, print_wide
 from regulens.errors import UserError
@@ -64,6 +65,8 @@ def run(
             answers.append(event)
         show(event)
 
+    if stops is None:
+        print_few_seeds(study)
     with _training() as show:
         study = run_study(study, looks=stops, workers=workers, device=device, on_event=on_event)
     console.print("validation accuracy over seeds", style="bold")

@@ -15,6 +15,7 @@ from regulens.errors import UserError, suggestion
 from regulens.stats.analysis import Analysis, Cell, Level, analyse, declared_pairs
 from regulens.stats.comparisons import Design, Direction, Primary
 from regulens.stats.samples import sample
+from regulens.stats.ties import ROUNDING
 from regulens.study.analysis_json import analysis_dict, cells_frame, comparisons_frame
 from regulens.study.analysis_text import place_text
 from regulens.study.external.finished import UnfinishedError, finished_runs
@@ -25,6 +26,7 @@ from regulens.study.external.problems import Problem
 from regulens.study.external.scale import Response, Scale, response_on_scale
 from regulens.study.external.values import response_problems
 from regulens.study.own_rows import Rows, read_rows
+from regulens.study.thresholds import rope_warnings
 
 ACCURACY_ROPE = 0.005
 
@@ -151,7 +153,8 @@ def analyze(
     analysis = analyse(cells, compared, pairs, design, rng, collapse_looked_for=options.chance is not None)
     on_levels = [note for column in columns.values() for note in column.notes]
     on_data = (*rows.notes, *read.notes, *on_levels, *repeated_runs(rows, options.runs))
-    analysis = replace(analysis, warnings=(*on_data, *_assumed(options, read), *analysis.warnings))
+    wide = rope_warnings(options.rope, options.response, read.values, fraction=read.accuracy)
+    analysis = replace(analysis, warnings=(*on_data, *_assumed(options, read), *wide, *analysis.warnings))
     return OwnAnalysis(options.response, options.factors, compared, against, read.scale, analysis)
 
 
@@ -242,7 +245,7 @@ def _cells(
     cells = []
     for key in sorted(runs, key=lambda key: [places[factor][level] for factor, level in zip(order, key, strict=True)]):
         of_seed, x = zip(*sorted(runs[key]), strict=True)
-        collapsed = None if chance is None else [value <= chance * COLLAPSE_MARGIN for value in x]
+        collapsed = None if chance is None else [value <= chance * COLLAPSE_MARGIN * (1 + ROUNDING) for value in x]
         cells.append(Cell(dict(zip(order, key, strict=True)), sample(x, collapsed, of_seed if seeds else None)))
     return cells
 

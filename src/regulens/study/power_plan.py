@@ -11,8 +11,17 @@ from regulens.errors import UserError
 from regulens.results import RunResult
 from regulens.spec import RunSpec, StudySpec, level_of
 from regulens.stats.analysis import declared_pairs
+from regulens.stats.comparisons import smallest_adjusted_p
+from regulens.stats.estimates import medians_bounded
 from regulens.stats.intervals import collapse_of
-from regulens.stats.power import CellModel, Question, SeedsNeeded, seeds_needed, seeds_needed_from_pilot
+from regulens.stats.power import (
+    CellModel,
+    Question,
+    SeedsNeeded,
+    least_difference,
+    seeds_needed,
+    seeds_needed_from_pilot,
+)
 from regulens.stats.samples import Sample
 from regulens.study.analysis import SEED
 from regulens.study.answers import MAX_SEEDS_NEEDED
@@ -20,7 +29,9 @@ from regulens.study.declared import declared_analysis
 from regulens.study.grid import cell_label, with_levels
 from regulens.study.grid import cells as cells_of
 from regulens.study.samples import samples_of
+from regulens.study.thresholds import check_effect, effect_warning
 
+ALPHA = 0.05
 PILOT_RUNS = 3
 FALL = 0.75
 """By how much the accuracy of a run that collapses is taken to fall, where no pilot tells."""
@@ -58,13 +69,15 @@ def power_rows(
         collapse_rate: the share of runs that collapse, with a stated sd, by ``FALL`` each.
 
     Raises:
-        UserError: if there is nothing to compare, an argument is out of range, or neither a pilot nor an sd.
+        UserError: if there is nothing to compare, an argument is out of range or in points where fractions are meant,
+            or there is neither a pilot nor an sd.
     """
     pairs = _pairs(study)
     if not pairs:
         raise UserError(f"{study.name}: declares nothing to compare; give a factor two levels")
-    _check(effect, sd, collapse_rate)
-    question = Question(effect, declared_analysis(study).rope, comparisons=len(pairs))
+    declared = declared_analysis(study)
+    check_effect(effect, sd, collapse_rate, declared.response)
+    question = Question(effect, declared.rope, comparisons=len(pairs))
     rng = np.random.default_rng(SEED)
     if sd is None:
         needed = _by_pilot(study, results, pairs, question, rng)
@@ -76,12 +89,36 @@ def power_rows(
     ]
 
 
-def _check(effect: float, sd: float | None, collapse_rate: float) -> None:
-    if effect <= 0 or (sd is not None and sd <= 0) or not 0 <= collapse_rate < 1:
-        raise UserError(
-            f"effect = {effect}, sd = {sd}, collapse = {collapse_rate}: an effect and an sd must be above 0, a "
-            "collapse rate in [0, 1)"
-        )
+def effect_note(study: StudySpec, results: Sequence[RunResult], effect: float) -> str:
+    """Say that an effect is very large, or larger than anything a study's runs show; empty where it is not."""
+    response = declared_analysis(study).response
+    samples = samples_of(study, [result for result in results if result.spec.compared], response)
+    return effect_warning(effect, response, [value for sample in samples.values() for value in sample.values.tolist()])
+
+
+def few_seeds_note(study: StudySpec) -> str:
+    """Say what so few seeds as the study has cannot decide, whatever comes out; empty where they are enough.
+
+    They are too few where no p, adjusted over the declared comparisons, can be significant, or no interval made.
+    """
+    declared, comparisons = declared_analysis(study), len(_pairs(study))
+    seeds, paired = study.seeds, declared.paired
+    if not comparisons:
+        return ""
+    one_of = f"as one of {comparisons} comparisons" if comparisons > 1 else "in one comparison"
+    smallest = smallest_adjusted_p((seeds, seeds), paired, comparisons)
+    no_interval = seeds < 2 or (declared.primary == "median" and not medians_bounded(seeds, 1 - ALPHA / comparisons))
+    if smallest <= ALPHA and not no_interval:
+        return ""
+    each = f"{seeds} seed{'s' if seeds > 1 else ''} of each network"
+    if no_interval:
+        what = "no interval can be made, so every verdict stays undecided"
+    else:
+        apart = least_difference(seeds, comparisons, paired=paired)
+        spread = "of the differences of pairs" if paired else "of the runs"
+        p = f"no adjusted p can be below {smallest:.2g}" if smallest < 1 else "every adjusted p is 1"
+        what = f"two means are told apart only if they are {apart:.2g} standard deviations {spread} apart, and {p}"
+    return f"{each} can decide little: {one_of}, {what}; `regulens plan STUDY --power` says how many an effect needs"
 
 
 def _pairs(study: StudySpec) -> list[tuple[RunSpec, RunSpec]]:
@@ -110,17 +147,20 @@ def _by_pilot(
     trained = [result for result in results if result.spec.compared]
     samples = samples_of(study, trained, declared.response)
     if not samples:
-        raise UserError(f"{study.name}: no run is finished: run a few seeds as a pilot, or state a spread with --sd")
+        raise UserError(f"{study.name}: no runs yet: run {PILOT_RUNS} seeds or more as a pilot, or state --sd")
     collapse = collapse_of(list(samples.values()), declared.direction == "higher")
     mean = None if collapse is None else collapse.mean
-    return [_from_pilot(question, [samples[spec] for spec in pair if spec in samples], mean, rng) for pair in pairs]
+    needed = [_from_pilot(question, [samples[spec] for spec in pair if spec in samples], mean, rng) for pair in pairs]
+    if all(seeds is None for seeds, _ in needed):
+        raise UserError(f"{study.name}: too few runs yet: {needed[0][1]}; run more seeds, or state --sd")
+    return needed
 
 
 def _from_pilot(
     question: Question, pilots: Sequence[Sample], collapsed_mean: float | None, rng: np.random.Generator
 ) -> tuple[SeedsNeeded | None, str]:
     if len(pilots) < len(question.weights) or min(len(pilot.trained) for pilot in pilots) < PILOT_RUNS:
-        return None, f"a pilot needs {PILOT_RUNS} runs of each that trained"
+        return None, f"a pilot needs {PILOT_RUNS} runs of each network that trained"
     needed = seeds_needed_from_pilot(
         question, pilots, rng, collapsed_mean=collapsed_mean, max_seeds=MAX_SEEDS_NEEDED, studies=1000
     )

@@ -23,11 +23,13 @@ from regulens.kernels.paths import REFERENCE, why_not_native
 from regulens.models.regularizers import build_regularizer
 from regulens.results import Opening, RunResult
 from regulens.spec import MAX_SEEDS, DataSpec, RunSpec, StudySpec, feature_sizes, run_id
+from regulens.stats.ties import best_of_equals
 from regulens.study.grid import cell_label, cells, matching_cells, parts_label, planned
 from regulens.study.looks import record_look
 from regulens.study.runner import Note, OnEvent, Opened, Selected, StudyStarted, run_folder, run_pending
 from regulens.study.store import DATABASE, Deviation, Selection, Store, now, selections_in_force, sole_writer
 from regulens.study.study_file import STUDY_FILE, read_study, write_study
+from regulens.study.thresholds import check_thresholds
 from regulens.training.checkpoint import TEST_PREDICTIONS, load_model, save_predictions
 from regulens.training.device import find_device
 from regulens.training.environment import pinned_torch
@@ -64,10 +66,13 @@ def run_protocol(
         The study as run: with no fewer seeds than were run in the folder before.
 
     Raises:
-        UserError: if the folder holds another study, or a network does not fit its images.
+        UserError: if the folder holds another study, a network does not fit its images, or a new study declares a
+            width in points.
         DataError: if a data set is absent or damaged.
         RegulensError: if a run failed; all others are stored, and the next call tries it again.
     """
+    if not (folder / DATABASE).is_file():
+        check_thresholds(study)
     with sole_writer(folder):
         study = reconcile(study, folder, on_event)
         datasets = {name: load_dataset(name) for name in sorted({spec.data.name for spec in cells(study)})}
@@ -179,11 +184,11 @@ def select(study: StudySpec, trained: Sequence[RunResult]) -> list[Choice]:
 
 
 def _best(study: StudySpec, runs_by_cell: dict[RunSpec, list[RunResult]]) -> Choice:
-    def merit(spec: RunSpec) -> tuple[float, int]:
-        runs = runs_by_cell[spec]
-        return float(np.mean([run.val_accuracy for run in runs])), -runs[0].parameters_total
-
-    best = max(runs_by_cell, key=merit)
+    specs = list(runs_by_cell)
+    means = [float(np.mean([run.val_accuracy for run in runs])) for runs in runs_by_cell.values()]
+    equals = best_of_equals(means)
+    chosen = min(equals, key=lambda index: runs_by_cell[specs[index]][0].parameters_total)
+    best = specs[chosen]
     selection = Selection(
         selected_at=now(),
         among=parts_label(best, study),
@@ -191,7 +196,7 @@ def _best(study: StudySpec, runs_by_cell: dict[RunSpec, list[RunResult]]) -> Cho
         label=cell_label(best, study),
         seeds=study.seeds,
         rule=SELECTION_RULE,
-        mean_val_accuracy=merit(best)[0],
+        mean_val_accuracy=means[chosen],
     )
     return Choice(best, selection)
 

@@ -19,6 +19,8 @@ from regulens.spec.mistakes import first_mistake
 from regulens.study.claims import declared_claims
 from regulens.study.declared import declared_analysis
 from regulens.study.grid import cells, matching_cells, varied
+from regulens.study.store import DATABASE
+from regulens.study.thresholds import check_thresholds
 
 STUDY_FILE = "study.toml"
 
@@ -65,11 +67,21 @@ def read_study(source: str | Path) -> StudySpec:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise UserError(_no_text(path, content, error.start)) from None
-    return parse_study(text, str(path))
+    stored = (path.parent / DATABASE).is_file()  # the record of what a study declared: its report says what is wrong
+    return parse_study(text, str(path), stored=stored)
 
 
-def parse_study(text: str, place: str) -> StudySpec:
-    """Parse and check the TOML of a study; ``place`` names it in errors."""
+def parse_study(text: str, place: str, stored: bool = False) -> StudySpec:
+    """Parse and check the TOML of a study.
+
+    Args:
+        text: it.
+        place: names it in errors.
+        stored: whether it has been run: then its thresholds are as they were declared.
+
+    Raises:
+        UserError: naming the place, the key, its value and the mend.
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -80,6 +92,8 @@ def parse_study(text: str, place: str) -> StudySpec:
         _flatten_paths(content)
         study = StudySpec.model_validate(content)
         _check(study)
+        if not stored:
+            check_thresholds(study)
     except ValidationError as error:
         raise UserError(f"{place}: {first_mistake(error, StudySpec)}") from None
     except UserError as error:
