@@ -113,7 +113,7 @@ def test_two_calls_print_the_same(results: Path, answer: Callable[..., Answer]) 
         ("", "", ("--response", "acc", *COLUMNS[2:]), 'no column "acc"'),
         ("", "", ("--response", "regularizer", "--factors", "depth"), "column regularizer is not numeric"),
         ("", "", (*COLUMNS, "--scale", "points"), "--scale"),
-        (",host", ",epoch", (*COLUMNS, "--last-of", "epoch"), 'epoch "here" is no number'),
+        (",host", ",epoch", (*COLUMNS, "--last-of", "epoch"), "epoch is here, no number"),
         ("", "", (*COLUMNS, "--control", "nome"), "did you mean none?"),
         ("", "", (*COLUMNS, "--chance", "10"), "chance must be between 0 and 1"),
         ("", "", (*COLUMNS, "--rope", "much"), "--rope"),

@@ -80,9 +80,11 @@ class TestWhatIsRead:
             "# " + text(),
             "##  " + text(),
             "# date\n#" + text(),
+            "% " + text(),
             text(" ", header="# " + HEADER),
             text("   "),
             "\n\n,,\n" + text().replace("\n", "\n,,\n"),
+            text("|").replace("y\n", "y\n---|:--|---:\n"),
         ],
     )
     def test_comments_commented_headers_and_blank_lines_are_none(self, content: str, read: Callable[..., Rows]) -> None:
@@ -130,6 +132,7 @@ class TestWhatIsRead:
         ("content", "note"),
         [
             (text() + text(), "repeated headers are passed over: line 6"),
+            (text() + "\ufeff" + text(), "repeated headers are passed over: line 6"),
             ("Results of, March\n\n" + text(), "what stands above the header is passed over: line 1"),
             (
                 text().replace("none,1", "#none,1"),
@@ -181,14 +184,14 @@ class TestWhatIsRefused:
         assert refusal(content) == (
             'line 2: y "x" is non-numeric; write a number; line 3: regularizer is NaN (an empty field); '
             "line 5: y is NaN (nan); leave the run out, or give it the value that it counts for; "
-            "and 3 more like these"
+            "and 3 more errors"
         )
 
     def test_a_fix_that_helps_several_rows_is_said_once(self, refusal: Callable[..., str]) -> None:
         message = refusal(text() + text().partition("\n")[2])
         assert message.count("is a duplicate of") == 3
         assert message.count("leave one of them out") == 1
-        assert message.endswith("; and 1 more like these")
+        assert message.endswith("; and 1 more error")
 
     def test_a_column_without_any_number_is_named_with_those_that_have_some(self, refusal: Callable[..., str]) -> None:
         content = text(header=HEADER + ",kind", last=",none").replace("0.93,none", "0.93,l2")
@@ -202,6 +205,8 @@ class TestWhatIsRefused:
         [
             (text() + "seed,regularizer,y\n0,none,0.5\n", "line 6: is a header of other columns; split the file there"),
             (text().replace("bn,", "#bn,"), "line 4: is a comment, or a run whose name begins with #; delete the line"),
+            ("regularizer,y,z\nnone,0.5,1\n" + text(), 'no column "seed"'),
+            ("regularizer,y\nnone,0.5\n" + text(), 'no column "seed"'),
             ('[{"regularizer": "none"}]', "the file looks like JSON"),
             (text().partition("\n")[2], "its first line holds numbers: name the columns in a line above it"),
             (b"PK\x03\x04\xff", "line 1: is not UTF-8 text (it is a ZIP archive, as Excel workbooks are)"),

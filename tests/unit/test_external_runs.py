@@ -63,7 +63,8 @@ class TestStates:
             ("status", "COMPLETED", "INTERRUPTED"),
             ("State", "", "Queued"),
             ("State", "COMPLETED", "CANCELLED by 1000"),
-            ("State", "COMPLETED", "OUT_OF_MEMORY"),
+            ("State", "COMPLETED", "OUT_OF_ME+"),
+            ("State", "COMPLETED", "NODE_FAIL"),
             ("runState", "Done", "Not started"),
             ("status", "JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED"),
             ("status", "finished (early stopping)", "failed: out of memory"),
@@ -255,7 +256,7 @@ class TestLogs:
             ({"last_of": "epoch", "seed": None}, "last_of needs the seeds"),
             ({"last_of": "seed"}, "last_of: seed is the response, the seed or a factor"),
             ({"last_of": "epok"}, 'no column "epok"; did you mean epoch?'),
-            ({"last_of": "note"}, 'row 1 (index 0): note "x" is no number; the last row of each run is found by it'),
+            ({"last_of": "note"}, "row 1 (index 0): note is x, no number; the last row of each run is found by it"),
         ],
     )
     def test_what_the_last_is_of_must_be_a_number_of_a_run(self, options: dict[str, str | None], words: str) -> None:

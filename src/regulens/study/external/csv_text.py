@@ -1,8 +1,7 @@
-"""CSV files as spreadsheets and programs write them: from bytes to a header and records."""
+"""CSV files as spreadsheets and programs write them: from a text to a header and records."""
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import itertools
@@ -13,26 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from regulens.errors import UserError
+from regulens.study.external.decoding import decoded
 from regulens.study.external.problems import Problem, named_rows
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 _HEADER_WITHIN = 100  # records; what stands above a header is short
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(?P<separator>\\t|[^"\r\n])"?[,;\t| ]*(\r\n|\r|\n|\Z)', re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d*[.,]?\d+([eE][+-]?\d+)?")
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins with the mark of UTF-16
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_OTHER_FORMATS = {
-    b"PK\x03\x04": "it is a ZIP archive, as Excel workbooks are",
-    b"\xd0\xcf\x11\xe0": "it is an old Excel workbook",
-    b"\x1f\x8b": "it is compressed by gzip",
-    b"PAR1": "it is a Parquet file",
-    b"\x80": "it is a pickle",
-    b"SQLite format 3": "it is an SQLite database",
-}
+_OTHER_MARK = re.compile(r"^(%+|!|//)\s*(?=\S)")  # of a comment that is the header, as numpy.savetxt may write it
+_RULE = re.compile(r":?-{2,}:?|")  # below the header of a Markdown table
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,7 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
     Raises:
         UserError: naming the file and the line, if it cannot be read as text, or has unbalanced quotes, or is empty.
     """
-    text = _decoded(path)
+    text = decoded(path)
     separators, above = _separators(text)
     separator, line = _header_place(text, separators, wanted, above)
     if not line:
@@ -96,30 +84,6 @@ def header_hint(header: Sequence[str]) -> str:
     if sum(bool(_NUMBER.fullmatch(name)) for name in header) > 1:
         return "; its first line holds numbers: name the columns in a line above it"
     return ""
-
-
-def _decoded(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        return content.decode(_encoding(content))
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        kind = next((f" ({what})" for mark, what in _OTHER_FORMATS.items() if content.startswith(mark)), "")
-        raise UserError(f"{path}: line {line}: is not UTF-8 text{kind}; save it as CSV in UTF-8") from None
-
-
-def _encoding(content: bytes) -> str:
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            return encoding
-    if content[1:2] == b"\0":
-        return "utf-16-le"
-    return "utf-16-be" if content[:1] == b"\0" else "utf-8-sig"
 
 
 def _separators(text: str) -> tuple[tuple[str, ...], int]:
@@ -180,8 +144,12 @@ def _records(text: str, separator: str) -> Iterator[_Record]:
         lines.comments.clear()
         if separator == " ":
             fields = [field for field in fields if field]
-        if any(fields):
-            yield _Record(lines.first, fields, fields)
+        if not all(map(_RULE.fullmatch, fields)):
+            yield _Record(
+                lines.first,
+                fields,
+                [_OTHER_MARK.sub("", fields[0], count=1) if _OTHER_MARK.match(fields[0]) else fields[0], *fields[1:]],
+            )
 
 
 def _comment(line: int, text: str, separator: str) -> _Record:
@@ -210,12 +178,22 @@ def _header_place(text: str, separators: Sequence[str], wanted: Sequence[str], a
         for record in records:
             if all(name in record.names for name in wanted):
                 return separator, record.line
+            if _belongs_to_a_table(record, wanted):
+                break
         first = next((record for record in records if not record.comment), records[0] if records else None)
         if first:
             among = sum(name in first.names for name in wanted)
             nearest.append((among, separator != " ", len(first.fields), separator, first.line))
     best = max(nearest, key=lambda each: each[:3], default=(0, True, 0, separators[0], 0))
     return best[3:]
+
+
+def _belongs_to_a_table(record: _Record, wanted: Sequence[str]) -> bool:
+    """Tell whether a record is a run, or a header of other columns: no title or note, as may stand above a header."""
+    if record.comment:
+        return False
+    run = len(record.fields) >= len(wanted) and any(map(_NUMBER.fullmatch, record.fields))
+    return run or sum(name in record.names for name in wanted) >= min(2, len(wanted) - 1)
 
 
 @dataclass

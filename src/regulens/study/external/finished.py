@@ -22,43 +22,14 @@ _FINISHED = {
 }
 _UNFINISHED = {
     *("pruned", "fail", "failed", "failure", "error", "errored", "crash", "crashed", "killed", "died", "dead"),
-    *("broken", "abort", "aborted", "aborting", "abandoned", "interrupted", "canceled", "cancelled", "canceling"),
-    *(
-        "cancelling",
-        "timeout",
-        "timedout",
-        "deadline",
-        "preempted",
-        "preempting",
-        "nodefail",
-        "bootfail",
-        "outofmemory",
-    ),
-    *(
-        "oom",
-        "memout",
-        "memoryout",
-        "capped",
-        "revoked",
-        "suspended",
-        "stopped",
-        "stopping",
-        "skipped",
-        "upstreamfailed",
-    ),
-    *("running", "inprogress", "progress", "pending", "queued", "enqueued", "waiting", "scheduled", "staged", "paused"),
-    *("created", "draft", "started", "starting", "initializing", "new", "reserved", "idle", "active", "completing"),
-    *("incomplete", "unfinished", "notfinished", "notcompleted", "notstarted", "invalid", "unknown", "usercanceled"),
-    *(
-        "outofmemory",
-        "upstreamfailed",
-        "syscanceled",
-        "metricsunavailable",
-        "finalizing",
-        "requeued",
-        "resizing",
-        "deleted",
-    ),
+    *("broken", "invalid", "abort", "aborted", "aborting", "abandoned", "interrupted", "deleted", "revoked"),
+    *("canceled", "cancelled", "canceling", "cancelling", "usercanceled", "syscanceled", "stopped", "stopping"),
+    *("timeout", "timedout", "deadline", "preempted", "preempting", "suspended", "nodefail", "bootfail"),
+    *("outofmemory", "outofme", "oom", "memout", "memoryout", "capped"),  # Slurm cuts words off
+    *("skipped", "upstreamfailed", "metricsunavailable", "incomplete", "unfinished", "notfinished", "notcompleted"),
+    *("running", "inprogress", "progress", "started", "starting", "initializing", "completing", "finalizing"),
+    *("pending", "queued", "enqueued", "requeued", "waiting", "scheduled", "staged", "paused", "idle", "reserved"),
+    *("created", "draft", "new", "notstarted", "active", "resizing", "unknown"),
 }
 _COMMON = {"ok", "closed", "passed", "new", "active", "inactive", "unknown", "created", "dead", "deleted", "progress"}
 """Words that make no column one of states: there are others of that name."""
@@ -74,6 +45,7 @@ _EXIT_CODES = {"exitcode", "returncode", "exitval", "exitstatus", "retcode"}
 _ERRORS = {"error", "errormessage", "errormsg", "exception", "traceback", "failtrace", "failreason", "failurereason"}
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
 _STAGES = {"stage", "phase"}
+_OTHER_NAMES = _STAGES | _TRUE_IF_FINISHED | _TRUE_IF_NOT | _EXIT_CODES | _ERRORS
 _OWN_COLUMNS = {"run_id", "stage", "network", "status", "regularizer"}
 
 
@@ -127,6 +99,8 @@ def _reading(name: str, column: Sequence[object]) -> _Reading | None:
     """Return what tells of a value whether the run finished, ``None`` where the column is about something else."""
     parts = words(last_part(name))
     joined = "".join(parts)
+    if _STATE.isdisjoint(parts) and joined not in _OTHER_NAMES:
+        return None
     present = [value for value in column if not is_missing(value)]
     texts = {_word(value) for value in present}
     truths = {str(value).lower() for value in present} <= _TRUTH.keys()

@@ -68,7 +68,7 @@ def last_of_runs(rows: Rows, column: str, runs: Runs) -> Rows:
     """
     values = rows.columns[column]
     wrong = [
-        Problem(row, f'{column} "{value}" is no number', "the last row of each run is found by it")
+        Problem(row, f"{column} is {value or 'empty'}, no number", "the last row of each run is found by it")
         for row, value in enumerate(values)
         if not is_number(value)
     ]

@@ -34,7 +34,8 @@ def refusal(place: str, names: Sequence[str], problems: Iterable[Problem]) -> Us
         repeated = any(earlier.fix == problem.fix for earlier in shown[:number])
         fix = f"; {problem.fix}" if problem.fix and not repeated else ""
         parts.append(f"{names[problem.row]}: {problem.what}{fix}")
-    more = [f"and {len(ordered) - len(shown)} more like these"] if len(ordered) > len(shown) else []
+    left = len(ordered) - len(shown)
+    more = [f"and {left} more error{'s' * (left > 1)}"] if left else []
     return UserError(f"{place}: {'; '.join(parts + more)}")
 
 

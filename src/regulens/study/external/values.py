@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regulens.study.own_rows import Rows
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+WHOLE = re.compile(r"[+-]?\d+")
 _MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat", "-"}
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
