@@ -158,6 +158,6 @@ def test_a_log_of_percentages_is_analysed_by_its_last_epochs(
     assert code == 0
     assert [cell["mean"] for cell in found["cells"]] == pytest.approx([cell["mean"] for cell in wanted["cells"]])
     assert found["warnings"][:2] == [
-        "1 of 97 rows are left out, being no finished runs: state is crashed in 1 (line 98)",
+        "1 of 97 rows are left out: state is crashed in 1 (line 98)",
         "96 rows are read as 32 runs: the last epoch of each",
     ]

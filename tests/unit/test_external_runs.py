@@ -85,7 +85,7 @@ class TestStates:
         rows = left(column, [finished, unfinished, *[finished] * 4, unfinished, finished])
         assert rows.columns["seed"] == [0, 2, 3, 0, 1, 3]
         [note] = rows.notes
-        assert note.startswith("2 of 8 rows are left out, being no finished runs: ")
+        assert note.startswith("2 of 8 rows are left out: ")
         assert f"{column} is {unfinished} in 2 (row 2 (index 1), row 7 (index 6))" in note
 
     @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ class TestStates:
         data.loc[7, "val_accuracy"] = np.nan
         found = analyze(data, **NAMED)
         assert found.cells["n"].tolist() == [4, 3]
-        assert found.as_dict()["warnings"][0].startswith("1 of 8 rows are left out")
+        assert found.as_dict()["warnings"][0].startswith("1 of 8 rows are left out: status is FAILED in 1")
 
     def test_rows_of_refits_name_the_option_that_leaves_them_out(self) -> None:
         own = {"stage": ["train"] * 7 + ["refit"], "run_id": range(8), "network": "x", "status": "finished"}
@@ -169,7 +169,7 @@ class TestLogs:
             refuse_logs(rows_of(log(column, counts)), runs)
         message = str(caught.value)
         assert f"has a row per {column}, not per run: regularizer none, seed 0 has {len(counts)} (row 1" in message
-        assert f"--last-of {column} takes the last of each" in message
+        assert f"--last-of {column} keeps the last row of each run; for another rule" in message
         assert "factor" not in message
 
     @pytest.mark.parametrize("order", ["of runs", "of epochs", "none"])

@@ -72,7 +72,7 @@ def finished_runs(rows: Rows, factors: Sequence[str], declared: Collection[str])
     counted = _counted(rows, why)
     if not kept:
         raise UnfinishedError(f"{rows.place}: no row is a finished run: {counted}")
-    said = f"{len(why)} of {len(rows.names)} rows are left out, being no finished runs: {counted}"
+    said = f"{len(why)} of {len(rows.names)} rows are left out: {counted}"
     return replace(rows.keep(kept), notes=(*rows.notes, said + _gone(rows, kept, factors)))
 
 

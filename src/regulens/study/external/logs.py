@@ -70,7 +70,7 @@ def last_of_runs(rows: Rows, column: str, runs: Runs) -> Rows:
     wrong = [
         Problem(row, f"{column} is {value or 'empty'}, no number", "the last row of each run is found by it")
         for row, value in enumerate(values)
-        if not is_number(value)
+        if not is_number(value) and row not in {problem.row for problem in rows.problems}
     ]
     if wrong:
         raise rows.refuse_all([*rows.problems, *wrong])
@@ -223,7 +223,9 @@ def _refused_log(rows: Rows, name: str, group: Sequence[int], runs: Runs, ids: S
     run = ", ".join(f"{column} {rows.columns[column][group[0]]}" for column in (*runs.columns, *ids))
     has = f"has a row per {name}, not per run: {run} has {len(group)} ({named_rows(rows.names, group)})"
     seeds = "" if runs.seed else f"--seed {ids[0]} " if ids else "--seed COLUMN "
-    fix = f"one row per run is wanted: {seeds}--last-of {name} takes the last of each, other rules are yours to apply"
+    fix = (
+        f"{seeds}--last-of {name} keeps the last row of each run; for another rule, keep only the rows that it selects"
+    )
     stopped = "" if runs.seed or ids else f"; if {name} is where each run stopped, remove the column"
     return UserError(f"{rows.place}: {has}; {fix}{stopped}")
 
