@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,3 +103,46 @@ def test_damaged_predictions_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "predictions.npz").write_bytes(b"PK damaged")
     with pytest.raises(DataError, match=r"predictions\.npz"):
         load_predictions(tmp_path / "predictions.npz")
+
+
+def test_predictions_that_announce_more_than_they_hold_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, shape in (("probabilities", (2**22, 10)), ("indices", (4,)), ("labels", (4,))):
+            with archive.open(f"{name}.npy", "w") as stream:
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+                for _ in range(max(1, 4 * shape[0] // 2**20)):
+                    stream.write(bytes(4 * shape[-1] * min(shape[0], 2**18) if len(shape) > 1 else 16))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(DataError, match="its arrays are far larger than it can hold"):
+        load_predictions(path)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 200, -30])
+def test_predictions_that_are_cut_off_are_refused(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    np.savez_compressed(path, probabilities=np.random.default_rng(0).random((50, 10)), indices=[0], labels=[0])
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(DataError, match="cannot be read"):
+        load_predictions(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("classes", "1000000000", "it has 9,000,005,456 weights"),
+        ("image_shape", "[1, 2]", ""),
+        ("regulens", "{}", ""),
+        ("classes", "x", ""),
+    ],
+)
+def test_weights_that_describe_another_network_are_refused_before_it_is_built(
+    key: str, value: str, reason: str, tiny_spec: Make, digits: Dataset, tmp_path: Path
+) -> None:
+    save_run(tmp_path, train(tiny_spec(), digits), digits)
+    with safe_open(tmp_path / WEIGHTS, framework="pt") as archive:
+        metadata = archive.metadata()
+    save_file(load_file(tmp_path / WEIGHTS), tmp_path / WEIGHTS, {**metadata, key: value})
+    with pytest.raises(DataError, match=f"does not hold the network that it describes.*{reason}"):
+        load_model(tmp_path)

@@ -18,7 +18,7 @@ from regulens.weights.torch_archive import MAGIC
 
 Reader = Callable[[Path], WeightsFile]
 
-_KNOWN = "safetensors, PyTorch state dicts, ONNX, Keras .keras, .weights.h5 and .h5"
+_KNOWN = "safetensors, PyTorch files, pickles of tensors, NumPy .npz, ONNX, Keras .keras, .weights.h5 and .h5"
 _MAGICS: dict[bytes, Reader] = {
     MAGIC: read_torch,
     **{bytes([0x80, protocol]): read_pickled for protocol in range(2, 6)},
@@ -31,12 +31,13 @@ _MAGICS: dict[bytes, Reader] = {
 
 
 def read_kernels(path: Path | str) -> WeightsFile:
-    """Read the kernels of all 2D convolutions of a trained network from its weights file.
+    """Read the kernels of all 1D and 2D convolutions of trained networks from their weights file.
 
-    safetensors, PyTorch state dicts (new and old format, also within a checkpoint), ONNX, Keras' ``.keras``,
-    ``.weights.h5`` and ``.h5`` are told by their content. Layers have the names of the file and torch's layout
-    whatever the file's; grouped, depthwise and transposed convolutions are turned to it too. No code of the file is
-    run, nothing outside of it is opened, and only the convolutions are taken into memory.
+    safetensors, PyTorch's files (state dicts wherever they lie in a checkpoint, whole models, TorchScript), pickles of
+    tensors or arrays, NumPy's ``.npz``, ONNX, Keras' ``.keras``, ``.weights.h5`` and ``.h5`` are told by their content.
+    Layers have the names of the file and torch's layout whatever the file's; grouped, depthwise and transposed
+    convolutions are turned to it too. No code of the file is run, nothing outside of it is opened, and only the
+    convolutions are taken into memory.
 
     Raises:
         DataError: in one line, if the file is absent, damaged, forged, of another kind, or holds no 2D convolution.
