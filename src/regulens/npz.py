@@ -51,15 +51,15 @@ def packed_arrays(path: Path) -> Iterator[dict[str, PackedArray]]:
 def _packed(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> PackedArray:
     with archive.open(entry) as stream:
         if npy.read_magic(stream) != (1, 0):  # of 64 kB at the most; others are for arrays of records
-            raise ValueError(f"{entry.filename} has a header of a version that is not read")
+            raise ValueError(f"{entry.filename!r} has a header of a version that is not read")
         shape, fortran, dtype = npy.read_array_header_1_0(stream)
         begin = stream.tell()
     if not dtype.hasobject and begin + math.prod(shape) * dtype.itemsize != entry.file_size:
-        raise ValueError(f"{entry.filename} announces another size than is stored")
+        raise ValueError(f"{entry.filename!r} announces another size than is stored")
 
     def read() -> NDArray[Any]:
         if dtype.hasobject:
-            raise ValueError(f"{entry.filename} holds objects, not numbers")
+            raise ValueError(f"{entry.filename!r} holds objects, not numbers")
         numbers = np.empty(math.prod(shape), dtype)
         content = numbers.view(np.uint8).data
         with archive.open(entry) as stream:

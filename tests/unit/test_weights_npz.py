@@ -97,7 +97,7 @@ def test_a_header_that_announces_another_size_than_is_stored_is_refused(tmp_path
 
 def test_a_header_without_end_is_refused(tmp_path: Path) -> None:
     archive_of(tmp_path / "w.npz", {}, b" " * 1000, magic=b"\x93NUMPY\x02\x00\xff\xff\xff\x7f")
-    assert "c.weight.npy has a header of a version that is not read" in refusal(tmp_path / "w.npz")
+    assert "'c.weight.npy' has a header of a version that is not read" in refusal(tmp_path / "w.npz")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])

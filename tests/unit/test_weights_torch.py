@@ -147,11 +147,16 @@ class TestNesting:
             "left out, of the training by its name, not of a network: exp_avg, grads, momentum_buffer",
         )
 
-    def test_an_encoder_with_momentum_is_a_network(self, path: Path) -> None:
-        assert names(read({"encoder": state(0), "momentum_encoder": state(1)}, path)) == [
-            "encoder.conv",
-            "momentum_encoder.conv",
-        ]
+    def test_networks_whose_names_only_sound_like_training_are_networks(self, path: Path) -> None:
+        keys = ("encoder", "momentum_encoder", "upscaler", "optimal", "upgraded", "adopted")
+        found = read({key: state(place) for place, key in enumerate(keys)}, path)
+        assert names(found) == [f"{key}.conv" for key in keys]
+
+    def test_a_weight_that_is_an_object_is_named(self, path: Path) -> None:
+        content = {**state(), "packed.weight": Config()}
+        assert read(content, path).notes == (
+            f"left out, an object of another class ({__name__}.Config): packed.weight",
+        )
 
     def test_harmless_objects_beside_the_tensors_do_not_matter(self, path: Path) -> None:
         factory: defaultdict[str, list[int]] = defaultdict(list, a=[1])

@@ -7,6 +7,9 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from regulens.weights.layouts import Convolution
 from regulens.weights.rebuilding import Array
 from regulens.weights.stored import StoredTensor
@@ -14,7 +17,7 @@ from regulens.weights.unpickling import Name, Pairs, Stub
 
 Visit = tuple[tuple[str, ...], Any, bool]
 
-_DEEPEST = 200
+_DEEPEST = 1000
 """Objects within objects; beyond it a file is not a network's."""
 _END: Any = (None, None, None)
 _MOST_AGAIN = 20
@@ -22,12 +25,16 @@ _NAMED_BYTES = 512
 _LETTER_BYTES = 4
 _SEEN_BYTES = 64
 _TRAINING = re.compile(
-    r"optimi[sz]er|(^|_)(optims?|opt|amp|grads?|gradients?)($|_)|sched|scaler|exp_(avg|inf)|square_avg"
+    r"optimi[sz]er|(^|_)(optims?|opt|amp|grads?|gradients?)($|_)|(^|_)((lr)?sched|(grad)?scalers?($|_))"
+    r"|exp_(avg|inf)|square_avg"
     r"|^(momentum|momentum_buffers?|_?buffers)$",
     re.IGNORECASE,
 )
 """What checkpoints call the state of the training beside the networks: not of networks, whatever it holds."""
 _SCRIPT = "__torch__"
+_LEAVES = (".weight", "/weight", ".kernel", "/kernel")
+_UNKNOWN = (0, 0, 0, 0)
+"""The shape of a weight that is an object: it can be a convolution's."""
 
 
 @dataclass
@@ -50,7 +57,8 @@ class Network:
     @property
     def identity(self) -> set[Hashable]:
         """What tells its larger tensors from all others in the file."""
-        return {tensor.identity for tensor in self.tensors.values() if len(tensor.shape) > 1}
+        larger = (tensor for tensor in self.tensors.values() if len(tensor.shape) > 1)
+        return {tensor.identity for tensor in larger if tensor.identity is not None}
 
     @property
     def name(self) -> str:
@@ -109,6 +117,12 @@ def _tensors(pairs: Any) -> Iterator[tuple[str | int, StoredTensor]]:
         tensor = value.tensor if isinstance(value, Array) else value
         if isinstance(tensor, StoredTensor) and isinstance(key, str | int):
             yield key, tensor
+        elif isinstance(value, Stub) and isinstance(key, str) and key.endswith(_LEAVES):
+            yield key, StoredTensor(_UNKNOWN, False, _nothing, f"an object of another class ({value.maker})"[:80])
+
+
+def _nothing() -> NDArray[np.float32]:
+    return np.zeros(_UNKNOWN, np.float32)
 
 
 def _children(path: tuple[str, ...], item: Any, aside: bool) -> Iterator[Visit]:

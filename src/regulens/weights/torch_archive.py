@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from regulens.errors import DataError
+from regulens.weights.kernels import readable
 from regulens.weights.rebuilding import Storage, call, storage_dtype
 from regulens.weights.refusing import SAVE_INSTEAD
 from regulens.weights.unpickling import Machine, Name, Stream
@@ -105,7 +106,9 @@ class Archive:
         if (
             entry.CRC and name not in self._checked and zlib.crc32(found) != entry.CRC
         ):  # torch can be told to write none
-            raise DataError(f"{self._path}: the checksum of its entry {name} differs; it is damaged, fetch it again")
+            raise DataError(
+                f"{self._path}: the checksum of its entry {readable(name)} differs; it is damaged, fetch it again"
+            )
         self._checked.add(name)
         return found
 
