@@ -51,9 +51,10 @@ def kernels(
 ) -> None:
     """Draw convolution kernels; print shapes and biases. By default those of a study's refits.
 
-    Files: safetensors, PyTorch state dicts, ONNX, Keras .keras, .weights.h5 and .h5; no code in them is run.
+    Files: safetensors, PyTorch state dicts, ONNX, Keras .keras, .weights.h5 and .h5, TensorFlow Lite; no code is run.
     """
     from regulens.study.study_file import names_preset
+    from regulens.weights.foreign import refuse_foreign_folder
 
     path = Path(source)
     scaling: Scaling = scale.value
@@ -63,6 +64,8 @@ def kernels(
         return
     if not path.exists() and not names_preset(source):
         raise UserError(f"{source}: is neither a study's folder nor a weights file")
+    if path.is_dir():
+        refuse_foreign_folder(path)
     if sum(map(bool, (match, side_by_side, run))) > 1:
         raise UserError("--match, --side-by-side and --run are three pictures; ask for one of them")
     if (match or side_by_side) and (rgb or sample or page != 1):

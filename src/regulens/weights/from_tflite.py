@@ -1,0 +1,160 @@
+"""Kernels from TensorFlow Lite (LiteRT) files: stored weights of their convolutions, quantized ones dequantized."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regulens.errors import UserError
+from regulens.weights.kernels import Gathering, WeightsFile, readable
+from regulens.weights.refusing import refusing
+
+if TYPE_CHECKING:
+    from regulens.weights.tflite_graph import Graph, Operation, Tensor
+
+_NUMBERS_OF_A_LAYER = 256
+"""What a layer takes besides its weight and bias, as so many numbers."""
+_COMPUTED = "its weight is computed within the network"
+_GIVEN = re.compile(r"(arith|tfl|tosa|stablehlo)\..*|(const|buffer|convolution|conv_transpose).*|", re.IGNORECASE)
+"""Names that converters give to weights themselves."""
+_OPERATION = re.compile(
+    r"/(Conv2D|Conv2DBackpropInput|conv2d_transpose|convolution|conv_transpose|depthwise|DepthwiseConv2dNative"
+    r"|separable_conv2d|BiasAdd|Relu6?|kernel|weights?|weights_quant|ReadVariableOp|FakeQuant\w*)_?\d*$"
+)
+"""What TensorFlow appends to the name of a layer."""
+
+
+class _LeftOut(Exception):
+    """Why numbers cannot be had."""
+
+
+def read_tflite(path: Path) -> WeightsFile:
+    """Read the kernels of a TensorFlow Lite file, in the order of its operations.
+
+    A layer is named after its weight, which has the name of the network's layer, or else after what it gives.
+
+    Raises:
+        DataError: if it is damaged or holds no convolution.
+        UserError: if flatbuffers is not installed.
+    """
+    try:
+        from regulens.weights.tflite_graph import Model
+    except ImportError as error:
+        raise UserError(
+            "reading TensorFlow Lite needs flatbuffers, which is not installed: pip install 'regulens[weights]'"
+        ) from error
+    gathering = Gathering(path, "TensorFlow Lite")
+    with refusing(path, "TensorFlow Lite"), np.errstate(all="ignore"):  # a damaged scale may be anything
+        for graph in Model(path.read_bytes()).graphs():
+            for operation in graph.operations():
+                _gather(operation, graph, gathering)
+    return gathering.result()
+
+
+def _gather(operation: Operation, graph: Graph, gathering: Gathering) -> None:
+    if "conv" not in operation.kind.lower():
+        return None
+    turn = _TURNED.get(operation.kind)
+    weight, name = operation.input(1), _name(operation)
+    if turn is None or weight is None:
+        return gathering.leave_out(name, f"an operation that is not known ({readable(operation.kind)})")
+    gathering.reserve(name, (_NUMBERS_OF_A_LAYER,))
+    try:
+        filters = turn(_values(weight, graph, gathering, name))
+    except _LeftOut as reason:
+        return gathering.leave_out(name, str(reason))
+    bias: NDArray[np.float32] | tuple[()] = ()
+    try:
+        bias = _bias(operation, graph, gathering, name, len(filters))
+    except _LeftOut as reason:
+        gathering.leave_out(name, f"the bias alone, {str(reason).replace('its weight', 'which')}")
+    return gathering.add(name, filters, bias)
+
+
+def _name(operation: Operation) -> str:
+    """Return the name of a convolution's layer: TensorFlow appends those of operations, its converter joins several."""
+    weight, given = operation.input(1), operation.output(0)
+    names = [each.name.split(";")[0] for each in (weight, given) if each is not None]
+    name = next((each for each in names if not _GIVEN.fullmatch(each)), next(iter(names), ""))
+    while name != (shorter := _OPERATION.sub("", name)):
+        name = shorter
+    return name or operation.kind.lower()
+
+
+def _values(tensor: Tensor, graph: Graph, gathering: Gathering, name: str) -> NDArray[np.float32]:
+    """Return the real numbers of a tensor, of its own or of what it is dequantized from."""
+    if not tensor.stored:
+        source = graph.dequantized.get(tensor.place)
+        tensor = source if source is not None else tensor
+    if tensor.sparse:
+        raise _LeftOut("its weight is stored sparsely")
+    if tensor.elsewhere:
+        raise _LeftOut("its weight is in another file, which is not followed")
+    if not tensor.stored:
+        raise _LeftOut(_COMPUTED)
+    if tensor.blocked:
+        raise _LeftOut("quantized by blocks")
+    if not tensor.numeric:
+        raise _LeftOut("not stored as numbers that are known")
+    gathering.reserve(name, tensor.shape)
+    values, scale, zero = tensor.numbers(), tensor.scale, tensor.zero
+    if tensor.real:
+        return values.astype(np.float32)
+    if not scale.size:
+        raise _LeftOut("not stored as real numbers (quantized?)")
+    return (values.astype(np.float32) - _along(zero, tensor)) * _along(scale, tensor)
+
+
+def _along(parameter: NDArray[Any], tensor: Tensor) -> NDArray[np.float32]:
+    """Return a quantization's scales or zero points, one for all or one for each place along its dimension."""
+    if parameter.size <= 1:
+        return np.asarray(parameter.sum(), np.float32)
+    if tensor.axis >= len(tensor.shape) or parameter.size != tensor.shape[tensor.axis]:
+        raise _LeftOut("quantized by blocks")
+    sides = [1] * len(tensor.shape)
+    sides[tensor.axis] = parameter.size
+    return parameter.astype(np.float32).reshape(sides)
+
+
+def _bias(
+    operation: Operation, graph: Graph, gathering: Gathering, name: str, filters: int
+) -> NDArray[np.float32] | tuple[()]:
+    bias = operation.input(3 if operation.kind == "TRANSPOSE_CONV" else 2)
+    if bias is None:
+        return ()
+    values = _values(bias, graph, gathering, name)
+    if values.size != filters:
+        raise _LeftOut(f"which has {values.size} numbers for {filters} filters")
+    return values.ravel()
+
+
+def _ordinary(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn (filters, height, width, channels), of transposed convolutions too."""
+    return _flat(weight).transpose(0, 3, 1, 2)
+
+
+def _depthwise(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn (1, height, width, filters)."""
+    return _flat(weight).transpose(3, 0, 1, 2)
+
+
+def _flat(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    if weight.ndim != 4:
+        raise _LeftOut(f"no 2D convolution ({weight.ndim} dimensions)")
+    if not weight.size:
+        raise _LeftOut("empty")
+    return weight
+
+
+_TURNED: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+    "CONV_2D": _ordinary,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _ordinary,
+    "CONV_3D": _flat,
+    "CONV_3D_TRANSPOSE": _flat,
+}
