@@ -17,7 +17,7 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 from numpy.typing import NDArray
 
-_MOST_OPERATIONS = 100_000
+_MOST_OPERATIONS = 50_000
 _LONGEST_NAME = 500
 _MOST_DIMENSIONS = 8
 _CUSTOM = 32
