@@ -94,11 +94,11 @@ def test_a_path_is_never_taken_for_a_preset(source: str, regulens: Run, beside_a
 def test_a_presets_name_is_the_preset_and_says_so_beside_a_folder_of_that_name(
     regulens: Run, beside_a_preset: Path
 ) -> None:
-    done = regulens("plan", "lab", "--seeds", "2")
-    assert "8 networks x 2 seeds" in done.stdout
-    assert done.stderr == "note: lab is the preset; what is called so in this folder is ./lab\n"
+    note, error = regulens("status", "lab").stderr.splitlines()
+    assert note == "note: lab is the preset; what is called so in this folder is ./lab"
+    assert error.startswith("error: studies/lab: holds no study")
     assert load_study("lab").spec.name == "lab"
-    assert not regulens("plan", "quickstart", "--seeds", "1").stderr
+    regulens("status", "quickstart").refused("studies/quickstart: holds no study")
 
 
 def test_a_look_inside_that_cannot_be_shows_no_bar(regulens: Run, tmp_path: Path, finished: Study) -> None:

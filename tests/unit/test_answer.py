@@ -136,7 +136,7 @@ def test_claims_are_told_by_verdict() -> None:
         for name, a, b in (("up", "batchnorm", "none"), ("down", "none", "batchnorm"), ("also", "batchnorm", "none"))
     )
     claims += '[[claims]]\nid = "width"\ntext = "t"\nkind = "greater"\nfactor = "model.filters"\na = 64\nb = 16\n'
-    claims += 'needs = "more"\n'
+    claims += 'needs = "a study of widths"\n'
     study = study_of(["none", "batchnorm"], [1], claims)
     lines = answer(study, results(study, {(1, "none"): 0.8, (1, "batchnorm"): 0.9}))
     assert lines[-1] == "claims supported: up and also; refuted: down; not testable here: width"

@@ -313,7 +313,7 @@ class TestHdf5:
         monkeypatch.setattr(from_keras, "SECONDS", 0.001)
         assert "was not read within" in refusal(h5)
         monkeypatch.undo()
-        monkeypatch.setenv("PYTHONPATH", str(h5.parent))
+        monkeypatch.syspath_prepend(str(h5.parent))
         (h5.parent / "h5py.py").write_text("import os; os.abort()")
         assert "broke its reader" in refusal(h5)
 
