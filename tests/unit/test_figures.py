@@ -79,8 +79,10 @@ def test_comparison_enlarges_trained_runs_where_some_collapsed(accuracies: list[
     assert len(bounds) == (0.1 in accuracies)
 
 
-@pytest.mark.parametrize("shape", [(16, 1, 3, 3), (5, 7, 1, 1), (2, 3, 5, 4)])
-def test_kernels_are_one_image_titled_with_layer_and_shape(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "drawn"), [((16, 1, 3, 3), (17, 17)), ((16, 16, 3, 3), (65, 65)), ((5, 7, 1, 1), (26, 36))]
+)
+def test_kernels_are_one_image_titled_with_layer_and_shape(shape: tuple[int, ...], drawn: tuple[int, int]) -> None:
     weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     kernels = ConvKernels("conv2", weight, np.zeros(shape[0], np.float32))
     figure = draw_kernels(kernels_info(kernels, "kernel", "a network"))
@@ -88,7 +90,7 @@ def test_kernels_are_one_image_titled_with_layer_and_shape(shape: tuple[int, ...
     assert len(axes.images) == 1
     filters, channels, height, width = shape
     assert figure.get_suptitle() == f"conv2, {height}x{width}x{channels}x{filters}"
-    assert axes.images[0].get_array().shape == (filters * (height + 1) + 1, channels * (width + 1) + 1)
+    assert axes.images[0].get_array().shape == drawn
 
 
 def test_figures_are_saved_as_svg_and_png_and_repeat_to_the_byte(tmp_path: Path) -> None:
@@ -99,14 +101,14 @@ def test_figures_are_saved_as_svg_and_png_and_repeat_to_the_byte(tmp_path: Path)
     assert paths[0].with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_single_value_kernels_are_scaled_by_layer_and_broken_ones_left_open() -> None:
+def test_single_value_kernels_are_scaled_by_layer_and_broken_ones_have_a_color_of_their_own() -> None:
     weight = np.array([0.0, 1.0, np.nan], np.float32).reshape(3, 1, 1, 1)
     info = kernels_info(ConvKernels("conv1", weight[:2], np.zeros(2, np.float32)), "kernel", "a network")
-    np.testing.assert_array_equal(info.tiles[::2, 0], [0, 1])
+    np.testing.assert_array_equal(info.tiles[0, [0, 3, 5, 8]], [0, 0, 1, 1])
     assert "black to white: 0.00 to 1.00" in info.subtitle
     broken = kernels_info(ConvKernels("conv1", np.tile(weight, (1, 1, 2, 2)), np.zeros(3, np.float32)), "kernel", "")
-    assert np.isnan(broken.tiles[6:]).all()
-    assert not np.isnan(broken.tiles[3:5]).any()
+    np.testing.assert_array_equal(broken.tiles[0], [0.5, 0.5, np.nan, 0.5, 0.5, np.nan, 2, 2])
+    assert "yellow: 4 NaN of 12 weights" in broken.subtitle
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ import typer
 from regulens.cli import completing
 from regulens.cli.opening import open_study
 from regulens.cli.options import Cells, Figures, KernelScale, Runs
-from regulens.cli.terminal import console, steps_shown
+from regulens.cli.tables import layers_table
+from regulens.cli.terminal import console, print_wide, steps_shown
 from regulens.errors import UserError
 
 if TYPE_CHECKING:
-    from regulens.interpret.kernels import Scaling
+    from regulens.interpret.kernels import Scaling, Shown
     from regulens.report.inside.kernel_pictures import KernelPicture, MatchedPicture
     from regulens.report.pictures import Picture
 
@@ -33,25 +34,38 @@ def kernels(
     ],
     *,
     run: Runs = None,
-    layer: Annotated[str | None, typer.Option(help="One convolution, e.g. conv2 (default: all).")] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A convolution, or several by a pattern, e.g. conv2 or 'layer1.*'; may be repeated."
+        ),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Draw all layers of a file; by default only the first of more than 10.")
+    ] = False,
     scale: Annotated[
         KernelScale, typer.Option(help="Spread black to white per kernel or per layer; signed: blue to red.")
     ] = KernelScale.kernel,
-    rgb: Annotated[bool, typer.Option("--rgb", help="Filters that see colours as pictures in colours.")] = False,
-    page: Annotated[int, typer.Option(help="Of a layer with more filters than a picture holds.")] = 1,
-    sample: Annotated[bool, typer.Option("--sample", help="Filters evenly spaced over a large layer.")] = False,
+    rgb: Annotated[bool, typer.Option("--rgb", help="Draw filters that see RGB as pictures in color.")] = False,
+    page: Annotated[int, typer.Option(help="Page of a layer with more filters or channels than a picture holds.")] = 1,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw filters and channels evenly spaced over a large layer.")
+    ] = False,
     side_by_side: Annotated[
-        bool, typer.Option("--side-by-side", help="The networks beside each other, one run for each.")
+        bool, typer.Option("--side-by-side", help="Draw the networks side by side, one run for each.")
     ] = False,
     match: Annotated[
-        bool, typer.Option("--match", help="Filters of a network's seeds matched, beside chance; with --cell.")
+        bool, typer.Option("--match", help="Match the filters of a network's seeds and compare with chance.")
     ] = False,
     cell: Cells = None,
     out: Figures = None,
 ) -> None:
     """Draw convolution kernels; print shapes and biases. By default those of a study's refits.
 
-    Files: safetensors, PyTorch state dicts, ONNX, Keras .keras, .weights.h5 and .h5, TensorFlow Lite; no code is run.
+    Of a file with more than 10 convolutions all are listed and the first is drawn.
+
+    Files: safetensors, PyTorch, pickles of tensors, NumPy .npz, ONNX, TensorFlow Lite, Keras .keras, .weights.h5 and
+    .h5; no code in them is run.
     """
     from regulens.study.study_file import names_preset
     from regulens.weights.foreign import refuse_foreign_folder
@@ -60,16 +74,20 @@ def kernels(
     scaling: Scaling = scale.value
     if path.is_file():
         _check_alone(path, {"--run": run, "--cell": cell, "--match": match, "--side-by-side": side_by_side})
-        _print_file(path, layer, scaling, rgb=rgb, page=page, sample=sample, out=out)
+        if every and layer:
+            raise UserError("--all and --layer contradict each other; give one of them")
+        _print_file(path, ["*"] if every else layer, scaling, rgb=rgb, page=page, sample=sample, out=out)
         return
     if not path.exists() and not names_preset(source):
-        raise UserError(f"{source}: is neither a study's folder nor a weights file")
+        raise UserError(f"{source}: no such file or folder; give a study's folder or a weights file")
     if path.is_dir():
         refuse_foreign_folder(path)
+    if every:
+        raise UserError("--all is for a weights file; of a study's networks all layers are drawn, omit it")
     if sum(map(bool, (match, side_by_side, run))) > 1:
         raise UserError("--match, --side-by-side and --run are three pictures; ask for one of them")
     if (match or side_by_side) and (rgb or sample or page != 1):
-        raise UserError("--rgb, --page and --sample are of single networks; leave them away")
+        raise UserError("--rgb, --page and --sample are of single networks; omit them")
     study = open_study(source)
     if match:
         with steps_shown() as on_step:
@@ -94,16 +112,22 @@ def print_path(picture: Picture) -> None:
 def _check_alone(source: Path, options: dict[str, object]) -> None:
     for name, value in options.items():
         if value:
-            raise UserError(f"{source}: {name} is of a study's folder; leave it away")
+            raise UserError(f"{source}: {name} is of a study's folder; omit it")
 
 
 def _print_file(
-    path: Path, layer: str | None, scaling: Scaling, *, rgb: bool, page: int, sample: bool, out: Path | None
+    path: Path, layer: list[str] | None, scaling: Scaling, *, rgb: bool, page: int, sample: bool, out: Path | None
 ) -> None:
-    from regulens.report.inside.kernel_pictures import kernels_of_file
+    from regulens.report.inside.file_kernels import kernels_of_file
 
     found = kernels_of_file(path, layer, scaling, rgb=rgb, page=page, sample=sample, out=out)
     console.print(f"{path}: {found.kind}", soft_wrap=True)
+    if layer is None and found.only_first:
+        print_wide(layers_table(found.layers))
+        drawn = found.pictures[0].kernels.layer
+        which = "the first" if drawn == found.layers[0].layer else f"only {drawn}"
+        more = "--layer NAME (may be repeated; a pattern such as 'layer1.*') or --all draws more"
+        console.print(f"{len(found.layers)} layers; drawn: {which}; {more}", soft_wrap=True)
     _print_kernels(found.pictures)
     for note in found.notes:
         console.print(note, soft_wrap=True)
@@ -121,6 +145,12 @@ def _print_kernels(pictures: Iterable[KernelPicture]) -> None:
         elif len(bias):
             console.print(f"  biases: {len(bias)} from {bias.min():.4f} to {bias.max():.4f}", soft_wrap=True)
         print_path(item.picture)
+        if item.shown.words:
+            console.print(f"  drawn: {item.shown.words}{_next_page(item.shown)}", soft_wrap=True)
+
+
+def _next_page(shown: Shown) -> str:
+    return f"; --page {shown.page + 1} draws the next" if shown.page < shown.pages else ""
 
 
 def _print_matched(pictures: Iterable[MatchedPicture]) -> None:

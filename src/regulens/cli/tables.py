@@ -10,6 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from regulens.api import Benchmark, Study
+    from regulens.interpret.kernel_summary import KernelSummary
     from regulens.report.document import Table as DocumentTable
     from regulens.study.analysis_text import TextTable
     from regulens.study.plan import PlannedCell
@@ -27,6 +28,18 @@ def summary_table(study: Study) -> Table:
         values = runs["val_accuracy"]
         numbers = (f"{value:.4f}" for value in (values.median(), values.min(), values.max()))
         table.add_row(str(label), str(len(runs)), *numbers, str(int(runs["collapsed"].sum())))
+    return table
+
+
+def layers_table(layers: Iterable[KernelSummary]) -> Table:
+    """Show the convolutions of a network in numbers, those of its weights that are finite."""
+    table = Table("layer", "shape", box=None, pad_edge=False)
+    for name in ("filters", "parameters", "mean", "sd", "max |w|", "zero filters", "not finite"):
+        table.add_column(name, justify="right")
+    for each in layers:
+        counts = (str(each.zero_filters), f"{each.not_finite:,}")
+        numbers = (f"{value:.3g}" for value in (each.mean, each.sd, each.greatest))
+        table.add_row(each.layer, each.shape, str(each.filters), f"{each.parameters:,}", *numbers, *counts)
     return table
 
 

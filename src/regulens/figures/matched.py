@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from regulens.figures.kernels import add_scale, draw_tiles, greatest, scale_note
-from regulens.figures.parts import BLUE, INK, lines_of, text_width, wrapped
+from regulens.figures.kernel_layout import fitted, layout, means_note, room
+from regulens.figures.kernels import add_scale, draw_tiles, greatest, marked, not_finite_note, scale_note
+from regulens.figures.parts import BLUE, INK, in_lines, lines_of, text_width
 from regulens.figures.style import MUTED, house_style, new_figure
-from regulens.interpret.kernels import GAP, MOST, Scaling, choose_kernels, lay_out, scale_kernels
+from regulens.interpret.kernels import GAP, MOST, Scaling, choose_kernels, lay_out, lay_out_rows, scale_kernels
 from regulens.interpret.matching import MatchedLayer, RandomSimilarity
 from regulens.weights.kernels import ConvKernels
 
-_WIDTH = 7.2
+_WIDTH, _HIGHEST = 7.2, 8.5
+"""Inches of the picture, and of what is drawn in it without titles at most."""
 _PANEL_CHANNELS = 16
+_PANEL = 3.1
+"""Inches of a panel's longer side at most."""
 _FILTERS, _DEEP_FILTERS, _NETWORKS, _CHANNELS = 16, 8, 12, 16
 """What is drawn at most of seeds side by side: filters of a first and of a deeper layer, networks, input channels."""
 _CELL_GAP = 3
@@ -63,7 +67,7 @@ def panels_info(
     """Tile the same layer of several networks; the filters stand in their own order, not matched.
 
     A layer with one input channel fills rows with its filters, one with more has a row per filter and a column per
-    channel, at most the first 16 of each.
+    channel, at most the first 16 of each, fewer of very large kernels.
 
     Args:
         networks: a name and the layer, of one shape.
@@ -77,48 +81,88 @@ def panels_info(
     if len(shapes) != 1:
         raise ValueError(f"panels need networks of one shape, got {sorted(shapes)}")
     weights = np.stack([kernels.weight for _, kernels in networks])
+    joined = weights.reshape(-1, *weights.shape[2:])
     one_scale = same_scale and scaling != "kernel"
-    filters, channels = weights.shape[1:3]
-    shown = choose_kernels(filters, channels, most=_PANEL_CHANNELS if channels > 1 else MOST)
-    if one_scale:
-        scaled = scale_kernels(weights.reshape(-1, *weights.shape[2:]), scaling).reshape(weights.shape)
-    else:
-        scaled = np.stack([scale_kernels(weight, scaling) for weight in weights])
+    filters, channels, *size = weights.shape[1:]
+    shown = choose_kernels(filters, channels, most=_panel_room(channels, *size))
     names = [name for name, _ in networks]
     if not one_scale and scaling == "signed":
         names = [f"{name} (to ±{greatest(weight):.2g})" for name, weight in zip(names, weights, strict=True)]
     layer = networks[0][1]
     own = "each network on a scale of its own"
-    note = scale_note(weights, scaling) if one_scale or scaling == "kernel" else own
+    scale = [scale_note(joined, scaling)] if one_scale or scaling == "kernel" else [own, not_finite_note(joined)]
     return PanelsInfo(
         f"{layer.layer}, {layer.shape}",
-        "; ".join(line for line in (shown.note, note) if line),
+        "; ".join(line for line in (shown.note, *scale, means_note(*size)) if line),
         tuple(names),
-        tuple(_panel(weight[np.ix_(shown.filters, shown.channels)]) for weight in scaled),
-        (greatest(weights) if one_scale else math.nan) if scaling == "signed" else None,
+        tuple(
+            _panel(scale_kernels(each[np.ix_(shown.filters, shown.channels)], scaling, joined if one_scale else each))
+            for each in weights
+        ),
+        (greatest(joined) if one_scale else math.nan) if scaling == "signed" else None,
     )
+
+
+def panel_pages(info: PanelsInfo) -> list[PanelsInfo]:
+    """Divide panels into pictures of at most 10 inches, each on the scale of all."""
+    across, side = _panel_grid(info)
+    height, width = info.tiles[0].shape
+    most = across * max(1, int(_HIGHEST / (side * height / width + 0.16 * _name_lines(info, across) + 0.2)))
+    starts = range(0, len(info.names), most)
+    return [
+        replace(info, names=info.names[start : start + most], tiles=info.tiles[start : start + most])
+        for start in starts
+    ]
 
 
 def draw_panels(info: PanelsInfo) -> Figure:
     """Draw the panels, two beside each other or four if they are narrow, under the names of their networks."""
     height, width = info.tiles[0].shape
-    across = min(len(info.tiles), 4 if width <= 24 else 2)
+    across, side = _panel_grid(info)
     down = math.ceil(len(info.tiles) / across)
-    bar = 0.0 if info.limit is None or math.isnan(info.limit) else 0.8
-    side = min((_WIDTH - bar) / across - 0.15, width * 0.14)
+    title, note = in_lines(info.title, 70), in_lines(info.subtitle, 105)
+    head = 0.4 + 0.2 * lines_of(title) + 0.15 * lines_of(note)
     with house_style():
-        figure = new_figure(_WIDTH, 0.75 + down * (side * height / width + 0.35))
+        figure = new_figure(_WIDTH, head + down * (side * height / width + 0.16 * _name_lines(info, across) + 0.2))
         grid = figure.subplots(down, across, squeeze=False).ravel()
         for axes, name, tiles in zip(grid, info.names, info.tiles, strict=False):
             picture = draw_tiles(axes, tiles, info.limit)
-            axes.set_title(wrapped(name, 40 if across < 4 else 22), fontsize=8.5)
+            axes.set_title(in_lines(name, _letters(across)), fontsize=8.5)
         for axes in grid[len(info.tiles) :]:
             axes.axis("off")
-        if bar and info.limit is not None:
+        if _has_bar(info) and info.limit is not None:
             add_scale(figure, picture, info.limit, ax=list(grid), shrink=min(1.0, 2.5 / figure.get_figheight()))
-        figure.suptitle(info.title, fontsize=11, fontweight="bold")
-        figure.supxlabel(info.subtitle, fontsize=8)
+        figure.suptitle(title, fontsize=11, fontweight="bold")
+        figure.supxlabel(note, fontsize=8)
     return figure
+
+
+def _panel_room(channels: int, height: int, width: int) -> tuple[int, int]:
+    """Return how many filters and channels a panel holds: half as many a side as a picture does, at most 16."""
+    if channels == 1:
+        return min(max(1, room(1, height, width)[0] // 4), MOST), 1
+    filters, columns = (max(1, count // 2) for count in room(channels, height, width))
+    return min(filters, _PANEL_CHANNELS), min(columns, _PANEL_CHANNELS, channels)
+
+
+def _panel_grid(info: PanelsInfo) -> tuple[int, float]:
+    """Return how many panels stand beside each other, and the inches that each is wide."""
+    height, width = info.tiles[0].shape
+    across = min(len(info.tiles), 4 if width <= 24 else 2)
+    side = min((_WIDTH - (0.8 if _has_bar(info) else 0)) / across - 0.15, width * 0.14)
+    return across, min(side, _PANEL, _PANEL * width / height)
+
+
+def _has_bar(info: PanelsInfo) -> bool:
+    return info.limit is not None and not math.isnan(info.limit)
+
+
+def _letters(across: int) -> int:
+    return 40 if across < 4 else 22
+
+
+def _name_lines(info: PanelsInfo, across: int) -> int:
+    return max(lines_of(in_lines(name, _letters(across))) for name in info.names)
 
 
 def matched_info(
@@ -153,8 +197,9 @@ def matched_info(
     others = np.delete(np.arange(count), layer.reference)
     columns = np.array([layer.reference, *others[: _NETWORKS - 1]])
     shown = choose_kernels(filters, channels, "even", most=_CHANNELS).channels
-    scaled = _scaled(layer.weight, scaling)[np.ix_(columns, rows, shown)]
-    cells = np.stack([[_cell(kernels) for kernels in one] for one in scaled]).swapaxes(0, 1)
+    part = layer.weight[np.ix_(columns, rows, shown)]
+    cells = np.stack([[_panel(kernels[:, None]) for kernels in one] for one in _scaled(part, scaling, layer.weight)])
+    cells = cells.swapaxes(0, 1)
     gap = GAP if channels == 1 else _CELL_GAP
     height, width = cells.shape[2:]
     drawn = [(len(rows), filters, "filters"), (len(columns), count, "networks"), (len(shown), channels, "channels")]
@@ -163,10 +208,11 @@ def matched_info(
         f"{network}: filters of {count} networks matched to those of {names[layer.reference]}, the most similar to all",
         _drawn_words(drawn) + _scale_words(layer.weight, scaling),
         _similarity_words(layer, random),
+        means_note(*layer.weight.shape[3:]),
     ]
     return MatchedInfo(
         f"{layer.layer}, {shape}: filters matched between networks",
-        "\n".join(wrapped(line, 105) for line in lines),
+        "\n".join(in_lines(line, 105) for line in lines if line),
         lay_out(cells, gap),
         tuple(str(row + 1) for row in rows),
         tuple(names[place] for place in columns),
@@ -194,7 +240,7 @@ def draw_matched(info: MatchedInfo) -> Figure:
     """Draw the filters, and beside each row its similarity over the range of single random filters."""
     height, width = (side + 2 * GAP for side in info.tiles.shape)
     labels = max(text_width(name, 7) for name in info.names)
-    wide = min(_WIDTH - 2.45 - (0.65 if info.limit is not None else 0), width * 0.11)
+    wide = min(_WIDTH - 2.45 - (0.65 if info.limit is not None else 0), width * 0.11, _HIGHEST * width / height)
     high = wide * height / width
     crowded = labels > 0.95 * wide / len(info.names)
     below, above = 0.45 + 0.16 * lines_of(info.subtitle), 0.6 + (labels if crowded else 0)
@@ -236,27 +282,21 @@ def _draw_similarity(axes: Axes, info: MatchedInfo) -> None:
     axes.set_title("similarity\ngray: random filters, 95 %", fontsize=7)
 
 
-def _scaled(weight: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
-    """Scale (networks, filters, channels, height, width): each filter by itself, or all by one scale."""
-    filters = weight.reshape(-1, 1, weight.shape[2] * weight.shape[3], weight.shape[4])
-    return scale_kernels(filters, scaling).reshape(weight.shape)
+def _scaled(part: NDArray[np.float32], scaling: Scaling, whole: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale (networks, filters, channels, height, width): each filter by itself, or all by the scale of the whole."""
+    filters = part.reshape(-1, 1, part.shape[2] * part.shape[3], part.shape[4])
+    return scale_kernels(filters, scaling, whole.reshape(-1, *whole.shape[2:])).reshape(part.shape)
 
 
 def _scale_words(weight: NDArray[np.float32], scaling: Scaling) -> str:
-    if scaling == "kernel":
-        return "each filter from its least (black) to its greatest weight (white)"
-    return scale_note(weight, scaling)
-
-
-def _cell(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lay (channels, height, width) out as one nearly square picture, the channels in rows."""
-    across = math.ceil(math.sqrt(len(kernels)))
-    rows = math.ceil(len(kernels) / across)
-    grid = np.full((rows * across, *kernels.shape[1:]), np.nan, np.float32)
-    grid[: len(kernels)] = kernels
-    return lay_out(grid.reshape(rows, across, *kernels.shape[1:]))
+    if scaling != "kernel":
+        return scale_note(weight, scaling)
+    notes = ["each filter from its least (black) to its greatest weight (white)", not_finite_note(weight)]
+    return "; ".join(note for note in notes if note)
 
 
 def _panel(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lay (filters, channels, height, width) out as a panel."""
-    return _cell(kernels[:, 0]) if kernels.shape[1] == 1 else lay_out(kernels)
+    """Lay scaled (filters, channels, height, width) out as a panel, filters of few channels several in a row."""
+    tiles = marked(fitted(kernels))
+    place = layout(len(tiles), tiles.shape[1], (tiles.shape[2], tiles.shape[3]), (_PANEL, _PANEL))
+    return lay_out_rows(tiles, place.across, place.beside)

@@ -42,6 +42,14 @@ def wrapped(label: str, width: int = 30) -> str:
     return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False)) or label
 
 
+def in_lines(text: str, width: int, most: int = 8) -> str:
+    """Break a text from outside into at most so many lines, also within words; what is too long loses its middle."""
+    room = width * (most - 2)
+    if len(text) > room:
+        text = f"{text[: room // 2]} … {text[-room // 2 :]}"
+    return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False)) or text
+
+
 def lines_of(label: str) -> int:
     """Return the number of lines of a label."""
     return label.count("\n") + 1

@@ -14,7 +14,8 @@ from regulens.figures.forest import ForestRow, draw_forest, forest_info
 from regulens.figures.interaction import InteractionInfo, InteractionLine, draw_interaction
 from regulens.figures.strength import StrengthCurve, StrengthInfo, StrengthPanel, draw_strengths
 from regulens.figures.style import save_figure
-from regulens.report.pictures import FIGURES, Picture, slug
+from regulens.files import file_name
+from regulens.report.pictures import FIGURES, Picture
 from regulens.report.wording import unit_of
 from regulens.results import RunResult
 from regulens.spec import Level, StudySpec
@@ -161,7 +162,7 @@ def confusion(study: StudySpec, runs: Sequence[RunResult], folder: Path) -> Pict
     examples = [ConfusedImage(_picture(dataset.images[index]), f"{wrong[index]} of {len(trained)}") for index in worst]
     label = cell_label(spec.cell, study)
     info = confusion_info(label, dataset.class_names, counts, examples, "runs that trained")
-    path = save_figure(draw_confusion(info), folder / FIGURES, f"confusion-{slug(label)}")
+    path = save_figure(draw_confusion(info), folder / FIGURES, file_name("confusion", label))
     return Picture(
         path,
         f"What {label} takes for what on validation, the mean over {len(trained)} runs that trained; the images of the "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from regulens.figures.comparison import CellPoints, comparison_info, draw_compar
 from regulens.figures.curves import common_limits, curves_info, draw_curves
 from regulens.figures.gallery import draw_gallery, gallery_info
 from regulens.figures.style import save_figure
+from regulens.files import file_name, slug
 from regulens.results import RunResult
 from regulens.spec import DataSpec, StudySpec
 from regulens.study.grid import cells
@@ -53,7 +53,7 @@ def curves(groups: Sequence[tuple[str, Sequence[RunResult]]], folder: Path, kind
     drawn = []
     for info in infos:
         figure = draw_curves(info, common_limits(infos))
-        path = save_figure(figure, folder / FIGURES, f"{kind}-{slug(info.title)}")
+        path = save_figure(figure, folder / FIGURES, file_name(kind, info.title))
         drawn.append(Picture(path, f"Accuracy by epoch of {info.title}."))
     return drawn
 
@@ -62,8 +62,3 @@ def comparison(points: Sequence[CellPoints], folder: Path) -> Picture:
     """Draw all networks side by side."""
     path = save_figure(draw_comparison(comparison_info(points)), folder / FIGURES, "comparison")
     return Picture(path, "Validation accuracy of every network; each point is one seed.")
-
-
-def slug(text: str) -> str:
-    """Turn a label into a file name: lower case, digits, dots, dashes, and plus, which tells 1e+05 from 1e-05."""
-    return re.sub(r"[^a-z0-9.+]+", "-", text.lower()).strip("-.")

@@ -12,13 +12,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from regulens.files import write_atomically
+from regulens.files import slug, write_atomically
 from regulens.report.content import ReportContent, report_content
 from regulens.report.document import Document
 from regulens.report.formats import Format, printer
 from regulens.report.formats.printed import printed
 from regulens.report.networks import Loss
-from regulens.report.pictures import Picture, slug
+from regulens.report.pictures import Picture
 from regulens.stats.estimates import Summary
 from regulens.study.analysis import analyse_study
 from regulens.study.analysis_json import study_analysis_dict

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from regulens.files import slug
 from regulens.report.document import Block, Bullets, Document, Figure, Heading, Paragraph, Table
 from regulens.report.formats.layout import (
     RUNS,
@@ -22,7 +23,6 @@ from regulens.report.formats.layout import (
     png_of,
     words,
 )
-from regulens.report.pictures import slug
 
 _PREAMBLE = r"""% Written by Regulens: pdflatex or lualatex, twice, in this folder.
 \documentclass[10pt,a4paper]{article}

@@ -27,6 +27,7 @@ from regulens.figures.attribution import (
 from regulens.figures.faithfulness import draw_faithfulness, faithfulness_info
 from regulens.figures.parts import chance
 from regulens.figures.style import save_figure
+from regulens.files import file_name
 from regulens.interpret.attribution import METHODS, flat_maps
 from regulens.interpret.mistakes import most_confident_errors
 from regulens.report.inside.looking import ROWS, dataset_of, pages
@@ -45,7 +46,7 @@ from regulens.report.inside.maps import (
 )
 from regulens.report.inside.scene import Network, Subject, subject_of, unsealed
 from regulens.report.inside.steps import OnStep, stepped, unwatched
-from regulens.report.pictures import Picture, slug
+from regulens.report.pictures import Picture
 from regulens.spec import RunSpec
 from regulens.study.runner import run_folder
 from regulens.training.checkpoint import PREDICTIONS, Predictions, load_predictions
@@ -226,7 +227,7 @@ def pictures_of_maps(
     A picture holds 12 networks.
     """
     more = f"-and-{len(explained) - 1}-more" if len(explained) > 1 else ""
-    name = f"explain-{slug(subject.stem)}-{slug(target)}-{slug(explained[0].network.label)}{more}"
+    name = file_name("explain", subject.stem, target, explained[0].network.label) + more
     drawn = []
     true = subject.true_class(class_names)
     for page in stepped(pages(explained, ROWS), "drawing maps", on_step):
@@ -252,7 +253,7 @@ def picture_of_faithfulness(explained: Explained, what: str, stem: str, out: Pat
     label = explained.network.label
     figure = draw_faithfulness(faithfulness_info(f"{label}: {what}", explained.faithfulness, titles))
     caption = f"Deletion and insertion in the order of each map, beside random orders: {label}, {what}."
-    return Picture(save_figure(figure, out, f"faithfulness-{slug(stem)}-{slug(label)}"), caption)
+    return Picture(save_figure(figure, out, file_name("faithfulness", stem, label)), caption)
 
 
 def picture_of_agreement(
@@ -279,7 +280,7 @@ def picture_of_agreement(
     cell = _common(seeds)
     title = f"{cell}: what speaks for {target} in {subject.label}, by seed"
     figure = draw_agreement(agreement_info(title, "A method in each row", rows))
-    name = f"agreement-{slug(subject.stem)}-{slug(target)}-{slug(cell)}"
+    name = file_name("agreement", subject.stem, target, cell)
     caption = (
         f"Where {len(seeds)} seeds of {cell} point in {subject.label}, and as many networks with random weights: a "
         "description of these networks and this image."
@@ -327,7 +328,7 @@ def mistakes_of(
     for page in pages(_drawn(shown, pixels, *maps), _MISTAKES):
         chosen = METHODS[method]
         figure = draw_mistakes(mistakes_info(title + page.words, chosen.title, page.items, chosen.unit))
-        path = save_figure(figure, out, f"mistakes-{slug(network.label)}-{method}{page.suffix}")
+        path = save_figure(figure, out, file_name("mistakes", network.label, method) + page.suffix)
         caption = (
             f"The errors that {network.label} is surest of, with the maps of the predicted and the true class"
             f"{page.words}."

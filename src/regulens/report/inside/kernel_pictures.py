@@ -1,23 +1,24 @@
-"""The kernels of a study's networks, or of any weights file: drawn, side by side, and matched between seeds."""
+"""The kernels of a study's networks: drawn, side by side, and matched between seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
-from regulens.errors import UserError, check_type, suggestion
+from regulens.errors import UserError
 from regulens.figures.kernels import draw_kernels, greatest, kernels_info, rgb_info
-from regulens.figures.matched import draw_matched, draw_panels, matched_info, panels_info
+from regulens.figures.matched import draw_matched, draw_panels, matched_info, panel_pages, panels_info
 from regulens.figures.style import save_figure
-from regulens.interpret.kernels import MOST, Scaling, Shown, choose_kernels, conv_kernels
+from regulens.files import file_name
+from regulens.interpret.kernels import Scaling, Shown, conv_kernels
 from regulens.interpret.matching import DRAWS, MatchedLayer, RandomSimilarity, match_all, random_similarity
+from regulens.report.inside.kernel_layers import KernelView, Layers, named_layers, scale_suffix, visible
 from regulens.report.inside.scene import label_of, runs_by_cell
-from regulens.report.pictures import FIGURES, Picture, slug
+from regulens.report.pictures import FIGURES, Picture
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.study.grid import cell_label, run_label
@@ -25,7 +26,6 @@ from regulens.study.inside.analysis import typical_run
 from regulens.study.runner import run_folder
 from regulens.study.table import is_collapsed
 from regulens.training.checkpoint import WEIGHTS, load_model
-from regulens.weights.files import read_kernels
 from regulens.weights.kernels import ConvKernels
 
 SEED = 0
@@ -34,31 +34,7 @@ _FEW = 15
 """Networks to a draw: the pairs that it matches grow with the square."""
 _DRAWS_OF_MANY = 199
 """Of random networks, where there are more than a few to a draw: one below a multiple of 40, as ``DRAWS`` is."""
-Of = TypeVar("Of")
 _AXES = "(height x width x input channels x filters)"
-
-
-@dataclass(frozen=True)
-class KernelView:
-    """How kernels are drawn.
-
-    Attributes:
-        scaling: ``kernel``, ``layer`` or ``signed``, as in ``interpret.kernels.scale_kernels``.
-        rgb: filters with three input channels as pictures in colours; no others are drawn.
-        page: of a layer with more filters than a picture holds, which page of them, from 1.
-        sample: filters and channels evenly spaced over the layer instead of a page.
-    """
-
-    scaling: Scaling = "kernel"
-    rgb: bool = False
-    page: int = 1
-    sample: bool = False
-
-    @property
-    def suffix(self) -> str:
-        """What tells the files of this view from those of the plain one."""
-        parts = [_scale_suffix(self.scaling), "-rgb" if self.rgb else ""]
-        return "".join([*parts, "-sample" if self.sample else f"-page-{self.page}" if self.page > 1 else ""])
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,21 +44,13 @@ class KernelPicture:
     run_id: str
     network: str
     kernels: ConvKernels
+    shown: Shown
     picture: Picture
 
 
 @dataclass(frozen=True, eq=False)
-class FileKernels:
-    """The kernels drawn from a weights file, of which kind it is, and what was left out, a line each."""
-
-    kind: str
-    pictures: tuple[KernelPicture, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class PanelsPicture:
-    """The same layer of the runs that stand for several cells, as numbers and as a figure."""
+    """The same layer of the runs that stand for several cells, as numbers and as a figure: one page of them."""
 
     layer: str
     runs: tuple[RunResult, ...]
@@ -128,17 +96,17 @@ def kernels_of_runs(
     folder: Path,
     runs: Sequence[RunResult],
     *,
-    layer: str | None = None,
+    layer: Layers = None,
     view: KernelView | None = None,
     out: Path | None = None,
 ) -> list[KernelPicture]:
-    """Draw the kernels of the convolutions of these runs, or of the one named in each run that has it.
+    """Draw the kernels of the convolutions of these runs, or of those named in each run that has them.
 
     Args:
         study: as declared.
         folder: where its runs lie.
         runs: whose kernels.
-        layer: a convolution's name; by default all.
+        layer: a convolution's name or a pattern such as ``conv*``, or several; by default all.
         view: how they are drawn.
         out: where the figures go; by default the study's ``figures/``.
 
@@ -147,59 +115,14 @@ def kernels_of_runs(
         DataError: if a run's weights are damaged.
     """
     view = view or KernelView()
-    names: dict[str, None] = {}
-    chosen: list[tuple[RunResult, ConvKernels]] = []
-    for run in runs:
-        for kernels in conv_kernels(load_model(run_folder(folder, run.run_id))):
-            names[kernels.layer] = None
-            if layer in {None, kernels.layer}:
-                chosen.append((run, kernels))
-    _check_layer(layer, names)
-    drawn = []
-    for run, kernels in _visible(chosen, view):
+    found = [(run, kernels) for run in runs for kernels in conv_kernels(load_model(run_folder(folder, run.run_id)))]
+    names = named_layers(layer, [kernels.layer for _, kernels in found])
+    pictures = []
+    for run, kernels in visible([each for each in found if each[1].layer in names], view):
         network = run_label(run.spec, study)
-        name = f"kernels-{slug(network)}-{kernels.layer}{view.suffix}"
-        drawn.append(_drawn(run.run_id, network, kernels, view, (out or folder / FIGURES, name)))
-    return drawn
-
-
-def kernels_of_file(
-    path: str | Path,
-    layer: str | None = None,
-    scaling: Scaling = "kernel",
-    *,
-    rgb: bool = False,
-    page: int = 1,
-    sample: bool = False,
-    out: str | Path | None = None,
-) -> FileKernels:
-    """Draw the kernels of any trained network's weights file.
-
-    Args:
-        path: of the file, in a format of ``weights.files.read_kernels``.
-        layer: a convolution's name in the file; by default all.
-        scaling: as in ``KernelView``, like ``rgb``, ``page`` and ``sample``.
-        rgb: filters that see colours in colours.
-        page: of a layer with more filters than a picture holds.
-        sample: filters evenly spaced instead.
-        out: where the figures go; by default ``kernels-NAME`` in the working folder.
-
-    Raises:
-        UserError: if there is no such layer or page, or none can be drawn in this view.
-        DataError: if the file cannot be read.
-    """
-    check_type(path, (str, Path), "path", "that of a weights file")
-    path, view = Path(path), KernelView(scaling, rgb, page, sample)
-    found = read_kernels(path)
-    _check_layer(layer, dict.fromkeys(kernels.layer for kernels in found.kernels))
-    numbered = [(number, each) for number, each in enumerate(found.kernels, 1) if layer in {None, each.layer}]
-    digits = len(str(len(found.kernels)))
-    place = Path(f"kernels-{slug(path.stem)}") if out is None else Path(out)
-    drawn = [
-        _drawn("", path.name, kernels, view, (place, f"{number:0{digits}}-{slug(kernels.layer)[:80]}{view.suffix}"))
-        for number, kernels in _visible(numbered, view)
-    ]
-    return FileKernels(found.kind, tuple(drawn), found.notes)
+        name = file_name("kernels", network, kernels.layer) + view.suffix
+        pictures.append(drawn(run.run_id, network, kernels, view, (out or folder / FIGURES, name)))
+    return pictures
 
 
 def kernels_by_cell(
@@ -207,7 +130,7 @@ def kernels_by_cell(
     folder: Path,
     results: Sequence[RunResult],
     *,
-    layer: str | None = None,
+    layer: Layers = None,
     scaling: Scaling = "kernel",
     out: Path | None = None,
 ) -> list[PanelsPicture]:
@@ -218,20 +141,20 @@ def kernels_by_cell(
         DataError: if a run's weights are damaged.
     """
     shapes: dict[tuple[tuple[int, ...], ...], list[tuple[RunResult, list[ConvKernels]]]] = {}
-    names: dict[str, None] = {}
     for runs in runs_by_cell(study, folder, results).values():
         run = typical_run(runs)
         kernels = conv_kernels(load_model(run_folder(folder, run.run_id)))
-        names |= dict.fromkeys(each.layer for each in kernels)
         shapes.setdefault(tuple(each.weight.shape for each in kernels), []).append((run, kernels))
     if not shapes:
         raise UserError(f"{folder}: no run with weights is there yet; run the study")
-    _check_layer(layer, names)
+    layers = [each.layer for members in shapes.values() for _, kernels in members for each in kernels]
+    names = named_layers(layer, layers)
     return [
-        _panels(study, members, place, scaling, out or folder / FIGURES)
+        page
         for members in shapes.values()
         for place, each in enumerate(members[0][1])
-        if layer in {None, each.layer}
+        if each.layer in names
+        for page in _panels(study, members, place, scaling, out or folder / FIGURES)
     ]
 
 
@@ -241,7 +164,7 @@ def matched_kernels(
     results: Sequence[RunResult],
     cell: str,
     *,
-    layer: str | None = None,
+    layer: Layers = None,
     scaling: Scaling = "kernel",
     out: Path | None = None,
 ) -> list[MatchedPicture]:
@@ -252,7 +175,7 @@ def matched_kernels(
         folder: where its runs lie.
         results: of its runs.
         cell: its label.
-        layer: a convolution's name; by default all.
+        layer: a convolution's name or a pattern such as ``conv*``, or several; by default all.
         scaling: how kernels are drawn.
         out: where the figures go; by default the study's ``figures/``.
 
@@ -282,17 +205,17 @@ def match_of(study: StudySpec, folder: Path, results: Sequence[RunResult], cell:
     return Match(label, runs, tuple(match_all(networks)), random)
 
 
-def draw_match(found: Match, out: Path, layer: str | None = None, scaling: Scaling = "kernel") -> list[MatchedPicture]:
-    """Draw what was matched, each layer or the one named.
+def draw_match(found: Match, out: Path, layer: Layers = None, scaling: Scaling = "kernel") -> list[MatchedPicture]:
+    """Draw what was matched, each layer or those named.
 
     Raises:
         UserError: if there is no such layer.
     """
-    _check_layer(layer, dict.fromkeys(each.layer for each in found.layers))
+    names = named_layers(layer, [each.layer for each in found.layers])
     return [
         _matched(found, matched, chance, scaling, out)
         for matched, chance in zip(found.layers, found.random, strict=True)
-        if layer in {None, matched.layer}
+        if matched.layer in names
     ]
 
 
@@ -302,19 +225,25 @@ def _panels(
     place: int,
     scaling: Scaling,
     out: Path,
-) -> PanelsPicture:
-    runs = tuple(run for run, _ in members)
-    kernels = tuple(layers[place] for _, layers in members)
-    names = [run_label(run.spec, study) + (" (collapsed)" if is_collapsed(run) else "") for run in runs]
-    first = kernels[0]
-    figure = draw_panels(panels_info(list(zip(names, kernels, strict=True)), scaling))
-    stem = f"side-by-side-{first.layer}-{slug(cell_label(runs[0].spec.cell, study))}" + _scale_suffix(scaling)
-    strengths = ", ".join(f"{greatest(each.weight):.2g}" for each in kernels)
-    caption = (
-        f"{first.layer}, {first.shape} {_AXES}, of the runs that stand for their networks; their weights reach "
-        f"magnitudes of {strengths}, in this order."
-    )
-    return PanelsPicture(first.layer, runs, kernels, Picture(save_figure(figure, out, stem), caption))
+) -> Iterator[PanelsPicture]:
+    """Draw one layer of networks of one shape, on as many pages as they need."""
+    names = [run_label(run.spec, study) + (" (collapsed)" if is_collapsed(run) else "") for run, _ in members]
+    layers = [kernels[place] for _, kernels in members]
+    pages = panel_pages(panels_info(list(zip(names, layers, strict=True)), scaling))
+    label = cell_label(members[0][0].spec.cell, study)
+    stem = file_name("side-by-side", layers[0].layer, label) + scale_suffix(scaling)
+    start = 0
+    for number, info in enumerate(pages, 1):
+        part = slice(start, start + len(info.names))
+        runs, kernels = tuple(run for run, _ in members[part]), tuple(layers[part])
+        path = save_figure(draw_panels(info), out, stem + (f"-page-{number}" if number > 1 else ""))
+        strengths = ", ".join(f"{greatest(each.weight):.2g}" for each in kernels)
+        caption = (
+            f"{kernels[0].layer}, {kernels[0].shape} {_AXES}, of the runs that stand for their networks; their weights "
+            f"reach magnitudes of {strengths}, in this order."
+        )
+        yield PanelsPicture(kernels[0].layer, runs, kernels, Picture(path, caption))
+        start += len(runs)
 
 
 def _matched(
@@ -322,7 +251,7 @@ def _matched(
 ) -> MatchedPicture:
     names = [f"seed {run.spec.seed}" for run in found.runs]
     figure = draw_matched(matched_info(matched, names, random, found.cell, scaling))
-    name = f"matched-{slug(found.cell)}-{matched.layer}" + _scale_suffix(scaling)
+    name = file_name("matched", found.cell, matched.layer) + scale_suffix(scaling)
     caption = (
         f"{matched.layer} of {found.cell}: the filters of {len(found.runs)} seeds matched to those of "
         f"{names[matched.reference]}, a row per filter, beside the similarity that the same matching gives random ones."
@@ -338,43 +267,11 @@ def _random(shapes: tuple[tuple[int, ...], ...], networks: int) -> tuple[RandomS
     return tuple(random_similarity(shapes, networks, np.random.default_rng(SEED), draws))
 
 
-def _scale_suffix(scaling: Scaling) -> str:
-    return "" if scaling == "kernel" else f"-{scaling}-scale"
-
-
-def _visible(layers: Sequence[tuple[Of, ConvKernels]], view: KernelView) -> list[tuple[Of, ConvKernels]]:
-    """Return the layers that can be drawn in this view: with three input channels, with such a page.
-
-    Raises:
-        UserError: if there are layers, and none of them can.
-    """
-    if not layers:
-        return []
-    coloured = [each for each in layers if not view.rgb or each[1].weight.shape[1] == 3]
-    if not coloured:
-        shapes = ", ".join(dict.fromkeys(f"{each.layer} has {each.weight.shape[1]}" for _, each in layers[:3]))
-        raise UserError(f"only a layer with 3 input channels can be drawn in colours; {shapes}")
-    pages = [1 if view.sample else -(-len(each.weight) // MOST) for _, each in coloured]
-    if not 1 <= view.page <= max(pages):
-        raise UserError(f"page must be from 1 to {max(pages)}, got {view.page}")
-    return [each for each, count in zip(coloured, pages, strict=True) if view.page <= count]
-
-
-def _drawn(run_id: str, network: str, kernels: ConvKernels, view: KernelView, place: tuple[Path, str]) -> KernelPicture:
+def drawn(run_id: str, network: str, kernels: ConvKernels, view: KernelView, place: tuple[Path, str]) -> KernelPicture:
+    """Draw one layer into a folder, under a name."""
     make = rgb_info if view.rgb else kernels_info
-    figure = draw_kernels(make(kernels, view.scaling, network, _shown(kernels, view)))
-    caption = f"{kernels.layer} of {network}: {kernels.shape} {_AXES}."
-    return KernelPicture(run_id, network, kernels, Picture(save_figure(figure, *place), caption))
-
-
-def _shown(kernels: ConvKernels, view: KernelView) -> Shown:
-    filters, channels = kernels.weight.shape[:2]
-    return choose_kernels(filters, channels, "even" if view.sample else "first", view.page)
-
-
-def _check_layer(layer: str | None, names: dict[str, None]) -> None:
-    if layer is not None and layer not in names:
-        known = list(names)
-        listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-        near = suggestion(layer, known) if len(known) > 20 else ""
-        raise UserError(f'no convolution is named "{layer}"; there are {listed}{near}')
+    shown = view.shown(kernels)
+    figure = draw_kernels(make(kernels, view.scaling, network, shown))
+    part = f" ({shown.words})" if shown.words else ""
+    caption = f"{kernels.layer} of {network}: {kernels.shape} {_AXES}{part}."
+    return KernelPicture(run_id, network, kernels, shown, Picture(save_figure(figure, *place), caption))

@@ -33,12 +33,13 @@ from regulens.figures.feature_maps import (
     true_text,
 )
 from regulens.figures.style import save_figure
+from regulens.files import file_name, slug
 from regulens.interpret.activations import FilterResponses, ImageActivations, feature_maps, filter_responses
 from regulens.interpret.kernels import conv_kernels
 from regulens.interpret.maximise import OUTPUT, Maximised, maximise, most_exciting
 from regulens.report.inside.scene import Network, Subject, subject_of, validation_batches
 from regulens.report.inside.steps import OnStep, stepped, unwatched
-from regulens.report.pictures import Picture, slug
+from regulens.report.pictures import Picture
 from regulens.report.wording import counted
 
 ROWS = 12
@@ -268,7 +269,7 @@ def _see(network: Network, subject: Subject, class_names: Sequence[str]) -> Seen
 def _through(seen: Seen, subject: Subject, class_names: Sequence[str], out: Path) -> Picture:
     title = f"{seen.network}: {subject.label}"
     info = through_info(seen.activations, subject.pixels, title, class_names, subject.truth)
-    name = f"look-{slug(subject.stem)}-{slug(seen.network)}"
+    name = file_name("look", subject.stem, seen.network)
     caption = f"{subject.label} through every layer of {seen.network}, before and after pooling."
     return Picture(save_figure(draw_through(info), out, name), caption)
 
@@ -276,7 +277,7 @@ def _through(seen: Seen, subject: Subject, class_names: Sequence[str], out: Path
 def _across(info: AcrossInfo, page: Page[tuple[str, MapGrid]], layer: str, subject: Subject, out: Path) -> Picture:
     """Draw a page of one layer of several networks; a shared scale is that of all pages."""
     figure = draw_across(replace(info, title=info.title + page.words, rows=page.items))
-    name = f"look-{slug(subject.stem)}-{slug(layer)}{page.suffix}"
+    name = file_name("look", subject.stem, layer) + page.suffix
     caption = f"{subject.label} in {layer} of {counted(len(page.items), 'network')}{page.words}."
     return Picture(save_figure(figure, out, name), caption)
 
@@ -298,7 +299,7 @@ def _exciting(
                 described = dict(zip(best, _described(network, dataset, best), strict=True))
                 info = exciting_info(kernels.weight, found, images, network.label, page.items, described=described)
                 figure = draw_exciting(info)
-                name = f"exciting-{slug(network.label)}-{kernels.layer}" + _suffix(page.items, count, bool(filters))
+                name = file_name("exciting", network.label, kernels.layer) + _suffix(page.items, count, bool(filters))
                 shown = shown_filters(page.items, count)
                 caption = (
                     f"{kernels.layer} of {network.label}{shown and f' ({shown})'}: of {found.images:,} validation "
@@ -361,7 +362,7 @@ def _maximised(
     predicted = [f"predicted: {dataset.class_names[each]}" for each in said]
     info = maximised_info(found, title, dataset.class_names, count, predicted=predicted, real=beside)
     figure = draw_maximised(info)
-    name = f"maximised-{slug(network.label)}-{layer}" + (_suffix(units, count, named) if count else page.suffix)
+    name = file_name("maximised", network.label, layer) + (_suffix(units, count, named) if count else page.suffix)
     what = f"{shown_filters(units, count) or 'the filters'} in {layer}" if count else f"the classes{page.words}"
     caption = f"Inputs made to excite {what} of {network.label}, by gradient ascent from noise of seed {seed}."
     picture = Picture(save_figure(figure, out, name), caption)

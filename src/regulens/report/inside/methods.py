@@ -12,9 +12,9 @@ from regulens.errors import UserError, check_type
 from regulens.executors.local import LocalExecutor
 from regulens.interpret.kernels import Scaling
 from regulens.report.inside.explaining import MISTAKES_METHOD, Explanation, MistakesPicture, explain_image, mistakes_of
+from regulens.report.inside.kernel_layers import KernelView, Layers
 from regulens.report.inside.kernel_pictures import (
     KernelPicture,
-    KernelView,
     MatchedPicture,
     PanelsPicture,
     kernels_by_cell,
@@ -114,7 +114,7 @@ class InsideMethods:
     def kernels(
         self,
         run: Names = None,
-        layer: str | None = None,
+        layer: Layers = None,
         scaling: Scaling = "kernel",
         *,
         rgb: bool = False,
@@ -124,8 +124,9 @@ class InsideMethods:
     ) -> list[KernelPicture]:
         """Draw the kernels of the runs named, by default of each refitted network (lowest seed).
 
-        ``rgb`` draws layers with three input channels in colours; ``page`` and ``sample`` choose filters of a layer
-        that has more than a picture holds.
+        ``layer`` is a convolution's name, a pattern such as ``conv*``, or several. ``rgb`` draws layers with three
+        input channels in colours; ``page`` and ``sample`` choose filters and input channels of a layer that has more
+        than a picture holds.
 
         Raises:
             UserError: if there is no such run, layer or page, or no refit yet.
@@ -139,7 +140,7 @@ class InsideMethods:
         return kernels_of_runs(self.spec, self.folder, chosen, layer=layer, view=view, out=self._place(out))
 
     def kernels_side_by_side(
-        self, layer: str | None = None, scaling: Scaling = "kernel", *, out: Place = None
+        self, layer: Layers = None, scaling: Scaling = "kernel", *, out: Place = None
     ) -> list[PanelsPicture]:
         """Draw each layer of the runs that stand for the cells beside each other, networks of one shape together.
 
@@ -152,7 +153,7 @@ class InsideMethods:
     def matched_kernels(
         self,
         cell: Names = None,
-        layer: str | None = None,
+        layer: Layers = None,
         scaling: Scaling = "kernel",
         *,
         out: Place = None,

@@ -24,6 +24,7 @@ from regulens.data.split import Split, split
 from regulens.errors import UserError, check_type, suggestion
 from regulens.figures.feature_maps import true_text
 from regulens.figures.parts import chance
+from regulens.files import file_slug
 from regulens.models.cnn import CNN
 from regulens.results import RunResult
 from regulens.spec import DataSpec, StudySpec
@@ -253,7 +254,9 @@ def subject_of(source: int | str | Path, dataset: Dataset, networks: Sequence[Ne
         pixels, changes = read_picture(path, dataset.image_shape)
         [found] = novelties(pixels[None], dataset, networks[0].parts)
         notes = ("a picture from outside the data set", "true class unknown", *changes, *found.notes)
-        return Subject(path.name, path.stem, pixels, None, None, notes)
+        stem = file_slug(path)
+        stem = f"file-{stem}" if stem.startswith("image-") else stem  # image-7 is that of the data set
+        return Subject(path.name, stem, pixels, None, None, notes)
     index, count = int(text), len(dataset.labels)
     if not 0 <= index < count:
         raise UserError(f"image {index}: {dataset.name} has images 0 to {count - 1}")
