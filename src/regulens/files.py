@@ -32,6 +32,7 @@ def slug(text: str, among: Iterable[str] = (), longest: int = LONGEST_NAME) -> s
     alike = any(other != text and _plain(other) == short for other in among)
     if short and len(short) <= longest and not (lost or alike or is_reserved(short)):
         return short
+    short = short.replace(".", "-") if is_reserved(short) else short
     digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{short[: longest - 9]}-{digits}".lstrip("-")
 

@@ -123,7 +123,9 @@ def test_images_of_the_test_set_are_not_looked_at(regulens: Run, learned: Study,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["kernels", "nothing"], "nothing: is neither a study's folder nor a weights file"),
+        (["kernels", "nothing.pt"], "nothing.pt: no such file or folder"),
+        (["kernels", "DIR", "--all"], "--all is for a weights file"),
+        (["kernels", "FILE", "--all", "--layer", "a"], "--all and --layer contradict each other"),
         (["kernels", "DIR", "--match", "--side-by-side"], "ask for one of them"),
         (["kernels", "DIR", "--cell", "depth 1, none"], "--cell is of use with --match"),
         (["kernels", "DIR", "--match", "--rgb"], "of single networks"),

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from regulens.figures.kernels import draw_kernels, kernels_info, rgb_info
-from regulens.figures.matched import draw_matched, draw_panels, matched_info, panels_info
+from regulens.errors import UserError
+from regulens.figures.kernels import NOT_FINITE_COLOUR, draw_kernels, kernels_info, rgb_info
+from regulens.figures.matched import draw_matched, draw_panels, matched_info, panel_pages, panels_info
 from regulens.figures.style import house_style, save_figure, settled
+from regulens.interpret.kernel_summary import summarize
 from regulens.interpret.kernels import choose_kernels, lay_out, rgb_kernels, scale_kernels, tile_kernels
 from regulens.interpret.matching import MatchedLayer, RandomSimilarity, match_all
+from regulens.report.inside.kernel_layers import KernelView, named_layers
 from regulens.weights.kernels import ConvKernels
 
 RANDOM = RandomSimilarity(0.5, 0.48, 0.52, 0.3, 0.7, 100)
@@ -111,6 +116,140 @@ class TestChoice:
         even = choose_kernels(filters, 1, "even", most=most).filters
         assert len(set(even.tolist())) == len(even) == min(filters, most)
         assert 0 <= even.min() <= even.max() < filters
+
+
+class TestBounds:
+    SHAPES = (
+        *((512, 1, 128, 1), (512, 1, 1, 128), (64, 32, 1, 3), (4, 1, 1, 16000), (3, 1, 16000, 1), (192, 160, 7, 1)),
+        *((1, 1, 1, 1), (2048, 512, 1, 1), (512, 512, 3, 3), (96, 1, 3, 3), (960, 1, 5, 5), (64, 3, 7, 7)),
+        *((32, 8, 31, 31), (1, 1, 224, 224), (8, 3, 224, 224), (1, 1, 1500, 1200), (7, 1, 5, 5), (2, 700, 2, 90)),
+    )
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_a_picture_of_any_shape_is_at_most_ten_inches_a_side(self, shape: tuple[int, ...]) -> None:
+        kernels = ConvKernels("c", np.random.default_rng(0).random(shape, np.float32), np.zeros(0, np.float32))
+        for scaling in ("kernel", "signed"):
+            figure = draw_kernels(kernels_info(kernels, scaling, "n"))
+            assert figure.get_size_inches().max() <= 10
+        assert_inside(figure)
+        panels = panels_info([("a", kernels), ("b", kernels), ("c", kernels)], "kernel")
+        assert all(draw_panels(page).get_size_inches().max() <= 11 for page in panel_pages(panels))
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_every_weight_takes_a_whole_number_of_pixels(self, shape: tuple[int, ...]) -> None:
+        info = kernels_info(layer(*shape), "layer", "")
+        pixels = info.layout.scale * 160
+        assert pixels == pytest.approx(round(pixels))
+        assert round(pixels) >= 1
+
+    @pytest.mark.parametrize("shape", [(130, 70, 3, 3), (600, 1, 5, 5), (70, 3, 224, 224), (9, 40, 1, 128)])
+    def test_the_pages_of_a_layer_hold_each_kernel_once(self, shape: tuple[int, ...]) -> None:
+        view = KernelView()
+        kernels = layer(*shape[:2], 1, 1)
+        kernels = replace(kernels, weight=np.broadcast_to(kernels.weight, shape))
+        seen = np.zeros(shape[:2], int)
+        for page in range(1, view.pages(kernels) + 1):
+            shown = KernelView(page=page).shown(kernels)
+            seen[np.ix_(shown.filters, shown.channels)] += 1
+            assert (shown.page, shown.pages) == (page, view.pages(kernels))
+        assert (seen == 1).all()
+
+    def test_a_page_names_its_filters_and_its_channels(self) -> None:
+        kernels = layer(130, 70, 3, 3)
+        assert KernelView(page=3).shown(kernels).words == (
+            "filters 129-130 of 130, input channels 1-64 of 70 (page 3 of 6)"
+        )
+        assert KernelView(page=4).shown(kernels).words == (
+            "filters 1-64 of 130, input channels 65-70 of 70 (page 4 of 6)"
+        )
+
+    @pytest.mark.parametrize(
+        ("shape", "across"), [((16, 1, 5, 5), 4), ((64, 1, 3, 3), 8), ((64, 3, 7, 7), 4), ((16, 16, 3, 3), 1)]
+    )
+    def test_filters_with_few_channels_stand_in_a_block(self, shape: tuple[int, ...], across: int) -> None:
+        info = kernels_info(layer(*shape), "kernel", "")
+        assert info.layout.across == across
+        assert len(info.rows) == shape[0] // across
+        assert info.rows[0] == (f"1–{across}" if across > 1 else "1")
+
+    def test_a_block_holds_the_kernels_row_by_row(self) -> None:
+        kernels = layer(16, 1, 5, 5)
+        info = kernels_info(kernels, "kernel", "")
+        fifth = scale_kernels(kernels.weight, "kernel")[4, 0]
+        np.testing.assert_array_equal(info.tiles[6:11, :5], fifth)
+
+    def test_a_long_kernel_is_drawn_as_means_and_says_so(self) -> None:
+        kernels = layer(2, 1, 1, 4000)
+        info = kernels_info(kernels, "layer", "")
+        scaled = scale_kernels(kernels.weight, "layer")[0, 0, 0]
+        np.testing.assert_allclose(info.tiles[0, :1000], scaled.reshape(1000, 4).mean(1), rtol=1e-5)
+        assert "each point the mean of 4 neighboring weights" in info.subtitle
+
+    def test_a_strip_of_one_dimension_is_as_high_as_it_can_be_seen(self) -> None:
+        kernels = replace(layer(8, 1, 1, 80), spatial=1)
+        info = kernels_info(kernels, "kernel", "")
+        assert info.title == "conv1, 80x1x8"
+        assert info.kernel[0] * info.layout.scale >= 0.06
+        np.testing.assert_array_equal(info.tiles[0], info.tiles[1])
+
+    def test_many_networks_stand_on_pages_of_one_scale(self) -> None:
+        networks = [(f"network {place}", layer(16, 16, 3, 3, seed=place)) for place in range(15)]
+        info = panels_info(networks, "signed")
+        pages = panel_pages(info)
+        assert [name for page in pages for name in page.names] == [name for name, _ in networks]
+        assert len(pages) > 1
+        assert {page.limit for page in pages} == {info.limit}
+
+    def test_weights_that_are_not_finite_have_a_color_of_their_own_in_every_picture(self) -> None:
+        kernels = layer(8, 3, 3, 3)
+        kernels.weight[1, 0, 0, 0], kernels.weight[2, 1, 1, 1] = np.nan, np.inf
+        for info in (
+            kernels_info(kernels, "kernel", ""), kernels_info(kernels, "signed", ""), rgb_info(kernels, "kernel", "")
+        ):  # fmt: skip
+            axes = draw_kernels(info).axes[0]
+            [picture] = axes.images
+            shown = picture.get_array()
+            colors = shown if shown.ndim == 3 else picture.to_rgba(shown)[..., :3]
+            yellow = np.isclose(colors, to_rgb(NOT_FINITE_COLOUR), atol=1e-6).all(-1)
+            assert yellow.sum() == 2
+            assert "yellow: 1 NaN and 1 infinite of 216 weights" in info.subtitle
+
+    def test_tiny_and_huge_weights_have_short_numbers(self) -> None:
+        for size in (1e-30, 1e-3, 1e30):
+            kernels = layer(4, 1, 3, 3)
+            kernels.weight[:] *= size
+            for scaling in ("layer", "signed"):
+                figure = draw_kernels(kernels_info(kernels, scaling, ""))
+                assert figure.get_figwidth() < 6
+                assert all(len(label.get_text()) < 10 for label in figure.axes[-1].get_yticklabels())
+
+    def test_endless_names_are_cut(self) -> None:
+        figure = draw_kernels(kernels_info(layer(4, 1, 3, 3, name="a/" * 500), "kernel", "n" * 1000))
+        assert figure.get_size_inches().max() <= 10
+        assert_inside(figure)
+
+
+class TestLayers:
+    NAMES = ("conv1", "layer1.0.conv1", "layer1.0.conv2", "blocks[0].conv")
+
+    def test_are_meant_by_name_by_pattern_or_all(self) -> None:
+        assert named_layers(None, self.NAMES) == named_layers("*", self.NAMES) == set(self.NAMES)
+        assert named_layers(("conv1", "layer1.*"), self.NAMES) == set(self.NAMES[:3])
+        assert named_layers("blocks[0]*", self.NAMES) == named_layers("blocks[0].conv", self.NAMES) == {self.NAMES[3]}
+
+    def test_names_in_a_message_are_quoted_and_not_too_many(self) -> None:
+        with pytest.raises(UserError, match=r'^no convolution is named "conv1"; there is "0"$'):
+            named_layers("conv1", ["0"])
+        many = [f"layer{place}.conv" for place in range(53)]
+        with pytest.raises(UserError, match=r'"layer9.conv" and 43 more; did you mean "layer2\d?.conv"\?$'):
+            named_layers("layer2.conf", many)
+
+    def test_a_summary_counts_what_is_dead_and_what_is_not_finite(self) -> None:
+        weight = np.array([[1, -3], [0, 0], [np.nan, 2]], np.float32).reshape(3, 1, 1, 2)
+        found = summarize(ConvKernels("c", weight, np.zeros(3, np.float32)))
+        finite = np.array([1, -3, 0, 0, 2])
+        assert (found.filters, found.parameters, found.zero_filters, found.not_finite) == (3, 9, 1, 1)
+        assert (found.mean, found.sd, found.greatest) == (finite.mean(), pytest.approx(finite.std()), 3)
 
 
 class TestFigures:

@@ -262,7 +262,7 @@ class TestKernels:
         assert regulens.read_kernels(str(tmp_path / "net.pth")).kernels[0].weight.shape == (70, 3, 3, 3)
         for words, options in (
             ("page must be from 1 to 2, got 3", {"page": 3}),
-            ('no convolution is named "x"; there are features.0', {"layer": "x"}),
+            ('no convolution is named "x"; there is "features.0"', {"layer": "x"}),
         ):
             with pytest.raises(UserError, match=words):
                 regulens.kernels_of_file(tmp_path / "net.pth", out=tmp_path, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import pytest
 
 from regulens.api import Study, load_study
 from regulens.errors import UserError
+from regulens.files import slug
 from regulens.report.content import report_content
 from regulens.report.inside.kernel_pictures import kernels_of_runs, shown_refits
 from regulens.report.networks import place_among
-from regulens.report.pictures import slug
 from regulens.report.render import mean_sd, number, render, write_report
 from regulens.stats.estimates import summarize
 from regulens.study.store import Store, open_store
@@ -145,7 +146,7 @@ def test_a_named_layer_is_drawn_of_each_run_that_has_it(finished: Study) -> None
     deep = {run.run_id for run in both if run.spec.model.depth == 2}
     assert {item.run_id for item in drawn} == deep
     assert {item.kernels.weight.shape for item in drawn} == {(4, 4, 3, 3)}
-    with pytest.raises(UserError, match=r'^no convolution is named "dense"; there are conv1, conv2$'):
+    with pytest.raises(UserError, match=r'^no convolution is named "dense"; there are "conv1", "conv2"$'):
         kernels_of_runs(finished.spec, finished.folder, both, layer="dense")
 
 
@@ -156,6 +157,23 @@ def test_lost_weights_of_a_refit_leave_its_kernels_out_not_the_report(finished: 
     (tmp_path / "runs" / kept.run_id).symlink_to(finished.folder / "runs" / kept.run_id)
     assert shown_refits(refits, finished.folder) == refits
     assert shown_refits(refits, tmp_path) == [kept]
+
+
+def test_a_study_of_sixteen_factors_has_a_report_with_every_figure(finished: Study, tmp_path: Path) -> None:
+    one = ("filters", "kernel_size", "padding", "pool", "dense")
+    factors = {f"model.{name}": [getattr(finished.spec.model, name)] for name in one}
+    factors |= {f"train.{name}": [getattr(finished.spec.train, name)] for name in ("epochs", "batch_size", "momentum")}
+    shared = ("name", "scale", "standardize", "validation", "test", "split_seed")
+    factors |= {f"data.{name}": [getattr(finished.spec.data, name)] for name in shared}
+    copy = tmp_path / "sixteen"
+    shutil.copytree(finished.folder, copy, ignore=shutil.ignore_patterns("figures", "report*"))
+    write_study(copy, finished.spec.model_copy(update={"factors": finished.spec.factors | factors}))
+    assert len(finished.spec.factors | factors) == 16
+    assert write_report(copy) is not None
+    names = {path.name for path in (copy / "figures").iterdir()}
+    assert max(map(len, names)) < 143
+    assert sum(name.startswith("curves-") and name.endswith(".svg") for name in names) == 4
+    assert sum(name.startswith("kernels-") and name.endswith("conv1.svg") for name in names) == 1
 
 
 def test_names_of_figures_tell_labels_apart() -> None:

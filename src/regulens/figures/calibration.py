@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from regulens.figures.parts import wrapped
+from regulens.figures.parts import lines_of, wrapped
 from regulens.figures.style import MUTED, VALIDATION, house_style, new_figure
 from regulens.stats.calibration import Reliability
 
@@ -72,8 +72,9 @@ def draw_reliability(panels: Sequence[ReliabilityPanel]) -> Figure:
     across = min(4, len(panels))
     down = math.ceil(len(panels) / across)
     highest = max(float(panel.shares.max()) for panel in panels)
+    more = 0.15 * (max(lines_of(wrapped(panel.title, 26)) for panel in panels) - 1)
     with house_style():
-        figure = new_figure(max(3.4, 2.1 * across), 2.25 * down + 0.7)
+        figure = new_figure(max(3.4, 2.1 * across), (2.25 + more) * down + 0.7)
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=False):
             _draw_panel(axes, panel, highest)

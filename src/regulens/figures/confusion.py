@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure, FigureBase, SubFigure
 from numpy.typing import NDArray
 
-from regulens.figures.parts import INK, text_width, wrapped
+from regulens.figures.parts import INK, lines_of, text_width, wrapped
 from regulens.figures.style import VALIDATION, bare, house_style, new_figure
 
 _MOST_CLASSES = 30
@@ -21,6 +21,8 @@ _BESIDE = 14
 _ERRORS = LinearSegmentedColormap.from_list("errors", ["#ffffff", "#f6b7bd", VALIDATION]).with_extremes(bad="#eceef1")
 _QUIET = "#5c6470"
 _PAIR = 0.37
+_TITLE = 55
+"""Letters in a line of the title above the matrix."""
 """Inches from pair to pair in the list."""
 
 
@@ -116,7 +118,7 @@ def draw_confusion(info: ConfusionInfo) -> Figure:
 
 def _draw_beside(info: ConfusionInfo) -> Figure:
     pairs, images = _pairs_height(info), _images_height(info)
-    height = max(1.7 + _matrix_inches(info), pairs + images)
+    height = max(1.7 + _title_inches(info) + _matrix_inches(info), pairs + images)
     figure = new_figure(8.4, height)
     left, right = _beside(figure, 5.3, 3.1)
     _draw_matrix(left.subplots(), info)
@@ -130,7 +132,7 @@ def _draw_beside(info: ConfusionInfo) -> Figure:
 
 
 def _draw_below(info: ConfusionInfo) -> Figure:
-    matrix = 1.7 + _matrix_inches(info)
+    matrix = 1.7 + _title_inches(info) + _matrix_inches(info)
     figure = new_figure(8.4, matrix + max(_pairs_height(info), _images_height(info)))
     top, bottom = _stacked(figure, matrix, figure.get_figheight() - matrix)
     _draw_matrix(top.subplots(), info)
@@ -140,9 +142,10 @@ def _draw_below(info: ConfusionInfo) -> Figure:
 
 def _draw_without_matrix(info: ConfusionInfo) -> Figure:
     height = max(_pairs_height(info), _images_height(info))
-    figure = new_figure(8.4, height + 0.4)
-    title = f"{info.title}: {len(info.class_names)} classes, {_runs(info)}"
-    top, body = _stacked(figure, 0.4, height)
+    title = wrapped(f"{info.title}: {len(info.class_names)} classes, {_runs(info)}", 90)
+    head = 0.2 + 0.2 * lines_of(title)
+    figure = new_figure(8.4, height + head)
+    top, body = _stacked(figure, head, height)
     top.text(0.005, 0.5, title, va="center", fontweight="bold", fontsize=10.5)
     _draw_row(body, info, height)
     return figure
@@ -198,8 +201,13 @@ def _draw_matrix(axes: Axes, info: ConfusionInfo) -> None:
     axes.spines[:].set_visible(False)
     axes.set_anchor("W")
     axes.set(xlabel="predicted class", ylabel="true class")
-    axes.set_title(f"{info.title}\n\n", loc="left", fontweight="bold")
+    axes.set_title(f"{wrapped(info.title, _TITLE)}\n\n", loc="left", fontweight="bold")
     axes.text(0, 1.015, _note(info, decimals), transform=axes.transAxes, fontsize=8, color=_QUIET, va="bottom")
+
+
+def _title_inches(info: ConfusionInfo) -> float:
+    """Inches of the lines of the title that are more than one."""
+    return 0.2 * (lines_of(wrapped(info.title, _TITLE)) - 1)
 
 
 def _note(info: ConfusionInfo, decimals: int) -> str:

@@ -12,9 +12,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from regulens.figures.parts import lines_of, wrapped
 from regulens.figures.style import MUTED, TRAIN, VALIDATION, house_style, new_figure
 from regulens.results import RunResult
 
+_TITLE = 44
+"""Letters in a line of the title."""
 BANDS_FROM = 6
 """From so many seeds on bands tell more than single curves."""
 
@@ -50,7 +53,7 @@ def draw_curves(info: CurvesInfo, limits: tuple[float, float]) -> Figure:
     seeds, count = info.train.shape
     epochs = np.arange(1, count + 1)
     with house_style():
-        figure = new_figure(4.2, 3.0)
+        figure = new_figure(4.2, 2.8 + 0.2 * lines_of(wrapped(info.title, _TITLE)))
         axes = figure.subplots()
         for colour, name, curves in _parts(info):
             axes.plot(epochs, curves.T, color=colour, lw=0.7, alpha=0.45)
@@ -70,7 +73,7 @@ def draw_banded_curves(info: CurvesInfo, limits: tuple[float, float]) -> Figure:
     epochs = np.arange(1, count + 1)
     lost = np.zeros(seeds, np.bool_) if info.collapsed is None or info.collapsed.all() else info.collapsed
     with house_style():
-        figure = new_figure(4.2, 3.4)
+        figure = new_figure(4.2, 3.2 + 0.2 * lines_of(wrapped(info.title, _TITLE)))
         axes = figure.subplots()
         for colour, name, curves in _parts(info):
             least, low, high, greatest = np.quantile(curves[~lost], [0, 0.25, 0.75, 1], axis=0)
@@ -109,5 +112,11 @@ def _draw_median(axes: Axes, colour: str, label: str, curves: NDArray[np.float64
 def _finish(axes: Axes, info: CurvesInfo, limits: tuple[float, float]) -> None:
     axes.grid(True, axis="y")
     axes.set_axisbelow(True)
-    axes.set(title=info.title, xlabel="epoch", ylabel="accuracy", xlim=(0.5, info.train.shape[1] + 0.5), ylim=limits)
+    axes.set(
+        title=wrapped(info.title, _TITLE),
+        xlabel="epoch",
+        ylabel="accuracy",
+        xlim=(0.5, info.train.shape[1] + 0.5),
+        ylim=limits,
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from regulens.figures.attribution import area_text
-from regulens.figures.parts import look, wrapped
+from regulens.figures.parts import lines_of, look, wrapped
 from regulens.figures.style import MUTED, house_style, new_figure
 from regulens.interpret.faithfulness import Curves, Faithfulness
 
@@ -64,8 +64,9 @@ def faithfulness_info(title: str, measured: Faithfulness, titles: Mapping[str, s
 
 def draw_faithfulness(info: FaithfulnessInfo) -> Figure:
     """Draw both panels; a legend in each gives the areas under the curves."""
+    title = wrapped(info.title, 85)
     with house_style():
-        figure = new_figure(8.2, 3.9 + 0.17 * len(info.panels[0].curves))
+        figure = new_figure(8.2, 3.7 + 0.2 * lines_of(title) + 0.17 * len(info.panels[0].curves))
         for axes, panel in zip(figure.subplots(1, 2, sharey=True), info.panels, strict=True):
             _draw_panel(axes, panel, info.fractions)
             axes.legend(
@@ -77,7 +78,7 @@ def draw_faithfulness(info: FaithfulnessInfo) -> Figure:
             )
         images = "one image" if info.images == 1 else f"mean of {info.images} images"
         figure.axes[0].set_ylabel(f"probability of the class ({images})")
-        figure.suptitle(wrapped(info.title, 90), fontsize=11, fontweight="bold")
+        figure.suptitle(title, fontsize=11, fontweight="bold")
     return figure
 
 

@@ -125,8 +125,9 @@ def true_text(class_names: Sequence[str], truth: int | None) -> str:
 def draw_through(info: ThroughInfo) -> Figure:
     """Draw the image beside the probabilities, a grid of maps per layer with its scale, and the dense activations."""
     heights = [1.6, *(max(grid.inches[1], _LOW) for grid in info.grids), 0.3]
+    title = "\n".join(wrapped(line, int(11 * (_WIDTH + 1.0))) for line in (info.title, info.subtitle))
     with house_style():
-        figure = new_figure(_WIDTH + 1.0, sum(heights) + 0.42 * len(heights) + 0.5)
+        figure = new_figure(_WIDTH + 1.0, sum(heights) + 0.42 * len(heights) + 0.1 + 0.2 * lines_of(title))
         rows = figure.add_gridspec(len(heights), 2, width_ratios=[_WIDTH, 0.12], height_ratios=heights)
         first = rows[0, 0].subgridspec(1, 2, width_ratios=[1, 2])
         picture, bars = figure.add_subplot(first[0]), figure.add_subplot(first[1])
@@ -140,7 +141,7 @@ def draw_through(info: ThroughInfo) -> Figure:
         dense = figure.add_subplot(rows[-1, 0])
         _draw_dense(dense, info.dense)
         _scale(figure, dense, figure.add_subplot(rows[-1, 1]))
-        figure.suptitle(f"{info.title}\n{info.subtitle}", fontsize=10.5, fontweight="bold")
+        figure.suptitle(title, fontsize=10.5, fontweight="bold")
     return figure
 
 
@@ -197,7 +198,10 @@ def draw_across(info: AcrossInfo) -> Figure:
     margin = max(text_width(label, 8.5) for label in (head, *labels)) + 0.15
     heights = [
         0.9,
-        *(max(grid.inches[1], 0.16 * lines_of(label)) for label, (_, grid) in zip(labels, info.rows, strict=True)),
+        *(
+            max(grid.inches[1], _LOW, 0.16 * lines_of(label))
+            for label, (_, grid) in zip(labels, info.rows, strict=True)
+        ),
     ]
     with house_style():
         figure = new_figure(margin + _WIDTH + 0.9, sum(heights) + 0.2 * len(heights) + 0.4)

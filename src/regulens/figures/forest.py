@@ -185,13 +185,16 @@ def _slots(rows: Sequence[ForestRow]) -> list[_Slot]:
         if row.group != group:
             group = row.group
             end += 0.25 if slots else 0.0
-            slots.append(_Slot(end, 0.5, wrapped(group, 36), None))
-            end += 1.0 + 0.55 * (lines_of(slots[-1].label) - 1)
-        label = wrapped(row.label, 32)
-        height = 0.5 + 0.275 * (lines_of(label) - 1)
-        slots.append(_Slot(end - 0.5 + height, height, label, row))
-        end += 2 * height
+            end = _append(slots, end, wrapped(group, 36), None)
+        end = _append(slots, end, wrapped(row.label, 32), row)
     return slots
+
+
+def _append(slots: list[_Slot], end: float, label: str, row: ForestRow | None) -> float:
+    """Set a label of one or more lines below the last, and return where it ends."""
+    height = 0.5 + 0.275 * (lines_of(label) - 1)
+    slots.append(_Slot(end - 0.5 + height, height, label, row))
+    return end + 2 * height
 
 
 def _write_labels(names: Axes, slots: Sequence[_Slot], width: float) -> None:

@@ -43,7 +43,8 @@ class InteractionInfo:
 def draw_interaction(info: InteractionInfo) -> Figure:
     """Draw the lines with whiskers, side by side within a level; parallel lines mean no interaction."""
     labels = [wrapped(line.label, 24) for line in info.lines]
-    margin = 0.5 + max(text_width(text, _SIZE) for text in (*labels, info.other))
+    other = wrapped(info.other, 24)
+    margin = 0.5 + max(text_width(text, _SIZE) for text in (*labels, other))
     step = max(0.55, 0.14 * len(labels), *(text_width(level, 9.5) + 0.2 for level in info.levels))
     crowded = 1.0 + step * len(info.levels) + margin > 8.4
     width = min(max(1.0 + step * len(info.levels) + margin, 4.2), 8.4)
@@ -51,7 +52,7 @@ def draw_interaction(info: InteractionInfo) -> Figure:
     levels = [wrapped(level, 27) for level in info.levels] if crowded else list(info.levels)
     below = 0.7 * max(text_width(level, 9.5) for level in levels) if crowded else 0.0
     with house_style():
-        figure = new_figure(width, inner + below + 1.0)
+        figure = new_figure(width, inner + below + 1.0 + 0.15 * (lines_of(other) - 1))
         axes = figure.subplots()
         axes.grid(True, axis="y")
         axes.set_axisbelow(True)
@@ -61,7 +62,7 @@ def draw_interaction(info: InteractionInfo) -> Figure:
         axes.set_xticks(range(len(levels)), levels, **slanted)
         axes.set(title=info.title, xlabel=info.factor, ylabel=info.response, ylim=limits)
         axes.set_xlim(-0.45, len(levels) - 0.55)
-        _label_lines(axes, info.other, labels, ends, _LINE / inner)
+        _label_lines(axes, other, labels, ends, _LINE / inner)
     return figure
 
 

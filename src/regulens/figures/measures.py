@@ -13,11 +13,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
-from regulens.figures.parts import INK, look, range_with_margin, wrapped
+from regulens.figures.parts import INK, lines_of, look, range_with_margin, wrapped
 from regulens.figures.style import MUTED, house_style, new_figure
 
 _SLOT = 0.26
 """Inches from row to row."""
+_NAME_LINE = 0.14
+"""Inches of each further line of a name."""
 _SPREAD = 0.3
 """Rows that the points of one row are spread over, to either side."""
 
@@ -129,15 +131,24 @@ def _places(lines: Sequence[tuple[str, str]]) -> dict[tuple[str, str], float]:
     end = 0.0
     for group, label in lines:
         if group and (group, "") not in places:
-            places[group, ""] = end
-            end += 1
-        places[group, label] = end
-        end += 1
+            end = _append(places, (group, ""), end)
+        end = _append(places, (group, label), end)
     return places
 
 
+def _append(places: dict[tuple[str, str], float], line: tuple[str, str], end: float) -> float:
+    """Set a line below the last, at the middle of a name of several lines, and return where it ends."""
+    more = _NAME_LINE / _SLOT * (lines_of(_row_name(*line)) - 1)
+    places[line] = end + more / 2
+    return end + 1 + more
+
+
+def _row_name(group: str, label: str) -> str:
+    return wrapped(label or group, 30)
+
+
 def _name_rows(axes: Axes, places: dict[tuple[str, str], float]) -> None:
-    axes.set_yticks(list(places.values()), [wrapped(label or group, 30) for group, label in places])
+    axes.set_yticks(list(places.values()), [_row_name(*line) for line in places])
     for text, (_, label) in zip(axes.get_yticklabels(), places, strict=True):
         text.set(fontweight="normal" if label else "bold", color=INK)
     axes.tick_params(axis="y", length=0, labelsize=8)

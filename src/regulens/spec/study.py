@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from regulens.files import is_reserved
 from regulens.spec.run import (
     EVERY_SEED,
     MAX_SEEDS,
@@ -70,6 +71,10 @@ class PublishedSource(Spec):
 def _folder_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise ValueError("must be 1 to 64 letters, digits, dots, dashes or underscores: it names the study's folder")
+    if is_reserved(name):
+        raise ValueError(
+            "must not end in a dot or be a device's name on Windows, such as con or nul: it names a folder"
+        )
     return name
 
 
