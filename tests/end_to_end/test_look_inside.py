@@ -63,6 +63,41 @@ def test_kernels_of_a_torchvision_style_state_dict(regulens: Run, tmp_path: Path
     assert drawn(regulens("kernels", "vgg.pth", "--page", "2"), tmp_path) == ["2-features.2-page-2.svg"]
 
 
+def test_a_large_network_is_listed_and_its_first_layer_drawn(regulens: Run, tmp_path: Path) -> None:
+    state = {f"layer{place}.conv.weight": torch.full((4, 2, 1, 1), float(place)) for place in range(12)}
+    state["layer3.conv.weight"][1] = float("nan")
+    torch.save(state, tmp_path / "net.pt")
+    done = regulens("kernels", "net.pt")
+    assert drawn(done, tmp_path) == ["01-layer0.conv.svg"]
+    lines = done.stdout.splitlines()
+    assert " ".join(lines[1].split()) == "layer shape filters parameters mean sd max |w| zero filters not finite"
+    assert lines[2].split() == ["layer0.conv", "1x1x2x4", "4", "8", "0", "0", "0", "4", "0"]
+    assert lines[5].split() == ["layer3.conv", "1x1x2x4", "4", "8", "3", "0", "3", "0", "2"]
+    assert lines[14].startswith("12 layers; drawn: the first; --layer NAME")
+    some = regulens("kernels", "net.pt", "--layer", "layer2.conv", "--layer", "layer1*", "--out", "some")
+    assert drawn(some, tmp_path) == [f"{place + 1:02}-layer{place}.conv.svg" for place in (1, 2, 10, 11)]
+    every = regulens("kernels", "net.pt", "--all", "--sample", "--out", "all")
+    assert len(drawn(every, tmp_path)) == 12
+    regulens("kernels", "net.pt", "--layer", "layer2").refused('and 2 more; did you mean "layer2.conv"?')
+
+
+def test_a_tall_layer_and_long_names_are_drawn_within_bounds(regulens: Run, tmp_path: Path) -> None:
+    torch.save({"/a/" + "b/" * 150 + "0.weight": torch.randn(512, 1, 128, 1)}, tmp_path / "A b.pt")
+    torch.save({"0.weight": torch.randn(2, 70, 3, 3)}, tmp_path / "a-b.pt")
+    folders = set()
+    for name in ("A b.pt", "a-b.pt"):
+        done = regulens("kernels", name)
+        [path] = [
+            tmp_path / line.strip().removesuffix(" and .png") for line in done.stdout.splitlines() if ".svg" in line
+        ]
+        folders.add(path.parent)
+        with Image.open(path.with_suffix(".png")) as picture:
+            assert max(picture.size) <= 1600
+    assert len(folders) == 2
+    assert "drawn: filters 1-2 of 2" not in done.stdout
+    assert "drawn: input channels 1-64 of 70 (page 1 of 2); --page 2 draws the next" in done.stdout
+
+
 SAVED_BY_KERAS = """
 import keras
 image = keras.Input((8, 8, 3))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from regulens.figures.comparison import CellPoints, comparison_info, draw_comparison
 from regulens.figures.confusion import ConfusedImage, confusion_info, draw_confusion
-from regulens.figures.curves import CurvesInfo, common_limits, draw_banded_curves
+from regulens.figures.curves import CurvesInfo, common_limits, draw_banded_curves, draw_curves
 from regulens.figures.forest import VERDICTS, ForestInfo, ForestRow, Verdict, clipped, draw_forest, forest_info
 from regulens.figures.interaction import InteractionInfo, InteractionLine, draw_interaction
 from regulens.figures.parts import look, range_with_margin, signed, spaced, spread, text_width, wrapped
@@ -561,3 +561,41 @@ def test_faultless_runs_confuse_nothing_and_wrong_shapes_are_refused() -> None:
     for counts in (COUNTS, COUNTS[0, :2, :2], COUNTS[:0, :2, :2]):
         with pytest.raises(ValueError, match=r"\(runs, 2, 2\)"):
             confusion_info("a", ("x", "y"), counts)
+
+
+SIXTEEN = ", ".join(f"factor {number} {number / 4:g}" for number in range(16))
+"""A label as long as that of a cell of sixteen factors."""
+
+
+def test_names_of_sixteen_factors_stay_apart_in_a_forest() -> None:
+    figure = drawn(draw_forest(forest([forest_row(0.01, 0.02, None, f"{SIXTEEN}, {end}") for end in ("a", "b")])))
+    names = [text for text in figure.axes[0].texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in sorted(names, key=lambda text: -text.get_window_extent().y1)]
+    assert len(boxes) == 4
+    assert all(below.y1 <= above.y0 + 1 for above, below in pairwise(boxes))
+
+
+@pytest.mark.parametrize("classes", [3, 20, 40])
+def test_a_title_of_sixteen_factors_leaves_the_confusion_its_place(classes: int) -> None:
+    counts = np.full((2, classes, classes), 3)
+    figure = drawn(draw_confusion(confusion_info(SIXTEEN, tuple(map(str, range(classes))), counts)))
+    longest = max(map(len, "\n".join(texts(figure)).split("\n")))
+    assert longest <= 90
+    matrix = figure.findobj(lambda each: isinstance(each, Axes) and bool(each.images))
+    assert all(each.get_window_extent().width > 150 for each in matrix)
+
+
+def test_names_of_sixteen_factors_stand_beside_the_lines_of_an_interaction() -> None:
+    ends = np.array([0.5, 0.6])
+    lines = tuple(InteractionLine(f"{SIXTEEN}, {end}", ends, ends - 0.1, ends + 0.1) for end in ("a", "b"))
+    other = " and ".join(f"factor {number}" for number in range(16))
+    drawn(
+        draw_interaction(InteractionInfo("mean over all runs", "regularizer", ("none", "l2"), other, lines, "accuracy"))
+    )
+
+
+def test_a_title_of_sixteen_factors_stands_above_its_curves() -> None:
+    curves = np.array([[0.5, 0.6], [0.6, 0.7]])
+    info = CurvesInfo(SIXTEEN, curves, curves)
+    for draw in (draw_curves, draw_banded_curves):
+        drawn(draw(info, common_limits([info])))

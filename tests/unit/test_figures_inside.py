@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,22 @@ def test_measures_keep_rows_of_a_group_together() -> None:
 def test_measures_without_a_row_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         measures_info([])
+
+
+def test_rows_of_maps_are_as_high_as_the_names_of_their_networks() -> None:
+    label = ", ".join(f"factor {number} {number / 4:g}" for number in range(16))
+    figure = draw_across(across_info([(label, seen(make())), (f"{label}, b", seen(make()))], "relu1", pixels()))
+    figure.draw_without_rendering()
+    names = [text.get_window_extent() for axes in figure.axes for text in axes.texts if "factor" in text.get_text()]
+    assert names[1].y1 <= names[0].y0
+    grids = [axes.get_window_extent().width for axes in figure.axes if axes.images]
+    assert max(grids) > 300
+
+
+def test_the_name_of_a_group_of_measures_has_the_lines_that_it_needs() -> None:
+    groups = [", ".join(f"factor {number} {number / 4:g}" for number in range(16)) + end for end in ("", ", b")]
+    rows = tuple(row("none", [1.0, 2.0], (1.5, 1.0, 2.0), group) for group in groups)
+    figure = draw_measures(measures_info([MeasurePanel("norm", "units", rows)]))
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(below.y1 <= above.y0 + 1 for above, below in pairwise(boxes))

@@ -192,6 +192,12 @@ class TestBounds:
         assert info.kernel[0] * info.layout.scale >= 0.06
         np.testing.assert_array_equal(info.tiles[0], info.tiles[1])
 
+    def test_single_weights_side_by_side_are_on_the_scale_of_the_layer(self) -> None:
+        info = panels_info([("a", layer(8, 8, 1, 1)), ("b", layer(8, 8, 1, 1, seed=1))], "kernel")
+        values = np.unique(info.tiles[0][~np.isnan(info.tiles[0])])
+        assert len(values) == 64
+        assert "black to white" in info.subtitle
+
     def test_many_networks_stand_on_pages_of_one_scale(self) -> None:
         networks = [(f"network {place}", layer(16, 16, 3, 3, seed=place)) for place in range(15)]
         info = panels_info(networks, "signed")

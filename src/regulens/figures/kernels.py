@@ -71,8 +71,7 @@ def kernels_info(kernels: ConvKernels, scaling: Scaling, network: str, shown: Sh
     page of filters and channels is drawn, or those of ``shown``; the subtitle says which.
     """
     filters, channels, height, width = kernels.weight.shape
-    if height * width == 1 and scaling == "kernel":
-        scaling = "layer"
+    scaling = drawable_scaling(scaling, height, width)
     shown = shown or choose_kernels(filters, channels, most=room(channels, height, width))
     part = kernels.weight[np.ix_(shown.filters, shown.channels)]
     tiles = marked(fitted(scale_kernels(part, scaling, kernels.weight)))
@@ -87,6 +86,11 @@ def kernels_info(kernels: ConvKernels, scaling: Scaling, network: str, shown: Sh
         place,
         greatest(kernels.weight) if scaling == "signed" else None,
     )
+
+
+def drawable_scaling(scaling: Scaling, height: int, width: int) -> Scaling:
+    """Return the scale for kernels of this size: a single value has no contrast of its own, only within the layer."""
+    return "layer" if height * width == 1 and scaling == "kernel" else scaling
 
 
 def rgb_info(kernels: ConvKernels, scaling: Scaling, network: str, shown: Shown | None = None) -> KernelsInfo:

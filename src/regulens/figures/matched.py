@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from regulens.figures.kernel_layout import fitted, layout, means_note, room
-from regulens.figures.kernels import add_scale, draw_tiles, greatest, marked, not_finite_note, scale_note
+from regulens.figures.kernels import (
+    add_scale,
+    draw_tiles,
+    drawable_scaling,
+    greatest,
+    marked,
+    not_finite_note,
+    scale_note,
+)
 from regulens.figures.parts import BLUE, INK, in_lines, lines_of, text_width
 from regulens.figures.style import MUTED, house_style, new_figure
 from regulens.interpret.kernels import GAP, MOST, Scaling, choose_kernels, lay_out, lay_out_rows, scale_kernels
@@ -82,8 +90,9 @@ def panels_info(
         raise ValueError(f"panels need networks of one shape, got {sorted(shapes)}")
     weights = np.stack([kernels.weight for _, kernels in networks])
     joined = weights.reshape(-1, *weights.shape[2:])
-    one_scale = same_scale and scaling != "kernel"
     filters, channels, *size = weights.shape[1:]
+    scaling = drawable_scaling(scaling, *size)
+    one_scale = same_scale and scaling != "kernel"
     shown = choose_kernels(filters, channels, most=_panel_room(channels, *size))
     names = [name for name, _ in networks]
     if not one_scale and scaling == "signed":
@@ -141,7 +150,7 @@ def _panel_room(channels: int, height: int, width: int) -> tuple[int, int]:
     """Return how many filters and channels a panel holds: half as many a side as a picture does, at most 16."""
     if channels == 1:
         return min(max(1, room(1, height, width)[0] // 4), MOST), 1
-    filters, columns = (max(1, count // 2) for count in room(channels, height, width))
+    filters, columns = (max(1, count // 2) for count in room(MOST, height, width))
     return min(filters, _PANEL_CHANNELS), min(columns, _PANEL_CHANNELS, channels)
 
 
@@ -240,8 +249,10 @@ def draw_matched(info: MatchedInfo) -> Figure:
     """Draw the filters, and beside each row its similarity over the range of single random filters."""
     height, width = (side + 2 * GAP for side in info.tiles.shape)
     labels = max(text_width(name, 7) for name in info.names)
-    wide = min(_WIDTH - 2.45 - (0.65 if info.limit is not None else 0), width * 0.11, _HIGHEST * width / height)
-    high = wide * height / width
+    beside = 2.45 + (0.65 if info.limit is not None else 0)
+    wide = min(_WIDTH - beside, width * 0.11, _HIGHEST * width / height)
+    shift = (_WIDTH - beside - wide) / 2
+    high = max(wide * height / width, 0.14 * len(info.rows))
     crowded = labels > 0.95 * wide / len(info.names)
     below, above = 0.45 + 0.16 * lines_of(info.subtitle), 0.6 + (labels if crowded else 0)
     with house_style():
@@ -250,10 +261,11 @@ def draw_matched(info: MatchedInfo) -> Figure:
 
         def place(left: float, bottom: float, width: float, height: float) -> Axes:
             total = below + high + above
-            return figure.add_axes((left / _WIDTH, (below + bottom) / total, width / _WIDTH, height / total))
+            return figure.add_axes(((shift + left) / _WIDTH, (below + bottom) / total, width / _WIDTH, height / total))
 
         axes = place(0.55, 0, wide, high)
         picture = draw_tiles(axes, info.tiles, info.limit)
+        axes.set_aspect("auto")  # strips are as high as their numbers
         axes.set_yticks(info.places, info.rows)
         axes.set_xticks(info.columns, info.names, rotation=90 if crowded else 0)
         axes.xaxis.tick_top()
