@@ -145,11 +145,7 @@ def _records(text: str, separator: str) -> Iterator[_Record]:
         if separator == " ":
             fields = [field for field in fields if field]
         if not all(map(_RULE.fullmatch, fields)):
-            yield _Record(
-                lines.first,
-                fields,
-                [_OTHER_MARK.sub("", fields[0], count=1) if _OTHER_MARK.match(fields[0]) else fields[0], *fields[1:]],
-            )
+            yield _Record(lines.first, fields, [_OTHER_MARK.sub("", fields[0]), *fields[1:]])
 
 
 def _comment(line: int, text: str, separator: str) -> _Record:
@@ -193,7 +189,7 @@ def _belongs_to_a_table(record: _Record, wanted: Sequence[str]) -> bool:
     if record.comment:
         return False
     run = len(record.fields) >= len(wanted) and any(map(_NUMBER.fullmatch, record.fields))
-    return run or sum(name in record.names for name in wanted) >= min(2, len(wanted) - 1)
+    return run or sum(name in record.names for name in wanted) >= max(1, min(2, len(wanted) - 1))
 
 
 @dataclass
