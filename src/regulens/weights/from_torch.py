@@ -11,11 +11,11 @@ from regulens.errors import DataError
 from regulens.weights.frozen import frozen_convolutions
 from regulens.weights.kernels import Gathering, WeightsFile, readable
 from regulens.weights.layouts import Convolution, gather_named
-from regulens.weights.networks import Network, networks, prefixes
+from regulens.weights.networks import Network, made_by, networks, prefixes
 from regulens.weights.refusing import SAVE_INSTEAD, refusing
 from regulens.weights.stored import StoredTensor
 from regulens.weights.torch_archive import Archive, Reading, mapped, read_archive, read_legacy, read_pickle
-from regulens.weights.unpickling import Name, Stub
+from regulens.weights.unpickling import Stub
 
 PICKLE = "Python pickle"
 _KIND = "a PyTorch file"
@@ -131,13 +131,9 @@ def _shown(found: list[Network], gathering: Gathering) -> list[Network]:
     return shown
 
 
-def _maker(content: Stub) -> str:
-    return str(content.maker) if isinstance(content.maker, Name) else "object"
-
-
 def _nothing_found(gathering: Gathering, content: Any) -> DataError:
-    what = _maker(content) if isinstance(content, Stub) else type(content).__name__
-    what = {"Pairs": "dict", "StoredTensor": "Tensor", "Array": "ndarray"}.get(what, readable(what))
+    what = made_by(content) if isinstance(content, Stub) else type(content).__name__
+    what = {"Pairs": "dict", "StoredTensor": "Tensor", "Array": "ndarray"}.get(what, what)
     if gathering.kind == PICKLE:
         return DataError(
             f"{gathering.path}: is a Python pickle that holds no tensors by name but {what}; {SAVE_INSTEAD}"

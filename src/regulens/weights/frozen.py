@@ -11,6 +11,8 @@ from regulens.weights.layouts import Convolution
 _TOKEN = re.compile(r"(?:torch\.(\w+))?\(|[\[\]),]|CONSTANTS\.c(\d{1,9})\b|\b(?:True|False|None|\d{1,9})\b")
 _CONVOLUTION = re.compile(r"conv(_transpose)?[123]d|_convolution(_\w+)?")
 
+_DEEPEST = 1000
+
 
 @dataclass(frozen=True)
 class FrozenConvolution:
@@ -48,6 +50,8 @@ def frozen_convolutions(program: str) -> Iterator[FrozenConvolution]:
     calls = [_Call("")]
     for token in _TOKEN.finditer(program):
         text = token[0]
+        if len(calls) > _DEEPEST:
+            raise ValueError(f"its calls nest more than {_DEEPEST:,} deep")
         if text.endswith(("(", "[")):
             calls.append(_Call(token[1] or ""))
         elif text == ",":

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from regulens.weights.kernels import readable
 from regulens.weights.layouts import Convolution
 from regulens.weights.rebuilding import Array
 from regulens.weights.stored import StoredTensor
@@ -118,7 +119,12 @@ def _tensors(pairs: Any) -> Iterator[tuple[str | int, StoredTensor]]:
         if isinstance(tensor, StoredTensor) and isinstance(key, str | int):
             yield key, tensor
         elif isinstance(value, Stub) and isinstance(key, str) and key.endswith(_LEAVES):
-            yield key, StoredTensor(_UNKNOWN, False, _nothing, f"an object of another class ({value.maker})"[:80])
+            yield key, StoredTensor(_UNKNOWN, False, _nothing, f"an object of another class ({made_by(value)})")
+
+
+def made_by(stub: Stub) -> str:
+    """Return the name of an object's class, or of the function that made it."""
+    return readable(str(stub.maker)) if isinstance(stub.maker, Name) else "object"
 
 
 def _nothing() -> NDArray[np.float32]:
@@ -165,10 +171,9 @@ def _take_module(network: Network, root: Any, seen: set[int], spend: Callable[[i
     within: list[Iterator[tuple[tuple[str, ...], Any]]] = [iter([((), root)])]
     while within:
         path, module = next(within[-1], (None, None))
-        state = _state(module)
         if path is None:
             within.pop()
-        elif state is not None and not (path and id(module) in seen):
+        elif not (path and id(module) in seen) and (state := _state(module)) is not None:
             seen |= {id(module), id(state)}
             scripted = state.find("_modules") is None
             name = ".".join(path)

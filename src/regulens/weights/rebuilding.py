@@ -1,4 +1,8 @@
-"""The few calls in a pickle that are understood: what PyTorch and NumPy write for tensors, arrays and containers."""
+"""The few calls in a pickle that are understood: what PyTorch and NumPy write for tensors, arrays and containers.
+
+Nothing that a file gives is hashed, compared or printed before it is known to be a text or a number: tuples that hold
+each other would take for ever.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +64,7 @@ def storage_dtype(kind: Any) -> str:
         ValueError: if it is none of torch's.
     """
     if not isinstance(kind, Name) or kind.name not in _STORAGES or kind.module.partition(".")[0] != "torch":
-        raise ValueError(f"its tensors are stored in {kind}"[:80])
+        raise ValueError("its tensors are stored in a way not known")
     return _STORAGES[kind.name]
 
 
@@ -73,7 +77,7 @@ class DType:
 
     def build(self, state: Any) -> None:
         """Take the byte order."""
-        if isinstance(state, tuple) and len(state) > 1 and state[1] in {"<", ">", "=", "|"}:
+        if isinstance(state, tuple) and len(state) > 1 and isinstance(state[1], str) and state[1] in "<>=|":
             self.order = state[1]
 
 

@@ -23,6 +23,7 @@ MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 """How a file of ``torch.save`` before version 1.6 begins: the pickle of a number."""
 _LOCAL_HEADER = 30
 _ENCRYPTED = 0x1
+_LETTER_BYTES = 16
 _CODE = {
     *("os", "posix", "nt", "subprocess", "sys", "runpy", "importlib", "imp", "shutil", "socket", "webbrowser", "pty"),
     *("ctypes", "commands", "code", "codeop", "multiprocessing", "asyncio", "pip", "ensurepip", "urllib", "requests"),
@@ -79,7 +80,7 @@ class Archive:
         with zipfile.ZipFile(self._path) as archive:
             for name, entry in self._entries.items():
                 if name.startswith(f"{self._root}code/") and name.endswith(".py"):
-                    reading.spend(4 * entry.file_size)  # never more than announced: zipfile stops there
+                    reading.spend(_LETTER_BYTES * entry.file_size)  # never more than announced: zipfile stops there
                     texts.append(archive.read(entry).decode(errors="replace"))
         return "\n".join(texts)
 
@@ -192,7 +193,7 @@ def read_legacy(stream: Stream, content: memoryview, reading: Reading, *, within
     keys = pickled()
     place = stream.tell()
     for key in keys:
-        if key not in storages:
+        if not isinstance(key, str) or key not in storages:
             raise ValueError("it lists a storage that no tensor has")
         count = int.from_bytes(content[place : place + 8], "little")
         length = count * storages[key].bytes_each

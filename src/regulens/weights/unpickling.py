@@ -189,6 +189,7 @@ class Machine:
     def _make(self, maker: Any, arguments: Any) -> None:
         made = None
         if isinstance(maker, Name):
+            self._spend(_size(arguments))
             self._spend(sum(map(_size, arguments)))  # which the call may copy
             made = self._call(maker, arguments)
         self._push_new(Stub(maker, arguments) if made is None else made)
