@@ -187,8 +187,6 @@ def _by_content(path: Path, head: bytes) -> str:
     for identifier, what in _IDENTIFIERS.items():
         if head[4:8].startswith(identifier) and head[4:8].isalnum():
             return what
-    if head[257:262] == b"ustar":
-        return "compressed or an archive"
     if _tail(path) == _TABLE_END:
         return "a TensorFlow checkpoint"
     text = head.decode("utf-8", errors="replace")
