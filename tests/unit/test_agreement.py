@@ -56,6 +56,16 @@ def test_the_mean_is_that_of_scipys_correlations_and_of_the_map(maps: np.ndarray
         assert (agreement.least, agreement.greatest) == pytest.approx((min(pairs), max(pairs)))
 
 
+def test_every_pair_has_its_correlation_and_constant_maps_none() -> None:
+    maps = some_maps(4, 6)
+    maps[2] = 1
+    agreement = seed_agreement(maps)
+    for a, b in combinations(range(4), 2):
+        expected = np.nan if 2 in {a, b} else spearmanr(maps[a].ravel(), maps[b].ravel()).statistic
+        assert agreement.pairs[a, b] == pytest.approx(expected, nan_ok=True)
+        assert agreement.pairs[b, a] == pytest.approx(expected, nan_ok=True)
+
+
 def test_agreement_does_not_depend_on_the_maps_units() -> None:
     maps = some_maps(3)
     changed = np.stack([100 * maps[0], np.exp(maps[1]), maps[2] - 5])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import sys
 from collections import OrderedDict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
 from regulens.errors import UserError
@@ -211,6 +213,60 @@ def test_a_map_does_not_depend_on_the_images_beside_it(method: str) -> None:
     together = attribute(network, images, targets, method, seed=4)
     alone = [attribute(network, images[i : i + 1], targets[i : i + 1], method, seed=4)[0] for i in range(3)]
     np.testing.assert_array_equal(together, np.stack(alone))
+
+
+def kinked(at: float) -> nn.Sequential:
+    """Logit 0 is how far the one pixel is above ``at``: between black and white its gradient jumps from 0 to 1."""
+    network = planted(torch.ones(1, 1, 1, 1), torch.ones(1))
+    with torch.no_grad():
+        network.conv1.bias.fill_(-at)
+    return network
+
+
+@pytest.mark.parametrize("at", [0.2, 0.5, 0.7, 0.9])
+def test_integrated_gradients_take_steps_until_they_add_up(at: float) -> None:
+    network, image, target = kinked(at), torch.ones(1, 1, 1, 1), torch.tensor([0])
+    errors = []
+    for options in ({}, {"steps": 50}):
+        maps = attribute(network, image, target, "integrated_gradients", **options)
+        assert float(maps.sum()) == pytest.approx(1 - at, abs=0.02)
+        errors.append(completeness(network, image, target, maps).error[0])
+    assert errors[0] <= attribution.TOLERANCE
+    assert errors[0] <= errors[1]
+
+
+def test_some_integrated_gradients_do_not_add_up_in_50_steps() -> None:
+    images, target = torch.ones(1, 1, 1, 1), torch.tensor([0])
+    errors = {}
+    for at in np.linspace(0.3, 0.7, 21):
+        maps = attribute(kinked(at), images, target, "integrated_gradients", steps=50)
+        errors[at] = completeness(kinked(at), images, target, maps).error[0]
+    worst = max(errors, key=lambda at: errors[at])
+    assert errors[worst] > attribution.TOLERANCE
+    maps = attribute(kinked(worst), images, target, "integrated_gradients")
+    assert completeness(kinked(worst), images, target, maps).error[0] <= attribution.TOLERANCE
+
+
+def test_integrated_gradients_stop_at_the_last_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attribution, "TOLERANCE", 0.0)
+    image, target = torch.full((1, 1, 1, 1), 3.0), torch.tensor([0])
+    own = attribute(kinked(0.53), image, target, "integrated_gradients", baseline=-1.0)
+    parts = attribution.PARTS[-1]
+    way = [-1 + 4 * place / parts for place in range(parts + 1)]
+    rule = IntegratedGradients(kinked(0.53))
+    pairs = [(torch.full((1, 1, 1, 1), end), torch.full((1, 1, 1, 1), start)) for start, end in pairwise(way)]
+    expected = sum(float(rule.attribute(end, start, target=0, n_steps=attribution.STEPS)) for end, start in pairs)
+    assert own.item() == pytest.approx(expected, rel=1e-5)
+    assert own.item() == pytest.approx(3 - 0.53, rel=2e-3)
+    assert np.isnan(attribute(kinked(float("nan")), image * float("nan"), target, "integrated_gradients")).all()
+
+
+@pytest.mark.parametrize("regularizer", ["none", "batchnorm"])
+def test_integrated_gradients_are_captums(regularizer: str) -> None:
+    network, images = small(regularizer, depth=2, side=12), some_images(2, 12)
+    own = attribute(network, images, torch.tensor([1, 3]), "integrated_gradients", steps=64)
+    other = IntegratedGradients(network.eval()).attribute(images, target=torch.tensor([1, 3]), n_steps=64)
+    np.testing.assert_allclose(own, other.detach().numpy(), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])

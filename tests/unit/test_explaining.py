@@ -15,9 +15,11 @@ from regulens.api import Study
 from regulens.cli.options import Method
 from regulens.data.dataset import Dataset
 from regulens.errors import DataError, UserError
+from regulens.interpret.agreement import seed_agreement
 from regulens.interpret.attribution import METHODS, attribute
 from regulens.report.document import Figure, Heading, Table
-from regulens.report.inside.maps import Question, agreements, explain, maps_of, random_maps
+from regulens.report.inside import pixels
+from regulens.report.inside.maps import Question, SeedAgreement, agreements, explain, maps_of, random_maps
 from regulens.report.inside.pixels import pixel_blocks
 from regulens.report.inside.scene import Network, networks_of, siblings
 from regulens.study.protocol import selections_in_force
@@ -69,6 +71,28 @@ class TestExplanation:
             "agreement",
         ]
         assert found.seeds == "depth 1, none"
+
+    def test_is_the_same_whatever_else_is_asked_for(self, learned: Study, tmp_path: Path) -> None:
+        [network, *_] = networks(learned)
+        index = int(network.parts.validation[0])
+        methods = ["smoothgrad", "integrated_gradients", "grad_cam"]
+        whole, *alone = (
+            learned.explain(index, run=network.run.run_id, method=asked, seed=3, out=tmp_path)
+            for asked in (methods, methods[::-1], *methods)
+        )
+        for found in alone:
+            for method, curves in found.explained[0].faithfulness.methods.items():
+                before = whole.explained[0]
+                np.testing.assert_array_equal(found.explained[0].maps[method], before.maps[method])
+                np.testing.assert_array_equal(curves.deletions, before.faithfulness.methods[method].deletions)
+                np.testing.assert_array_equal(
+                    found.explained[0].faithfulness.random_insertion_areas, before.faithfulness.random_insertion_areas
+                )
+                assert found.explained[0].sanity[method].mean == before.sanity[method].mean
+                assert found.agreement[method].randomised.mean == whole.agreement[method].randomised.mean
+        assert whole.explained[0].completeness_error("integrated_gradients") <= 0.01
+        assert whole.explained[0].completeness_error("grad_cam") is None
+        assert whole.said[0].startswith("predicted: ")
 
     def test_of_many_networks_is_on_several_pages(
         self, learned: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -224,6 +248,25 @@ class TestBlocks:
         trust, cells = (block for block in blocks if isinstance(block, Table))
         assert trust.rows[-1][0] == "random orders"
         assert {row[0] for row in cells.rows} <= {f"depth {d}, {r}" for d in (1, 2) for r in ("none", "batchnorm")}
+
+    def test_claim_agreement_by_intervals_alone(self) -> None:
+        rng = np.random.default_rng(0)
+
+        def rows(seeds: int, common: float) -> list[SeedAgreement]:
+            images = [common * rng.normal(size=(1, 9, 9)) + rng.normal(size=(seeds, 9, 9)) for _ in range(4)]
+            blanks = [rng.normal(size=(seeds, 9, 9)) for _ in range(4)]
+            pairs = zip(images, blanks, strict=True)
+            return [SeedAgreement(own, seed_agreement(own), seed_agreement(blank)) for own, blank in pairs]
+
+        text = pixels._agreement_text({"gradient": rows(6, 3.0), "occlusion": rows(6, 0.0)})
+        assert text == (
+            "By 95 % intervals over runs, each on its own, the maps of seeds are more alike than those of networks "
+            "with random weights in Gradient; not told apart from those in Occlusion."
+        )
+        assert "nothing follows for others" in pixels._agreement_text({"gradient": rows(2, 3.0)})
+        assert pixels._agreement_text({}) == ""
+        interval = pixels._agreed(rows(6, 3.0), "seeds")
+        assert interval.low < interval.estimate < interval.high
 
     def test_without_captum_are_one_sentence(self, learned: Study, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("regulens.report.inside.pixels.has_captum", lambda: False)

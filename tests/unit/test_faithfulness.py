@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
 
@@ -54,7 +55,7 @@ PIXELS = SIDE * SIDE
 @pytest.mark.parametrize("channels", [1, 3])
 def test_deleting_the_true_pixel_drops_the_probability_at_once(channels: int) -> None:
     image = bright_pixel(channels)
-    found = faithfulness(reads_one_pixel(channels), image, CLASS_1, {"true": points_at_it()}, rng(), steps=PIXELS)
+    found = faithfulness(reads_one_pixel(channels), image, CLASS_1, {"true": points_at_it()}, 0, steps=PIXELS)
     seen, hidden = (1 / (1 + math.exp(4 - 8 * value)) for value in (1, float(blurred(image)[0, *PIXEL, 0])))
     curves = found.methods["true"]
     np.testing.assert_allclose(curves.deletion[0], [seen] + [hidden] * PIXELS, rtol=1e-5)
@@ -66,7 +67,7 @@ def test_deleting_the_true_pixel_drops_the_probability_at_once(channels: int) ->
 
 def test_a_map_that_points_elsewhere_deletes_it_last() -> None:
     found = faithfulness(
-        reads_one_pixel(), bright_pixel(), CLASS_1, {"false": -points_at_it()}, rng(), steps=PIXELS
+        reads_one_pixel(), bright_pixel(), CLASS_1, {"false": -points_at_it()}, 0, steps=PIXELS
     ).methods["false"]
     assert np.ptp(found.deletion[0, :-1]) == 0
     assert found.deletion[0, -1] < 0.5 < found.deletion[0, -2]
@@ -74,7 +75,7 @@ def test_a_map_that_points_elsewhere_deletes_it_last() -> None:
 
 def test_random_orders_lie_between_and_come_upon_the_pixel_halfway() -> None:
     maps = {"true": points_at_it(), "false": -points_at_it()}
-    found = faithfulness(reads_one_pixel(), bright_pixel(), CLASS_1, maps, rng(), steps=PIXELS, random_orders=200)
+    found = faithfulness(reads_one_pixel(), bright_pixel(), CLASS_1, maps, 0, steps=PIXELS, random_orders=200)
     best, worst = (found.methods[name].deletion_area for name in maps)
     assert found.random_deletion_areas.shape == (200, 1)
     assert (found.random_deletion_areas >= best - 1e-9).all()
@@ -87,7 +88,7 @@ def test_random_orders_lie_between_and_come_upon_the_pixel_halfway() -> None:
 def test_curves_start_and_end_at_the_image_and_its_blur() -> None:
     network = build_model(ModelSpec(filters=3, dense=5), (9, 9, 3), 4, "batchnorm", seed=1).expanded().eval()
     images, targets = torch.rand(3, 9, 9, 3), torch.tensor([0, 3, 1])
-    found = faithfulness(network, images, targets, {"any": images.mean(3).numpy()}, rng(), steps=7, random_orders=2)
+    found = faithfulness(network, images, targets, {"any": images.mean(3).numpy()}, 0, steps=7, random_orders=2)
     with torch.no_grad():
         seen, hidden = (network(each).softmax(1)[range(3), targets].numpy() for each in (images, blurred(images)))
     for curves in (found.methods["any"], *found.random):
@@ -99,25 +100,95 @@ def test_curves_start_and_end_at_the_image_and_its_blur() -> None:
 
 
 def test_area_is_that_of_the_trapezoids() -> None:
-    curves = Curves(np.array([0, 0.25, 1]), np.array([[1.0, 0.5, 0.5]]), np.array([[0.0, 1.0, 0.0]]))
+    curves = Curves(np.array([0, 0.25, 1]), np.array([[[1.0, 0.5, 0.5]]]), np.array([[[0.0, 1.0, 0.0]]]))
     assert curves.deletion_area == pytest.approx(0.25 * 0.75 + 0.75 * 0.5)
     assert curves.insertion_area == pytest.approx(0.5)
+
+
+def test_the_area_of_several_orders_is_the_mean_of_theirs_and_of_the_mean_curve() -> None:
+    deletions, insertions = rng().random((2, 4, 3, 6))
+    curves = Curves(np.linspace(0, 1, 6), deletions, insertions)
+    assert curves.deletion_areas.shape == (4, 3)
+    np.testing.assert_allclose(curves.deletion_area, np.trapezoid(deletions.mean(0), curves.fractions))
+    np.testing.assert_allclose(curves.insertion_area, curves.insertion_areas.mean(0))
+
+
+def areas_of_every_order(values: np.ndarray, image: Tensor, network: nn.Sequential) -> np.ndarray:
+    """Return deletion and insertion areas (2, orders) for every way to break the ties of a map (H, W)."""
+    blocks = [np.flatnonzero(values.ravel() == each) for each in sorted(set(values.ravel()), reverse=True)]
+    found = []
+    for parts in itertools.product(*(itertools.permutations(block) for block in blocks)):
+        order = np.concatenate(parts)
+        pair = []
+        for first, second in ((image, blurred(image, 1)), (blurred(image, 1), image)):
+            steps = first.repeat(values.size + 1, 1, 1, 1).reshape(values.size + 1, -1)
+            for count in range(values.size + 1):
+                steps[count, order[:count]] = second.ravel()[order[:count]]
+            with torch.no_grad():
+                chances = network(steps.reshape(-1, *image.shape[1:])).double().softmax(1)[:, 1].numpy()
+            pair.append(np.trapezoid(chances, dx=1 / values.size))
+        found.append(pair)
+    return np.array(found).T
+
+
+def test_areas_over_random_tie_breaks_are_those_over_all_orders() -> None:
+    output = nn.Linear(6, 2)
+    with torch.no_grad():
+        output.weight.copy_(torch.tensor([[0.0] * 6, [3.0, -2.0, 2.0, -3.0, 1.0, 4.0]]))
+        output.bias.copy_(torch.tensor([6.0, 0.0]))
+    network = nn.Sequential(OrderedDict(flatten=nn.Flatten(), output=output))
+    image = torch.tensor([1.0, 0.0, 1.0, 0.0, 0.5, 1.0]).reshape(1, 2, 3, 1)
+    values = np.array([[[0, 3, 0], [0, 1, 0]]], np.float32)  # 24 orders of the zeros
+    exact = areas_of_every_order(values[0], image, network)
+    found = faithfulness(network, image, CLASS_1, {"m": values}, steps=6, tie_breaks=500, blur=1).methods["m"]
+    for areas, every in zip((found.deletion_areas, found.insertion_areas), exact, strict=True):
+        assert areas.mean() == pytest.approx(every.mean(), abs=4 * every.std() / 500**0.5)
+        assert (areas.min(), areas.max()) == pytest.approx((every.min(), every.max()))
+        assert every.max() - every.min() > 0.02
+
+
+def test_a_map_without_ties_has_one_area() -> None:
+    found = faithfulness(reads_one_pixel(), bright_pixel(), CLASS_1, {"true": points_at_it()}).methods["true"]
+    assert np.ptp(found.deletion_areas) == np.ptp(found.insertion_areas) == 0
+
+
+def test_a_maps_numbers_do_not_depend_on_what_else_is_asked_for() -> None:
+    network = build_model(ModelSpec(filters=3, dense=5), (9, 9, 1), 4, seed=1).expanded().eval()
+    images, targets = torch.rand(3, 9, 9, 1), torch.tensor([0, 3, 1])
+    flat = {name: (images[..., 0] > level).float().numpy() for name, level in (("a", 0.3), ("b", 0.5), ("c", 0.7))}
+    whole = faithfulness(network, images, targets, flat, 5)
+    for name, values in flat.items():
+        alone = faithfulness(network, images, targets, {name: values}, 5)
+        np.testing.assert_array_equal(alone.methods[name].deletions, whole.methods[name].deletions)
+        np.testing.assert_array_equal(alone.random_deletion_areas, whole.random_deletion_areas)
+    turned = {name: flat[name][::-1].copy() for name in reversed(flat)}
+    other = faithfulness(network, images.flip(0), targets.flip(0), turned, 5)
+    for name in flat:
+        np.testing.assert_allclose(other.methods[name].insertions[:, ::-1], whole.methods[name].insertions, rtol=1e-6)
+    same = faithfulness(
+        network,
+        images[[0, 0]] + torch.tensor([0.0, 1e-3])[:, None, None, None],
+        targets[[0, 0]],
+        {"a": flat["a"][[0, 0]]},
+        5,
+    )
+    assert (same.random_deletion_areas[:, 0] - same.random_deletion_areas[:, 1]).std() > 1e-4  # each image its own
 
 
 def test_equally_important_pixels_come_in_random_order() -> None:
     flat = {"flat": np.zeros((1, SIDE, SIDE), np.float32)}
     arguments = reads_one_pixel(), bright_pixel(), CLASS_1, flat
-    areas = {faithfulness(*arguments, rng(seed)).methods["flat"].deletion_area[0] for seed in range(8)}
+    areas = {faithfulness(*arguments, seed).methods["flat"].deletion_area[0] for seed in range(8)}
     assert len(areas) > 1
-    first, again = (faithfulness(*arguments, rng(3)).methods["flat"].deletion for _ in range(2))
+    first, again = (faithfulness(*arguments, 3).methods["flat"].deletion for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
 def test_bounded_batches_give_the_same_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = reads_one_pixel(), bright_pixel(), CLASS_1, {"true": points_at_it()}
-    at_once = faithfulness(*arguments, rng()).methods["true"]
+    at_once = faithfulness(*arguments, 0).methods["true"]
     monkeypatch.setattr(module, "images_at_once", lambda *_: 2)
-    np.testing.assert_allclose(faithfulness(*arguments, rng()).methods["true"].deletion, at_once.deletion, rtol=1e-6)
+    np.testing.assert_allclose(faithfulness(*arguments, 0).methods["true"].deletion, at_once.deletion, rtol=1e-6)
 
 
 def test_the_network_is_left_as_it_was_also_when_it_fails() -> None:
@@ -129,11 +200,11 @@ def test_the_network_is_left_as_it_was_also_when_it_fails() -> None:
     network.flatten.eval()
     stream = torch.get_rng_state()
     arguments = network, bright_pixel(), CLASS_1, {"true": points_at_it()}
-    faithfulness(*arguments, rng())
+    faithfulness(*arguments, 0)
     modes = [network.training, network.flatten.training]
     network.append(Fails())
     with pytest.raises(RuntimeError, match="as planned"):
-        faithfulness(*arguments, rng())
+        faithfulness(*arguments, 0)
     assert modes == [network.training, network.flatten.training] == [True, False]
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     assert torch.equal(stream, torch.get_rng_state())
@@ -141,9 +212,9 @@ def test_the_network_is_left_as_it_was_also_when_it_fails() -> None:
 
 def test_shapes_are_checked() -> None:
     with pytest.raises(ValueError, match=r"maps of true must be \(1, 5, 5\), got \(2, 5, 5\)"):
-        faithfulness(reads_one_pixel(), bright_pixel(), CLASS_1, {"true": points_at_it(2)}, rng())
+        faithfulness(reads_one_pixel(), bright_pixel(), CLASS_1, {"true": points_at_it(2)}, 0)
     with pytest.raises(UserError, match="classes 0 to 1, got 2"):
-        faithfulness(reads_one_pixel(), bright_pixel(), CLASS_1 + 1, {"true": points_at_it()}, rng())
+        faithfulness(reads_one_pixel(), bright_pixel(), CLASS_1 + 1, {"true": points_at_it()}, 0)
 
 
 # random weights

@@ -25,6 +25,7 @@ from regulens.figures.attribution import (
 )
 from regulens.figures.faithfulness import draw_faithfulness, faithfulness_info
 from regulens.figures.overlay import as_picture, overlay, strength
+from regulens.figures.style import DIVERGING, SEQUENTIAL
 from regulens.interpret.agreement import seed_agreement
 from regulens.interpret.faithfulness import Curves, Faithfulness, Sanity
 
@@ -35,7 +36,8 @@ def drawn(figure: Figure) -> Figure:
     """Lay the figure out; any warning is an error, all of it must lie on the page, and no text on another."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure.draw_without_rendering()
+        for _ in range(2):  # a constrained layout comes to rest in two passes
+            figure.draw_without_rendering()
         box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
     assert width <= 8.4
@@ -73,14 +75,20 @@ def a_map(side: int = 28, seed: int = 0) -> Any:
     return np.random.default_rng(seed).normal(size=(side, side)).astype(np.float32)
 
 
+def level(images: int, *deletions: float) -> Curves:
+    """Return flat curves, one order at each level."""
+    values = np.broadcast_to(np.array(deletions)[:, None, None], (len(deletions), images, 5))
+    return Curves(np.linspace(0, 1, 5), values, 1 - values)
+
+
 def measured(images: int = 2, orders: int = 3) -> Faithfulness:
     fractions = np.linspace(0, 1, 5)
     rng = np.random.default_rng(0)
     methods = {
-        "gradient": Curves(fractions, np.full((images, 5), 0.25), np.full((images, 5), 0.75)),
-        "own": Curves(fractions, rng.random((images, 5)), rng.random((images, 5))),
+        "gradient": level(images, 0.25),
+        "own": Curves(fractions, rng.random((3, images, 5)), rng.random((3, images, 5))),
     }
-    flat = tuple(Curves(fractions, np.full((images, 5), x), np.full((images, 5), 1 - x)) for x in (0.4, 0.6, 0.5))
+    flat = tuple(level(images, x) for x in (0.4, 0.6, 0.5))
     return Faithfulness(methods, flat[:orders])
 
 
@@ -159,6 +167,49 @@ def test_notes_of_one_order_have_no_range_and_of_a_constant_map_no_correlation()
     assert map_notes("gradient", 0, measured(), Sanity(np.array([[-0.2, 0.1]])))[-1] == "random weights −0.05"
 
 
+def test_notes_have_the_range_over_ties_and_the_error_of_the_sum() -> None:
+    found = Faithfulness({"m": level(1, 0.2, 0.3, 0.25)}, (level(1, 0.5),))
+    assert map_notes("m", 0, found, completeness=0.0042) == (
+        "deletion 0.25 (0.20–0.30)",
+        "random 0.50",
+        "insertion 0.75 (0.70–0.80)",
+        "random 0.50",
+        "sum off by 0.42 %",
+    )
+    assert map_notes("m", 0, found, completeness=0.03)[-1] == "sum off by 3 % (!)"
+    assert map_notes("m", 0, found, completeness=np.inf)[-1] == "sum off by any share: the logits are equal (!)"
+    figure = drawn(
+        draw_attribution(
+            attribution_info(
+                "t", [AttributionRow("r", an_image(), (AttributionMap("m", a_map(), ("sum off by 3 % (!)",)),))]
+            )
+        )
+    )
+    assert "more than 1%, in spite of 800 steps" in words(figure)
+
+
+def test_a_map_has_a_scale_with_its_unit_and_a_picture_its_classes() -> None:
+    values = a_map()
+    maps = (AttributionMap("a", values, (), "logits"), AttributionMap("b", np.abs(values), (), "nats", signed=False))
+    classes = ("true class: T-shirt", "predicted: Coat (p = 0.750)")
+    figure = drawn(draw_attribution(attribution_info("t", [AttributionRow("r", an_image(), maps, classes)])))
+    for text in (*classes, "logits", "nats"):
+        assert text in words(figure)
+    first, second = (axes.child_axes[0] for axes in pictures(figure)[1:])
+    assert first.get_xlim() == pytest.approx((-strength(values), strength(values)))
+    assert second.get_xlim() == pytest.approx((0, strength(values)))
+    assert [label.get_text() for label in first.get_xticklabels()][1] == "0"
+
+
+def test_zero_has_one_color_in_all_figures() -> None:
+    white = np.full((3, 3, 1), 255, np.uint8)
+    zero = overlay(white, np.zeros((3, 3)), 1.0)[0, 0]
+    np.testing.assert_allclose(DIVERGING(0.5)[:3], zero, atol=1e-6)
+    np.testing.assert_allclose(SEQUENTIAL(0.0)[:3], zero, atol=1e-6)
+    np.testing.assert_allclose(SEQUENTIAL(1.0), DIVERGING(1.0))
+    assert zero.min() > 0.95
+
+
 @pytest.mark.parametrize(("value", "why"), [(0.0, "constant: no map"), (np.nan, "not finite: no map")])
 def test_a_map_that_says_nothing_is_named(value: float, why: str) -> None:
     empty = AttributionMap("Grad-CAM", np.full((28, 28), value, np.float32), ("deletion 0.25",))
@@ -190,8 +241,10 @@ def test_mistakes_are_three_pictures_each(count: int, places: int) -> None:
     figure = drawn(draw_mistakes(info))
     assert len(pictures(figure)) == places
     assert f"image {count - 1}" in words(figure)
-    assert "T-shirt/top 90.0 %" in words(figure)
-    assert "Shirt under 0.1 %" in words(figure)
+    assert "predicted: T-shirt/top" in words(figure)
+    assert "true: Shirt" in words(figure)
+    assert "p = 0.900" in words(figure)
+    assert "p < 0.001" in words(figure)
     assert "Occlusion. Red speaks for" in words(figure)
 
 
@@ -203,7 +256,7 @@ def test_both_maps_of_a_mistake_are_drawn_to_one_scale() -> None:
     np.testing.assert_allclose(shown(cells[2]), overlay(mistake.image, mistake.true_map, limit))
 
 
-@pytest.mark.parametrize(("confidence", "text"), [(1.0, "100.0 %"), (0.9999, "over 99.9 %"), (0.501, "50.1 %")])
+@pytest.mark.parametrize(("confidence", "text"), [(1.0, "p = 1.000"), (0.9999, "p > 0.999"), (0.501, "p = 0.501")])
 def test_no_probability_is_rounded_to_certainty(confidence: float, text: str) -> None:
     assert text in words(draw_mistakes(mistakes_info("t", "m", [a_mistake(confidence=confidence)])))
 

@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from regulens.errors import UserError
-from regulens.figures.exciting import draw_exciting, draw_maximised, exciting_info, maximised_info
-from regulens.figures.feature_maps import across_info, draw_across, draw_through, through_info, tile
+from regulens.figures.exciting import Shown, draw_exciting, draw_maximised, exciting_info, maximised_info
+from regulens.figures.feature_maps import across_info, draw_across, draw_through, predicted_text, through_info, tile
 from regulens.figures.measures import MeasurePanel, MeasureRow, draw_measures, measures_info
+from regulens.figures.parts import chance
 from regulens.figures.style import save_figure
 from regulens.interpret.activations import ImageActivations, feature_maps, filter_responses
 from regulens.interpret.kernels import conv_kernels
@@ -73,7 +74,8 @@ def test_through_names_layers_and_shapes_and_scales_pooling_like_what_it_pools()
     assert relu.zero == (0,)
     np.testing.assert_array_equal(relu.tiles[:10, 9:17], maps["relu1"][1])
     said = NAMES[int(activations.logits.argmax())]
-    assert info.subtitle == f"predicted {said}, is bee"
+    chances = float(activations.probabilities.max())
+    assert info.subtitle == f"predicted: {said} ({chance(chances)}); true class: bee"
     assert info.classes[0] == (said, pytest.approx(float(activations.probabilities.max())))
     figure = draw_through(info)
     assert titles(figure)[0] == "input, 12x10x1"
@@ -106,7 +108,7 @@ def test_through_says_that_a_network_diverged(tmp_path: Path) -> None:
     with torch.no_grad():
         model.blocks[0].conv.weight[1] = math.nan
     info = through_info(seen(model), pixels(), "", NAMES)
-    assert info.subtitle == "predicted nothing: not a number"
+    assert info.subtitle == "predicted: nothing (not a number); true class unknown"
     save_figure(draw_through(info), tmp_path, "through")
 
 
@@ -115,19 +117,27 @@ def test_across_has_one_scale_or_each_row_its_own() -> None:
     with torch.no_grad():
         strong.blocks[0].conv.weight *= 10
     networks = [("weak", seen(weak)), ("strong", seen(strong))]
-    shared = across_info(networks, "relu1", pixels())
+    shared = across_info(networks, "relu1", pixels(), image="own.png", class_names=NAMES)
     assert {(grid.low, grid.high) for _, grid in shared.rows} == {(0.0, shared.rows[1][1].high)}
-    own = across_info(networks, "relu1", pixels(), "own")
+    own = across_info(networks, "relu1", pixels(), "own", class_names=NAMES, truth=2)
     assert own.rows[1][1].high == pytest.approx(10 * own.rows[0][1].high)
     assert own.title == "conv1: convolution and ReLU, before pooling, 10x8x3; each row on its own scale"
-    assert [label for label, _ in own.rows] == ["weak\n1 of 3 maps zero", "strong\n1 of 3 maps zero"]
-    words = {text.get_text() for axes in draw_across(shared).axes for text in axes.texts}
+    said = [predicted_text(activations, NAMES) for _, activations in networks]
+    assert [label for label, _ in own.rows] == [
+        f"weak\n{said[0]}\n1 of 3 maps zero",
+        f"strong\n{said[1]}\n1 of 3 maps zero",
+    ]
+    assert own.image == "image\ntrue class: cat"
+    figure = draw_across(shared)
+    words = {text.get_text() for axes in figure.axes for text in axes.texts}
     assert {label for label, _ in shared.rows} <= words
+    assert "own.png\ntrue class unknown" in words
+    assert [axes.get_ylabel() for axes in figure.axes].count("activation") == 2
 
 
 def test_across_names_the_network_that_lacks_the_layer() -> None:
     with pytest.raises(UserError, match='shallow has no maps of a layer "relu2"'):
-        across_info([("deep", seen(make(depth=2))), ("shallow", seen(make()))], "relu2", pixels())
+        across_info([("deep", seen(make(depth=2))), ("shallow", seen(make()))], "relu2", pixels(), class_names=NAMES)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -180,20 +190,52 @@ def test_exciting_says_what_it_does_not_show() -> None:
     assert [row.name for row in named.rows] == ["2", "3", "19"]
 
 
+def test_exciting_says_which_image_it_is_and_its_classes() -> None:
+    model = make()
+    images = pixels((3, 12, 10, 1))
+    found = filter_responses(model.expanded(), [(torch.tensor(images).float(), torch.arange(3))], 3)
+    described = {place: f"image {place}\ntrue: bee\npredicted: ant" for place in range(3)}
+    info = exciting_info(conv_kernels(model)[0].weight, found["conv1"], images, "", described=described)
+    for number, row in enumerate(info.rows):
+        assert row.note.endswith("predicted: ant") == bool(row.patches)
+        if row.patches:
+            assert described[int(found["conv1"].exciting[number, 0])] in row.note
+    bars = [axes for axes in draw_exciting(info).axes if axes.get_xlabel() == "weight"]
+    assert [[label.get_text() for label in axes.get_xticklabels()] for axes in bars] == [["−|w|", "0", "|w|"]]
+
+
 def maximised(layer: str, unit: int, real: float | None, channels: int = 1) -> Maximised:
     return Maximised(layer, unit, "mean", pixels((8, 8, channels)), -1.25, real)
 
 
-def test_maximised_inputs_are_named_with_what_they_reach() -> None:
-    filters = maximised_info([maximised("conv1", 0, 2.0), maximised("conv1", 4, 2.0)], "a network")
-    assert filters.labels == ("filter 1\n−1.25, real 2", "filter 5\n−1.25, real 2")
+def test_maximised_inputs_stand_beside_the_real_image_that_they_are_compared_with(tmp_path: Path) -> None:
+    real = [Shown(pixels((8, 8, 1)) // 2, ("image 7", "true: Ankle boot", "predicted: Sandal"))] * 2
+    found = [maximised("conv1", 0, 2.0), maximised("conv1", 4, 2.0)]
+    filters = maximised_info(found, "a network", predicted=["predicted: Coat"] * 2, real=real)
+    assert filters.names == ("filter 1", "filter 5")
+    assert filters.made[0].lines == ("made: −1.25", "predicted: Coat")
+    assert filters.real[1] is not None
+    assert filters.real[1].lines == ("real: 2", "image 7", "true: Ankle boot", "predicted: Sandal")
     assert "filters of conv1" in filters.title
-    assert filters.note == "below each: the mean of the map behind the ReLU that it reaches, and that of a real image"
+    assert filters.note == (
+        "below each: the mean of the map behind the ReLU that it reaches; at its right the validation image that "
+        "reaches most, read alike"
+    )
+    figure = draw_maximised(filters)
+    shown = [axes for axes in figure.axes if axes.images]
+    np.testing.assert_array_equal(shown[1].images[0].get_array(), real[0].image[..., 0])
+    assert [axes.get_title() for axes in shown] == ["filter 1", "", "filter 5", ""]
+    save_figure(figure, tmp_path, "maximised")
+    with pytest.raises(ValueError, match="real image for each, got 1 for 2"):
+        maximised_info(found, "", real=real[:1])
+
+
+def test_maximised_inputs_without_real_images_stand_alone() -> None:
     classes = maximised_info([maximised("output", 2, None, 3)] * 10, "", ("a", "b", "T-shirt"))
-    assert classes.labels[0] == "T-shirt\n−1.25"
+    assert classes.names[0] == "T-shirt"
     assert classes.note == "below each: the logit that it reaches"
     shown = [axes for axes in draw_maximised(classes).axes if axes.images]
-    assert [axes.get_xlabel() for axes in shown] == list(classes.labels)
+    assert [axes.get_xlabel() for axes in shown] == ["made: −1.25"] * 10
 
 
 def row(label: str, values: list[float], interval: tuple[float, float, float] | None, group: str = "g") -> MeasureRow:

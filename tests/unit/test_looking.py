@@ -94,7 +94,7 @@ class TestImages:
         networks = networks_of(learned.spec, learned.folder, results_of(learned)[:1])
         subject = subject_of(str(part(learned, name)), digits, networks)
         assert subject.notes[-1].endswith(word)
-        assert subject.notes[0] == f"class: {digits.class_names[subject.truth]}"
+        assert subject.notes[0] == f"true class: {digits.class_names[subject.truth]}"
 
     def test_that_the_study_does_not_use_say_so(self, learned: Study, digits: Dataset) -> None:
         [network] = networks_of(learned.spec, learned.folder, results_of(learned)[:1])
@@ -216,6 +216,23 @@ class TestLook:
         assert [step for step in steps if step[0] == "following the image"] == [
             ("following the image", done, 4) for done in range(5)
         ]
+
+    @pytest.mark.parametrize("layer", ["conv1", "output"])
+    def test_the_real_image_is_the_one_whose_number_stands_beside_it(
+        self, layer: str, learned: Study, tmp_path: Path, digits: Dataset
+    ) -> None:
+        [made] = learned.maximised(cell="depth 1, none", layer=layer, out=tmp_path)
+        [network] = networks_of(
+            learned.spec, learned.folder, [r for r in results_of(learned) if r.run_id == made.run_id]
+        )
+        with torch.no_grad():
+            images = network.input(digits.images[np.sort(network.parts.validation)])
+            values = network.expanded[:3](images).mean((2, 3)) if layer == "conv1" else network.model(images)
+            shown = network.input(digits.images[list(made.real)])
+            own = network.expanded[:3](shown).mean((2, 3)) if layer == "conv1" else network.model(shown)
+        for place, each in enumerate(made.found):
+            assert each.real == pytest.approx(float(own[place, each.unit]), rel=1e-4, abs=1e-6)
+            assert each.real == pytest.approx(float(values[:, each.unit].max()), rel=1e-4, abs=1e-6)
 
     def test_makes_the_same_inputs_from_the_same_seed(self, learned: Study, tmp_path: Path) -> None:
         pairs = [learned.maximised(layer="output", seed=seed, out=tmp_path)[0].found for seed in (3, 3, 4)]

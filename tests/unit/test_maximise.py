@@ -14,7 +14,7 @@ from regulens.data.batches import Feed, PixelScaling
 from regulens.data.dataset import Dataset
 from regulens.errors import UserError
 from regulens.interpret.activations import feature_maps
-from regulens.interpret.maximise import Maximised, Prior, maximise, scaled
+from regulens.interpret.maximise import Maximised, Prior, maximise, most_exciting, scaled
 from regulens.interpret.receptive import receptive_fields
 from regulens.models.cnn import CNN, build_model
 from regulens.spec import ModelSpec
@@ -151,3 +151,24 @@ def test_pixels_are_scaled_as_the_feed_scales_them(digits: Dataset) -> None:
 def test_an_unknown_layer_or_unit_is_named(layer: str, unit: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         climb(planted(EDGE), layer, [unit])
+
+
+@pytest.mark.parametrize("reading", ["mean", "peak"])
+def test_the_most_exciting_image_is_that_of_the_greatest_value_read_alike(reading: Any) -> None:
+    model = build_model(ModelSpec(filters=5, dense=4, depth=2), (12, 12, 1), 3, "batchnorm", seed=2).eval()
+    images = torch.rand(40, 12, 12, 1)
+    batches = [(part, torch.zeros(len(part), dtype=torch.int64)) for part in torch.split(images, 7)]
+    network = model.expanded()
+    with torch.no_grad():
+        maps = [feature_maps(network, image) for image in images]
+    by_name = [{each.layer: each.maps for each in found.maps}["relu2"] for found in maps]
+    values = np.stack([each.mean((1, 2)) if reading == "mean" else each.max((1, 2)) for each in by_name])
+    found = most_exciting(network, "conv2", [4, 0, 2], batches, reading)
+    np.testing.assert_array_equal(found, values.argmax(axis=0)[[4, 0, 2]])
+    logits = np.stack([each.logits for each in maps])
+    np.testing.assert_array_equal(most_exciting(network, "output", range(3), batches), logits.argmax(axis=0))
+
+
+def test_of_a_dead_filter_the_first_image_is_the_most_exciting() -> None:
+    batches = [(torch.rand(3, 28, 28, 1), torch.zeros(3, dtype=torch.int64))]
+    assert most_exciting(planted(EDGE).expanded(), "conv1", [1], batches) == 0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from regulens.figures.overlay import Cell, Scale, as_picture, draw_grid, overlay, strength
 from regulens.figures.parts import chance, signed
-from regulens.interpret.attribution import STEPS, TOLERANCE
+from regulens.interpret.attribution import PARTS, STEPS, TOLERANCE
 from regulens.interpret.faithfulness import SANITY_THRESHOLD, Faithfulness, Sanity
 
 _FOOTER = (
@@ -28,7 +28,7 @@ _AREAS = (
 )
 _COMPLETE = (
     "Sum: how far it is from the difference of logits between image and black, as a share of it; (!): more than "
-    f"{TOLERANCE:.0%}, in spite of {STEPS[-1]} steps."
+    f"{TOLERANCE:.0%}, in spite of {STEPS * PARTS[-1]} steps."
 )
 _SANITY = (
     f"Random weights: rank correlation with the maps of networks that learned nothing; (!): {SANITY_THRESHOLD:g} or "

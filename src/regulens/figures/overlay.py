@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 from numpy.typing import ArrayLike, NDArray
 
 from regulens.figures.parts import INK, lines_of, wrapped
@@ -99,15 +101,18 @@ def _draw_cell(axes: Axes, cell: Cell | None, side: float) -> None:
     axes.imshow(cell.picture, interpolation="nearest")
     axes.set_title(_title(cell, side), fontsize=8, color=INK)
     pad = 2 + (72 * _BAR if cell.scale else 0)
-    axes.set_xlabel(_small_print(cell, side), fontsize=7, color=_QUIET, labelpad=pad)
+    axes.set_xlabel(_small_print(cell, side) or " ", fontsize=7, color=_QUIET, labelpad=pad)
     if cell.scale:
-        _draw_scale(axes, cell.scale, side)
+        _draw_scale(axes, cell.scale)
 
 
-def _draw_scale(axes: Axes, scale: Scale, side: float) -> None:
+def _draw_scale(axes: Axes, scale: Scale) -> None:
     """Draw a bar of the colors below a picture: zero is the same in all, the unit stands below the ends."""
     low = -scale.limit if scale.signed else 0.0
-    bar = axes.inset_axes((0.08, -(0.05 + 0.06 / side), 0.84, 0.06 / side))
+    foot: Any = axes.transAxes  # of the picture, from where inches are counted
+    inches = axes.figure.dpi_scale_trans + ScaledTranslation(0, 0, foot)
+    place = blended_transform_factory(axes.transAxes, inches)
+    bar = axes.inset_axes((0.08, -0.12, 0.84, 0.06), transform=place)
     colors = ScalarMappable(Normalize(low, scale.limit), DIVERGING if scale.signed else SEQUENTIAL)
     ticks = [low, 0.0, scale.limit] if scale.signed else [0.0, scale.limit]
     drawn = axes.figure.colorbar(colors, cax=bar, orientation="horizontal", ticks=ticks)
@@ -134,5 +139,5 @@ def _text_height(row: Sequence[Cell | None], side: float) -> float:
     """Inches above and below the pictures of a row."""
     above = max(lines_of(_title(cell, side)) for cell in row if cell)
     below = max(lines_of(_small_print(cell, side)) for cell in row if cell)
-    bar = _BAR if any(cell.scale for cell in row if cell) else 0.0
+    bar = _BAR + 0.1 if any(cell.scale for cell in row if cell) else 0.0
     return 0.14 * above + 0.12 * below + bar + 0.1

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -26,8 +27,10 @@ from regulens.models.cnn import evaluating
 
 TOLERANCE = 0.01
 """How far the sum of integrated gradients may be from the logit's difference, as a share of it."""
-STEPS = (50, 100, 200, 400, 800)
-"""Steps of integrated gradients that are tried, one after the other, until they are exact enough."""
+STEPS = 50
+"""Steps of integrated gradients (Gauss-Legendre) on each part of the way from the baseline."""
+PARTS = (1, 2, 4, 8, 16)
+"""Into how many equal parts the way is divided: more and more, until the sum is exact enough."""
 
 
 @dataclass(frozen=True)
@@ -181,20 +184,29 @@ def _integrated_gradients(
     network: nn.Sequential, image: Tensor, target: Tensor, *, steps: int | None, baseline: ArrayLike
 ) -> Tensor:
     empty = _like(image, baseline)
-    wanted = TOLERANCE * float(_differences(network, image, empty, target).abs())
-    integrated = _captum().IntegratedGradients(network)
-    for count in STEPS if steps is None else (steps,):
-        maps, miss = integrated.attribute(
-            image,
-            empty,
-            target=target,
-            n_steps=count,
-            internal_batch_size=images_at_once(network, image.shape[1:]),
-            return_convergence_delta=True,
-        )
-        if not float(miss.abs()) > wanted:  # nor of a network that diverged, whose numbers are none
+    difference = float(_differences(network, image, empty, target))
+    for parts in PARTS if steps is None else (1,):
+        way = [torch.lerp(empty, image, share) for share in torch.linspace(0, 1, parts + 1).tolist()]
+        maps = torch.stack([_integrated(network, pair, target, steps or STEPS) for pair in pairwise(way)]).sum(0)
+        if not abs(float(maps.double().sum()) - difference) > TOLERANCE * abs(difference):  # nor where it is NaN
             break
-    return torch.as_tensor(maps[0])
+    return maps[0]
+
+
+def _integrated(network: nn.Sequential, way: tuple[Tensor, Tensor], target: Tensor, steps: int) -> Tensor:
+    start, end = way
+    maps: Tensor = (
+        _captum()
+        .IntegratedGradients(network)
+        .attribute(
+            end,
+            start,
+            target=target,
+            n_steps=steps,
+            internal_batch_size=images_at_once(network, end.shape[1:]),
+        )
+    )
+    return maps.detach()
 
 
 def _differences(network: nn.Sequential, images: Tensor, baselines: Tensor, targets: Tensor) -> Tensor:
@@ -337,9 +349,10 @@ METHODS: dict[str, Method] = {
 
 - smoothgrad: ``noise``, the standard deviation of the noise as a share of the image's own range of values (the paper:
   0.1 to 0.2), and the number of ``samples`` averaged;
-- integrated_gradients: ``steps`` of the Gauss-Legendre rule, by default the first of ``STEPS`` by which the map's sum
-  is within ``TOLERANCE`` of what it should be, or the last; and the ``baseline`` in scaled pixels, broadcast to
-  (H, W, C): zero, which is black unless pixels are standardized (see ``black_pixel``); pixels like it get nothing;
+- integrated_gradients: ``steps`` of the Gauss-Legendre rule, by default ``STEPS`` on each of the first of ``PARTS`` by
+  which the map's sum is within ``TOLERANCE`` of what it should be, or of the last; and the ``baseline`` in scaled
+  pixels, broadcast to (H, W, C): zero, which is black unless pixels are standardized (see ``black_pixel``); pixels
+  like it get nothing;
 - grad_cam: the ``layer``, by default the ReLU behind the last convolution;
 - occlusion: ``window`` and ``stride`` as (height, width), by default a seventh of each side (rounded up, at least 2)
   moved by half of that (rounded down), and the ``baseline`` in its place, in scaled pixels, by default the blurred

@@ -141,7 +141,7 @@ def maps_of(network: Network, question: Question, blank: nn.Sequential | None = 
     are only ranked, for which the fewest steps are enough.
     """
     images, module = network.input(question.pixels), blank or network.expanded
-    black: dict[str, Any] = {"baseline": black_pixel(network.scaling)} | ({"steps": STEPS[0]} if blank else {})
+    black: dict[str, Any] = {"baseline": black_pixel(network.scaling)} | ({"steps": STEPS} if blank else {})
     options = {method: black if method == _COMPLETE else {} for method in question.methods}
     return {
         method: attribute(module, images, question.classes, method, seed=question.seed, **options[method])
