@@ -79,7 +79,7 @@ def test_each_comparison_has_its_verdict_difference_and_interval() -> None:
     means = {(1, "none"): 0.86, (1, "l2(0.01)"): 0.86, (1, "dropout(0.1)"): 0.8, (1, "batchnorm"): 0.88}
     found = results(study, means)
     first, worse, better, equal = answer(study, found)
-    assert first == "validation accuracy, simultaneous 95 % intervals:"
+    assert first == "validation accuracy, simultaneous 95 % intervals, equivalence margin ±0.5 points:"
     comparisons = {each.a: each.result for each in analyse_study(study, found).analysis.comparisons}
     for line, level, words in (
         (worse, "dropout(0.1)", "dropout(0.1) is worse than none at depth 1: "),

@@ -33,7 +33,8 @@ def answer_lines(
     """Return what the analysis of a study says, the largest differences first; its report says the rest."""
     unit = unit_of(found.declared.response)
     judged = [(each, each.result) for each in found.analysis.comparisons if each.result is not None]
-    lines = [f"{unit.name}, simultaneous {100 * found.level:.4g} % intervals:"] if judged else []
+    margin = f", equivalence margin ±{unit.size(found.declared.rope)}" if found.declared.rope else ""
+    lines = [f"{unit.name}, simultaneous {100 * found.level:.4g} % intervals{margin}:"] if judged else []
     lines += _decided(study, judged, unit)
     lines += _undecided(study, judged, unit)
     missing = len(found.analysis.comparisons) - len(judged)
