@@ -29,14 +29,16 @@ from regulens.study.audit import run_variations
 from regulens.study.audited import Audit
 from regulens.study.bench import Benchmark, bench
 from regulens.study.finding import StudyProgress, check_auditable, find_study, pending_runs, progress_of, with_seeds
+from regulens.study.folder import note_deviations, own_store
 from regulens.study.grid import planned
+from regulens.study.limits import MAX_CELLS, check_size
 from regulens.study.looks import look_level
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.plan import PlannedCell, plan_study
 from regulens.study.power_plan import PowerRow, effect_note, few_seeds_note, power_rows
 from regulens.study.protocol import run_protocol
-from regulens.study.runner import Answered, OnEvent, ignore, run_folder
-from regulens.study.store import DATABASE, Store, open_store, selections_in_force
+from regulens.study.runner import Answered, OnEvent, check_run_files, ignore, run_folder
+from regulens.study.store import DATABASE, selections_in_force
 from regulens.study.table import result_columns, result_rows
 from regulens.study.until_decided import run_until_decided
 from regulens.study.workers import check_workers
@@ -119,7 +121,7 @@ class Study(InsideMethods):
         Raises:
             UserError: if the study has not been run.
         """
-        return result_rows(self.spec, open_store(self.folder), compared)
+        return result_rows(self.spec, own_store(self.spec, self.folder), compared)
 
     def progress(self) -> StudyProgress:
         """Return how far the study is.
@@ -155,10 +157,12 @@ class Study(InsideMethods):
         Raises:
             UserError: if the study has not been run, or no run is finished.
         """
-        store = open_store(self.folder)
+        store = own_store(self.spec, self.folder)
         results = store.results()
         if not any(result.spec.compared for result in results):
             raise UserError(f"{self.folder}: no run is finished yet, there is nothing to analyse")
+        note_deviations(self.spec, store)
+        check_run_files(self.folder, store)
         return analyse_study(self.spec, results, self.folder, look_level(store, self.spec.seeds))
 
     def answer(self) -> list[str]:
@@ -167,7 +171,7 @@ class Study(InsideMethods):
         Raises:
             UserError: if the study has not been run, or no run is finished.
         """
-        store = open_store(self.folder)
+        store = own_store(self.spec, self.folder)
         return answer_lines(self.spec, self.analysis(), store.results(), selections_in_force(store), store.ledger())
 
     def power(self, effect: float, sd: float | None = None, collapse_rate: float = 0.0) -> list[PowerRow]:
@@ -195,10 +199,10 @@ class Study(InsideMethods):
         return few_seeds_note(self.spec)
 
     def _finished(self) -> list[RunResult]:
-        return list(Store(self.folder).results()) if (self.folder / DATABASE).is_file() else []
+        return list(own_store(self.spec, self.folder).results()) if (self.folder / DATABASE).is_file() else []
 
     def _result(self, run: str) -> RunResult:
-        return run_named(run, open_store(self.folder).results(), self.folder)
+        return run_named(run, own_store(self.spec, self.folder).results(), self.folder)
 
     def report(self, format: Format = "html") -> Path:
         """Rebuild the figures and ``report.html``, or ``.md``, ``.tex``, ``.pdf``, ``.json``, and return its path.
@@ -212,17 +216,25 @@ class Study(InsideMethods):
         return written.path
 
 
-def load_study(source: str | Path, out: str | Path | None = None) -> Study:
+def load_study(source: str | Path, out: str | Path | None = None, max_cells: int = MAX_CELLS) -> Study:
     """Load a study: a preset by name, a study file, or the folder of a study that was run.
 
     Args:
         source: ``"lab"``, ``"my.toml"`` or ``"studies/lab"``; ``"./lab"`` is the folder, never the preset.
         out: the study's folder; by default ``studies/NAME``, or the folder itself.
+        max_cells: how many networks a study file may have, those of its variations included.
 
     Raises:
         UserError: if there is none, or naming what is wrong in the file.
     """
-    return Study(*find_study(source, out))
+    return Study(*find_study(source, out, max_cells))
+
+
+def _checked(study: Study | str | Path, max_cells: int) -> Study:
+    """Return a study, loaded where it is named, that has no more networks than allowed."""
+    study = study if isinstance(study, Study) else load_study(study, max_cells=max_cells)
+    check_size(study.spec, max_cells)
+    return study
 
 
 def run_study(
@@ -235,6 +247,7 @@ def run_study(
     device: str = "cpu",
     executor: Executor | None = None,
     on_event: OnEvent = ignore,
+    max_cells: int = MAX_CELLS,
 ) -> Study:
     """Run a study to its end and write its report; what is finished in its folder is not repeated.
 
@@ -248,13 +261,14 @@ def run_study(
         device: ``cpu``, ``cuda`` or ``cuda:N``: where every network is trained.
         executor: runs the trainings instead of local processes; the caller closes it.
         on_event: called with each event of ``regulens.study.runner``.
+        max_cells: how many networks the study may have, those of its variations included.
 
     Raises:
         UserError: if the study or its folder is not as it should be.
         RegulensError: if a run failed; the finished ones are kept and the report tells of them.
     """
     workers = check_workers(workers, device)
-    study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
+    study = _checked(study, max_cells).with_seeds(seeds)
     if out is not None:
         study = replace(study, folder=Path(out))
     ours = LocalExecutor(workers)
@@ -287,6 +301,7 @@ def audit_study(
     device: str = "cpu",
     executor: Executor | None = None,
     on_event: OnEvent = ignore,
+    max_cells: int = MAX_CELLS,
 ) -> Audit:
     """Train a study under each of its variations and judge its claims anew; writes ``audit.html`` into its folder.
 
@@ -300,13 +315,14 @@ def audit_study(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         executor: runs the trainings instead of local processes; the caller closes it.
         on_event: called with each event of ``regulens.study.runner``.
+        max_cells: how many networks the study may have, those of its variations included.
 
     Raises:
         UserError: if the study declares no variations or claims, or is not as it should be.
         RegulensError: if a run failed; the finished ones are kept.
     """
     workers = check_workers(workers, device)
-    study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
+    study = _checked(study, max_cells).with_seeds(seeds)
     if out is not None:
         study = replace(study, folder=Path(out))
     check_auditable(study.spec)
@@ -320,16 +336,19 @@ def audit_study(
     return write_audit(Study(spec, study.folder).folder)
 
 
-def bench_study(study: Study | str | Path, *, seeds: int | None = None, workers: int | None = None) -> Benchmark:
+def bench_study(
+    study: Study | str | Path, *, seeds: int | None = None, workers: int | None = None, max_cells: int = MAX_CELLS
+) -> Benchmark:
     """Time a study's networks on this machine; nothing is trained, and no data are needed.
 
     Args:
         study: from ``load_study``, or what that takes.
         seeds: of the study whose time is estimated; by default those of the study file.
         workers: processes at work at once; by default one per core.
+        max_cells: how many networks the study may have, those of its variations included.
 
     Raises:
         UserError: if there is no such study, or seeds or workers are below one.
     """
-    study = (study if isinstance(study, Study) else load_study(study)).with_seeds(seeds)
+    study = _checked(study, max_cells).with_seeds(seeds)
     return bench(study.spec, check_workers(workers))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from regulens.errors import UserError
 
 LONGEST_NAME = 100
 """Letters of a file name made of labels at most; what is added for a page or an ending fits in any file system."""
@@ -60,18 +63,39 @@ def _plain(text: str) -> str:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write to a temporary name beside ``path``, fsync, rename; missing folders are made."""
+    """Write to a temporary name beside ``path``, fsync, rename; missing folders are made.
+
+    Raises:
+        UserError: if the disk is full, or nothing may be written there; what was at ``path`` is left as it is.
+    """
+    try:
+        _write(path, content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {how_to_write(error)}") from None
+
+
+def how_to_write(error: OSError) -> str:
+    """Say what to do about a file that could not be written; no advice loses anything."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "free some space on that disk and give the same command again"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "make its folder writable"
+    return "see to its folder and disk, and give the same command again"
+
+
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
         _fsync_folder(path.parent)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def _fsync_folder(folder: Path) -> None:

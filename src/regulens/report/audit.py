@@ -11,8 +11,7 @@ from regulens.report.render import render_document
 from regulens.report.wording import NAMES, unit_of
 from regulens.study.answers import AnsweredClaim
 from regulens.study.audited import Audit, AuditedVariation, audit_of
-from regulens.study.store import open_store
-from regulens.study.study_file import STUDY_FILE, read_study
+from regulens.study.folder import declare, held_study, own_store
 
 _MARKS = {
     "same": "",
@@ -33,8 +32,10 @@ def write_audit(folder: Path) -> Audit:
     Raises:
         UserError: if the folder holds no study.
     """
-    store = open_store(folder)
-    audit = audit_of(read_study(folder / STUDY_FILE), folder, store.results())
+    study = held_study(folder)
+    store = own_store(study, folder)
+    declare(study, store)
+    audit = audit_of(study, folder, store.results())
     write_atomically(folder / AUDIT, render_document(audit_document(audit)))
     return audit
 

@@ -30,7 +30,7 @@ from regulens.study.looks import look_level, looks_text
 from regulens.study.runner import run_folder
 from regulens.study.samples import right_images
 from regulens.study.store import Selection, Store, selections_in_force
-from regulens.study.study_file import STUDY_FILE
+from regulens.study.study_file import study_text
 from regulens.training.checkpoint import PREDICTIONS, TEST_PREDICTIONS
 
 
@@ -85,7 +85,7 @@ def report_content(study: StudySpec, folder: Path, store: Store) -> ReportConten
         refits=refits,
         ledger=tuple((record, run_label(by_id[record.run_id].spec, study)) for record in tested.values()),
         kernels=tuple(kernels_of_runs(study, folder, shown_refits(results, folder))),
-        study_file=(folder / STUDY_FILE).read_text(encoding="utf-8"),
+        study_file=study_text(study),
         document=paper(
             study,
             results,

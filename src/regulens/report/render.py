@@ -19,13 +19,15 @@ from regulens.report.formats import Format, printer
 from regulens.report.formats.printed import printed
 from regulens.report.networks import Loss
 from regulens.report.pictures import Picture
+from regulens.spec import StudySpec
 from regulens.stats.estimates import Summary
 from regulens.study.analysis import analyse_study
 from regulens.study.analysis_json import study_analysis_dict
 from regulens.study.finding import REPORT
+from regulens.study.folder import declare, held_study, own_store
 from regulens.study.looks import look_level
-from regulens.study.store import Store, open_store
-from regulens.study.study_file import STUDY_FILE, read_study
+from regulens.study.runner import check_run_files
+from regulens.study.store import Store
 from regulens.text import printable
 
 MISSING = "–"
@@ -50,10 +52,13 @@ def write_report(folder: Path, format: Format = "html") -> Written | None:
         DataError: if a file in it is damaged.
     """
     print_document = printer(format)
-    store = open_store(folder)
+    study = held_study(folder)
+    store = own_store(study, folder)
+    check_run_files(folder, store)
+    declare(study, store)
     if format == "json":
-        return _write_numbers(folder, store)
-    content = report_content(read_study(folder / STUDY_FILE), folder, store)
+        return _write_numbers(study, folder, store)
+    content = report_content(study, folder, store)
     if content is None:
         return None
     path = (folder / REPORT).with_suffix(f".{format}")
@@ -62,9 +67,9 @@ def write_report(folder: Path, format: Format = "html") -> Written | None:
     return Written(path, content.answer)
 
 
-def _write_numbers(folder: Path, store: Store) -> Written | None:
+def _write_numbers(study: StudySpec, folder: Path, store: Store) -> Written | None:
     """Write ``report.json``: the study's own analysis, as ``regulens analyze`` prints that of other results."""
-    study, results = read_study(folder / STUDY_FILE), store.results()
+    results = store.results()
     if not any(result.spec.compared for result in results):
         return None
     found = analyse_study(study, results, folder, look_level(store, study.seeds))

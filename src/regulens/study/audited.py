@@ -12,8 +12,9 @@ from regulens.spec import StudySpec
 from regulens.stats.intervals import Interval, mover_difference
 from regulens.study.answers import AnsweredClaim, answer_claims, evidence_of
 from regulens.study.audit import change_text, variation_folder
+from regulens.study.folder import own_store
 from regulens.study.grid import varied
-from regulens.study.store import DATABASE, Store
+from regulens.study.store import DATABASE
 
 Change = Literal["same", "flipped", "no longer decided", "now decided", "undecided before and after", "not testable"]
 
@@ -68,7 +69,7 @@ def audit_of(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> Au
     found, missing = [], []
     for variation, (name, spec) in zip(study.variations, varied(study), strict=True):
         place = variation_folder(folder, name)
-        runs = Store(place).results() if (place / DATABASE).is_file() else []
+        runs = own_store(spec, place).results() if (place / DATABASE).is_file() else []
         if not runs:
             missing.append(name)
             continue

@@ -8,16 +8,21 @@ from pathlib import Path
 
 from regulens.errors import UserError, check_type
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
+from regulens.study.folder import held_study, own_store
 from regulens.study.grid import planned
-from regulens.study.store import DATABASE, Failure, Selection, open_store, selections_in_force
-from regulens.study.study_file import STUDY_FILE, names_preset, read_study
+from regulens.study.limits import MAX_CELLS
+from regulens.study.store import DATABASE, Deviation, Failure, Selection, selections_in_force
+from regulens.study.study_file import names_preset, read_study
 
 REPORT = "report.html"
 
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """How far a study is: runs finished, failed and planned, what is selected, how often the test was opened."""
+    """How far a study is: runs finished, failed and planned, what is selected, how often the test set was evaluated.
+
+    ``deviations`` are the changes of what was declared, made after runs were there.
+    """
 
     planned: int
     finished: int
@@ -26,15 +31,17 @@ class StudyProgress:
     selections: tuple[Selection, ...]
     test_openings: int
     report: Path | None
+    deviations: tuple[Deviation, ...] = ()
 
 
-def find_study(source: str | Path, out: str | Path | None = None) -> tuple[StudySpec, Path]:
+def find_study(source: str | Path, out: str | Path | None = None, max_cells: int = MAX_CELLS) -> tuple[StudySpec, Path]:
     """Return a study and its folder: of a preset by name, of a study file, or of the folder of one that was run.
 
     Args:
         source: ``"lab"``, ``"my.toml"`` or ``"studies/lab"``. A preset comes before a file or folder of its name;
             ``"./lab"``, or any other path with a separator, is never a preset.
         out: the study's folder; by default ``studies/NAME``, or the folder itself.
+        max_cells: how many networks a study file may have, those of its variations included.
 
     Raises:
         UserError: if there is none, or naming what is wrong in the file.
@@ -42,11 +49,10 @@ def find_study(source: str | Path, out: str | Path | None = None) -> tuple[Study
     check_type(source, (str, Path), "study", "a preset, or the path of a study file or folder")
     path = Path(source)
     if path.is_dir() and not names_preset(source):
-        open_store(path)
         if out is not None:
             raise UserError(f"{path} is a study's folder and goes on there; omit --out, or name a study file")
-        return read_study(path / STUDY_FILE), path
-    study = read_study(source)
+        return held_study(path), path
+    study = read_study(source, max_cells)
     return study, Path(out) if out is not None else Path("studies") / study.name
 
 
@@ -79,7 +85,7 @@ def pending_runs(study: StudySpec, folder: Path) -> list[RunSpec]:
     """Return the runs of the first stage that are not finished in the study's folder."""
     if not (folder / DATABASE).is_file():
         return planned(study)
-    finished = {result.spec for result in open_store(folder).results()}
+    finished = {result.spec for result in own_store(study, folder).results()}
     return [spec for spec in planned(study) if spec not in finished]
 
 
@@ -89,7 +95,7 @@ def progress_of(study: StudySpec, folder: Path) -> StudyProgress:
     Raises:
         UserError: if it has not been run.
     """
-    store = open_store(folder)
+    store = own_store(study, folder)
     specs = [result.spec for result in store.results()]
     report = folder / REPORT
     return StudyProgress(
@@ -100,4 +106,5 @@ def progress_of(study: StudySpec, folder: Path) -> StudyProgress:
         selections=tuple(selections_in_force(store)),
         test_openings=len(store.ledger()),
         report=report if report.is_file() else None,
+        deviations=tuple(store.deviations()),
     )

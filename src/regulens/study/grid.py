@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from regulens.errors import UserError, suggestion
 from regulens.spec import PIXEL_FIELDS, DataSpec, Level, RunSpec, StudySpec, VariationSpec, field_paths, level_of
 from regulens.spec.mistakes import above_tables, first_mistake
+from regulens.study.limits import check_runs
 
 PARTS_FIELDS = {f"data.{field}" for field in DataSpec.model_fields.keys() - PIXEL_FIELDS}
 """The fields that decide which images a run is trained and judged on."""
@@ -36,7 +37,12 @@ def cells(study: StudySpec) -> list[RunSpec]:
 
 
 def planned(study: StudySpec) -> list[RunSpec]:
-    """Return the runs of the first stage: seed by seed, so that an unfinished study is an even one."""
+    """Return the runs of the first stage: seed by seed, so that an unfinished study is an even one.
+
+    Raises:
+        UserError: if they are too many.
+    """
+    check_runs(study)
     grid = cells(study)
     return [spec.model_copy(update={"seed": seed}) for seed in range(study.seeds) for spec in grid]
 
@@ -159,10 +165,11 @@ def varied(study: StudySpec) -> list[tuple[str, StudySpec]]:
         if variation.name.lower() in map(str.lower, studies):
             raise UserError(f"{place}: there are two of this name; choose another")
         changed = _changed(study, variation, place)
+        grid = cells(changed)
         for name, specs in trained.items():
-            if cells(changed) == specs:
+            if grid == specs:
                 raise UserError(f"{place}: trains what {name} does; change something else")
-        trained[variation.name], studies[variation.name] = cells(changed), changed
+        trained[variation.name], studies[variation.name] = grid, changed
     return list(studies.items())
 
 
@@ -190,13 +197,12 @@ def _changed(study: StudySpec, variation: VariationSpec, place: str) -> StudySpe
 
 
 def _matching(study: StudySpec, where: Mapping[str, Level]) -> list[tuple[Level, ...]]:
-    normal = {path: normal_level(study, path, level) for path, level in where.items()}
-    names = list(study.factors)
-    return [
-        levels
-        for levels in itertools.product(*study.factors.values())
-        if all(normal_level(study, path, levels[names.index(path)]) == level for path, level in normal.items())
+    wanted = {path: normal_level(study, path, level) for path, level in where.items()}
+    kept = [
+        [level for level in levels if path not in wanted or normal_level(study, path, level) == wanted[path]]
+        for path, levels in study.factors.items()
     ]
+    return list(itertools.product(*kept))
 
 
 def _check_factor(study: StudySpec, path: str, levels: list[Level]) -> None:

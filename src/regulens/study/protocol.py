@@ -17,30 +17,29 @@ from regulens.data.batches import Feed, pixel_scaling
 from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset, SharedDataset, share
 from regulens.data.split import split
-from regulens.errors import UserError
 from regulens.executors.base import Executor
 from regulens.kernels.paths import REFERENCE, why_not_native
 from regulens.models.regularizers import build_regularizer
 from regulens.results import Opening, RunResult
 from regulens.spec import MAX_SEEDS, DataSpec, RunSpec, StudySpec, feature_sizes, run_id
 from regulens.stats.ties import best_of_equals
+from regulens.study.folder import Reconciled, declare, reconcile
 from regulens.study.grid import cell_label, cells, matching_cells, parts_label, planned
 from regulens.study.looks import record_look
+from regulens.study.run_files import has_test_predictions
 from regulens.study.runner import Note, OnEvent, Opened, Selected, StudyStarted, run_folder, run_pending
 from regulens.study.store import DATABASE, Deviation, Selection, Store, now, selections_in_force, sole_writer
-from regulens.study.study_file import STUDY_FILE, read_study, write_study
+from regulens.study.study_file import write_study
 from regulens.study.thresholds import check_thresholds
 from regulens.training.checkpoint import TEST_PREDICTIONS, load_model, save_predictions
 from regulens.training.device import find_device
 from regulens.training.environment import pinned_torch
-from regulens.training.evaluate import evaluate
+from regulens.training.evaluate import Evaluation, evaluate
 
 SELECTION_RULE = (
     "the cell with the highest mean validation accuracy after the last epoch, over all its seeds, collapsed runs "
     "included; of equals, the one with fewer parameters, then the first in the study file"
 )
-_DECLARED = ("analysis", "claims", "variations")
-_FREE_TO_CHANGE = {"seeds", "fresh", "title", "published", "also_refit", *_DECLARED}
 
 
 def run_protocol(
@@ -74,11 +73,15 @@ def run_protocol(
     if not (folder / DATABASE).is_file():
         check_thresholds(study)
     with sole_writer(folder):
-        study = reconcile(study, folder, on_event)
+        found = reconcile(study, folder)
+        study, asked = found.study, study.seeds
         datasets = {name: load_dataset(name) for name in sorted({spec.data.name for spec in cells(study)})}
         check_fit(study, datasets)
         write_study(folder, study)
         store = Store(folder)
+        declare(study, store)
+        for text in _notes(found, asked):
+            on_event(Note(text))
         on_event(StudyStarted(study))
         _note_slow_kernels(device, on_event)
         with shared_datasets(datasets, folder) as data:
@@ -107,58 +110,22 @@ def run_protocol(
     return study
 
 
-def reconcile(study: StudySpec, folder: Path, on_event: OnEvent) -> StudySpec:
-    """Return the study to run in a folder that may hold runs of it already: never with fewer seeds than those.
-
-    Raises:
-        UserError: if the folder holds a study that differs in what is trained.
-    """
-    if not (folder / STUDY_FILE).is_file():
-        return study
-    held = read_study(folder / STUDY_FILE)
-    ours, theirs = (spec.model_dump(exclude=_FREE_TO_CHANGE) for spec in (study, held))
-    for key in ours:
-        if ours[key] != theirs[key]:
-            raise UserError(
-                f"{folder}: holds a study with other {_first_difference(key, theirs[key], ours[key])}; "
-                f"choose another --out or name"
-            )
-    recorded = 0
-    if (folder / DATABASE).is_file():
-        store = Store(folder)
-        recorded = max((result.spec.seed + 1 for result in store.results() if not result.spec.fresh), default=0)
-    if recorded > study.seeds:
-        on_event(Note(f"the folder holds runs of {recorded} seeds: the study goes on with {recorded}"))
-    if recorded:
-        for note in redeclared(study, held):
-            store.save_deviation(
-                Deviation(noted_at=now(), text=f"declared anew after {recorded} seeds were run: {note}")
-            )
-            on_event(Note(f"the declaration is not the one under which runs were made: {note}"))
-    return study.model_copy(update={"seeds": max(study.seeds, recorded)})
-
-
-def redeclared(study: StudySpec, held: StudySpec) -> list[str]:
-    """Say in what a study's declarations differ from those of the same study as held, a line each."""
-    lines = []
-    if study.analysis != held.analysis:
-        lines.append(_first_difference("analysis", held.analysis.model_dump(), study.analysis.model_dump()))
-    for kind, ours, theirs in (
-        ("claims", {each.id: each for each in study.claims}, {each.id: each for each in held.claims}),
-        ("variations", {each.name: each for each in study.variations}, {each.name: each for each in held.variations}),
-    ):
-        changed = [name for name in {**theirs, **ours} if ours.get(name) != theirs.get(name)]
-        if changed:
-            lines.append(f"{kind} {', '.join(changed)}")
-    return lines
+def _notes(found: Reconciled, seeds: int) -> Iterator[str]:
+    """Say how a study goes on in its folder, where that is not as it was asked for with so many seeds."""
+    if found.seeds_run > seeds:
+        yield f"the folder holds runs of {found.seeds_run} seeds: the study goes on with {found.seeds_run}"
+    for deviation in found.deviations:
+        change = deviation.text.partition(": ")[2]
+        yield f"the declaration is not the one under which runs were made: {change}"
 
 
 def check_fit(study: StudySpec, datasets: dict[str, Dataset]) -> None:
     """Check before anything is trained that every network fits its images and every part has some."""
-    for spec in cells(study):
-        dataset = datasets[spec.data.name]
-        list(feature_sizes(spec.model, dataset.image_shape))
-        split(len(dataset.labels), spec.parts)
+    grid = cells(study)
+    for spec in grid:
+        list(feature_sizes(spec.model, datasets[spec.data.name].image_shape))
+    for parts in {spec.parts for spec in grid}:
+        split(len(datasets[parts.name].labels), parts)
 
 
 @dataclass(frozen=True)
@@ -234,34 +201,63 @@ def open_test_parts(
 ) -> None:
     """Evaluate each refitted run on the sealed test part, once ever.
 
-    The opening is entered into the ledger before anything is seen, and its numbers filled in afterwards.
+    The opening is entered into the ledger before anything is seen, and its numbers filled in afterwards. Test
+    predictions that were lost are made again from the run's weights, which is no new opening.
     """
     ledger = {record.run_id: record for record in store.ledger()}
     for refit in refits:
         spec, dataset = refit.spec, datasets[refit.spec.data.name]
         identity = run_id(spec, dataset.digest)
-        record = ledger.get(identity)
-        if record is not None and not math.isnan(record.test_accuracy):
+        record, place = ledger.get(identity), run_folder(folder, identity)
+        if record is not None and not math.isnan(record.test_accuracy) and has_test_predictions(place, record):
             continue
-        model = load_model(run_folder(folder, identity))
+        model = load_model(place)
+        record = record or _begun(refit, place, store, dataset, on_event)
         parts = split(len(dataset.labels), spec.parts)
-        if record is None:  # otherwise it was begun, and cut short before its numbers were stored
-            record = Opening(
-                run_id=identity,
-                opened_at=now(),
-                reason=refit.reason,
-                test_images=len(parts.test),
-                test_loss=math.nan,
-                test_accuracy=math.nan,
-            )
-            store.begin_opening(record)
         with pinned_torch():
             feed = Feed(dataset, pixel_scaling(dataset, spec.data, parts.fitted(spec.stage)))
             scored = evaluate(model, build_regularizer(spec.regularizer), feed, parts.test)
-        save_predictions(run_folder(folder, identity) / TEST_PREDICTIONS, scored.probabilities, parts.test, dataset)
-        record = record.model_copy(update={"test_loss": scored.loss, "test_accuracy": scored.accuracy})
-        store.finish_opening(record)
-        on_event(Opened(spec, record))
+        if math.isnan(record.test_accuracy):  # just begun, or cut short before its numbers were stored
+            save_predictions(place / TEST_PREDICTIONS, scored.probabilities, parts.test, dataset)
+            record = record.model_copy(update={"test_loss": scored.loss, "test_accuracy": scored.accuracy})
+            store.finish_opening(record)
+            on_event(Opened(spec, record))
+            continue
+        if scored.accuracy == record.test_accuracy:
+            save_predictions(place / TEST_PREDICTIONS, scored.probabilities, parts.test, dataset)
+        on_event(Note(_made_again(spec, record, scored)))
+
+
+def _begun(refit: Refit, place: Path, store: Store, dataset: Dataset, on_event: OnEvent) -> Opening:
+    """Enter an opening into the ledger; where there was one that the ledger has lost, that is noted as a deviation."""
+    identity, reason = place.name, refit.reason
+    if (place / TEST_PREDICTIONS).exists():
+        text = (
+            f"run {identity} was evaluated on the test set before, which the ledger does not say: it is entered again"
+        )
+        store.save_deviation(Deviation(noted_at=now(), text=text))
+        on_event(Note(text))
+        reason += "; evaluated before, the ledger has lost when"
+    record = Opening(
+        run_id=identity,
+        opened_at=now(),
+        reason=reason,
+        test_images=len(split(len(dataset.labels), refit.spec.parts).test),
+        test_loss=math.nan,
+        test_accuracy=math.nan,
+    )
+    store.begin_opening(record)
+    return record
+
+
+def _made_again(spec: RunSpec, record: Opening, scored: Evaluation) -> str:
+    run = f"run {record.run_id} (seed {spec.seed}, refit)"
+    if scored.accuracy == record.test_accuracy:
+        return f"{run}: its test predictions were lost and are made again: no new evaluation, the ledger's accuracy"
+    return (
+        f"{run}: its test predictions are lost: its weights give {scored.accuracy:.4f} here, and the ledger says "
+        f"{record.test_accuracy:.4f}, which stands"
+    )
 
 
 def _note_slow_kernels(device: str, on_event: OnEvent) -> None:
@@ -286,11 +282,3 @@ def _record(selection: Selection, store: Store, on_event: OnEvent) -> None:
     if held.get(selection.among) != (selection.cell_id, selection.seeds):
         store.save_selection(selection)
     on_event(Selected(selection))
-
-
-def _first_difference(key: str, held: object, asked: object) -> str:
-    if isinstance(held, dict) and isinstance(asked, dict):
-        for name in sorted(held.keys() | asked.keys()):
-            if held.get(name) != asked.get(name):
-                return f"{key}.{name} ({held.get(name)!r}, not {asked.get(name)!r})"
-    return f"{key} ({held!r}, not {asked!r})"

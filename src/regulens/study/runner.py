@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +14,9 @@ from regulens.executors.base import Done, Event, Executor, Failed, Progress, Rep
 from regulens.results import Environment, EpochRecord, Opening, RunResult
 from regulens.spec import RunSpec, Stage, StudySpec, arithmetic, run_id
 from regulens.study.grid import run_label
+from regulens.study.run_files import PredictJob, check_files, has_predictions, has_weights, predict_again
 from regulens.study.store import Failure, Selection, Store
-from regulens.training.checkpoint import WEIGHTS, save_run
+from regulens.training.checkpoint import save_run
 from regulens.training.environment import environment
 from regulens.training.loop import train
 
@@ -122,6 +123,17 @@ def run_folder(folder: Path, identity: str) -> Path:
     return folder / "runs" / identity
 
 
+def check_run_files(folder: Path, store: Store) -> None:
+    """Check that what is in the folders of a study's finished runs is their own; what is lost is no mistake.
+
+    Raises:
+        DataError: naming the file that is damaged, or of another run.
+    """
+    ledger = {record.run_id: record for record in store.ledger()}
+    for result in store.results():
+        check_files(run_folder(folder, result.run_id), result, ledger.get(result.run_id))
+
+
 def run_pending(
     specs: Sequence[RunSpec],
     stage: Stage,
@@ -136,13 +148,16 @@ def run_pending(
 ) -> list[RunResult]:
     """Run what is not finished yet and return the results of all ``specs``, in their order.
 
-    A run is finished when its row is stored and its weights are there; if they were lost, it is run again.
+    A run is finished when its row is stored and its weights are there; if they were lost, it is run again. If its
+    predictions were lost, they are made again from its weights.
 
     Raises:
+        DataError: if a run's weights are of another run.
         RegulensError: after all others are done and stored, if a run failed.
     """
     identities = {run_id(spec, data[spec.data.name].digest): spec for spec in specs}
     results = _finished(store, folder, identities)
+    _predict_again(_without_predictions(results.values(), folder, data, device), executor, study, on_event)
     pending = {identity: spec for identity, spec in identities.items() if identity not in results}
     at_once = min(executor.workers, len(pending))
     jobs = [
@@ -212,8 +227,36 @@ def _finished(store: Store, folder: Path, identities: Mapping[str, RunSpec]) -> 
     return {
         result.run_id: result
         for result in store.results()
-        if result.run_id in identities and (run_folder(folder, result.run_id) / WEIGHTS).is_file()
+        if result.run_id in identities and has_weights(run_folder(folder, result.run_id), result)
     }
+
+
+def _without_predictions(
+    results: Iterable[RunResult], folder: Path, data: Mapping[str, SharedDataset], device: str
+) -> list[PredictJob]:
+    """Return what is to be done where predictions are lost; on the CPU if the run was trained there."""
+    return [
+        PredictJob(result, data[result.spec.data.name], place, "cpu" if result.environment.device == "cpu" else device)
+        for result in results
+        if not has_predictions(place := run_folder(folder, result.run_id), result)
+    ]
+
+
+def _predict_again(jobs: Sequence[PredictJob], executor: Executor, study: StudySpec, on_event: OnEvent) -> None:
+    """Make lost predictions again; where the weights do not give the recorded accuracy here, say so."""
+    if not jobs:
+        return
+    on_event(Note(f"the predictions of {len(jobs)} runs are lost or damaged: they are made again from the weights"))
+    for event in executor.run(predict_again, jobs):
+        match event:
+            case Done(index, accuracy) if accuracy != jobs[index].result.val_accuracy:
+                why = f"its weights give {accuracy:.4f} here, and {jobs[index].result.val_accuracy:.4f} is recorded"
+            case Failed(index, error, _):
+                why = error
+            case _:
+                continue
+        label, place = run_label(jobs[index].spec, study), jobs[index].folder
+        on_event(Note(f"{label}: has no predictions ({why}); move {place} away to run it again"))
 
 
 def environment_differences(environments: Sequence[Environment]) -> str:

@@ -19,10 +19,13 @@ from regulens.spec.mistakes import first_mistake
 from regulens.study.claims import declared_claims
 from regulens.study.declared import declared_analysis
 from regulens.study.grid import cells, matching_cells, varied
+from regulens.study.limits import MAX_CELLS, check_size
 from regulens.study.store import DATABASE
 from regulens.study.thresholds import check_thresholds
 
 STUDY_FILE = "study.toml"
+MAX_BYTES = 1_000_000
+"""How large a study file may be; the largest that ships with the package has 5,000 bytes."""
 
 
 def preset_names() -> list[str]:
@@ -47,18 +50,20 @@ def names_preset(source: str | Path) -> bool:
     return str(source) in preset_names() and not (isinstance(source, Path) and source.exists())
 
 
-def read_study(source: str | Path) -> StudySpec:
-    """Read a preset by name, or a study file by path.
+def read_study(source: str | Path, max_cells: int = MAX_CELLS) -> StudySpec:
+    """Read a preset by name, or a study file by path, of at most ``MAX_BYTES`` and ``max_cells`` networks.
 
     Raises:
         UserError: naming the file, the key, its value and the fix.
     """
     if names_preset(source):
-        return parse_study(preset_text(str(source)), str(source))
+        return parse_study(preset_text(str(source)), str(source), max_cells)
     path = Path(source)
     if not path.is_file():
         what = "is a folder without a study" if path.is_dir() else "no such study file or folder, and no such preset"
         raise UserError(f"{source}: {what}{suggestion(str(source), preset_names(), 'presets')}")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path}: has {path.stat().st_size:,} bytes, more than a study file may have ({MAX_BYTES:,})")
     try:
         content = path.read_bytes()
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
@@ -68,29 +73,38 @@ def read_study(source: str | Path) -> StudySpec:
     except UnicodeDecodeError as error:
         raise UserError(_no_text(path, content, error.start)) from None
     stored = (path.parent / DATABASE).is_file()  # the record of what a study declared: its report says what is wrong
-    return parse_study(text, str(path), stored=stored)
+    return parse_study(text, str(path), max_cells, stored=stored)
 
 
-def parse_study(text: str, place: str, stored: bool = False) -> StudySpec:
+def is_blank(path: Path) -> bool:
+    """Tell whether there is no file, or one that says nothing, as a full disk leaves it."""
+    return not path.is_file() or (path.stat().st_size <= MAX_BYTES and not path.read_bytes().strip(b"\0 \t\r\n"))
+
+
+def parse_study(text: str, place: str, max_cells: int = MAX_CELLS, *, stored: bool = False) -> StudySpec:
     """Parse and check the TOML of a study.
 
     Args:
         text: it.
         place: names it in errors.
+        max_cells: how many networks it may have.
         stored: whether it has been run: then its thresholds are as they were declared.
 
     Raises:
-        UserError: naming the place, the key, its value and the mend.
+        UserError: naming the place, the key, its value and the fix.
     """
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{place}: is not valid TOML: {error}") from None
-    except RecursionError:
-        raise UserError(f"{place}: is not valid TOML: its brackets are nested too deeply") from None
-    try:
         _flatten_paths(content)
+    except RecursionError:
+        raise UserError(f"{place}: is not valid TOML: its brackets or keys are nested too deeply") from None
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+    except ValueError as error:  # a TOMLDecodeError, or Python's own about an absurdly long number
+        raise UserError(f"{place}: is not valid TOML: {error}") from None
+    try:
         study = StudySpec.model_validate(content)
+        check_size(study, max_cells)
         _check(study)
         if not stored:
             check_thresholds(study)
@@ -103,7 +117,12 @@ def parse_study(text: str, place: str, stored: bool = False) -> StudySpec:
 
 def write_study(folder: Path, study: StudySpec) -> None:
     """Write ``study.toml`` with every field spelled out."""
-    write_atomically(folder / STUDY_FILE, tomli_w.dumps(study.model_dump(mode="json", exclude_none=True)))
+    write_atomically(folder / STUDY_FILE, study_text(study))
+
+
+def study_text(study: StudySpec) -> str:
+    """Return a study as TOML, every field spelled out."""
+    return tomli_w.dumps(study.model_dump(mode="json", exclude_none=True))
 
 
 def _check(study: StudySpec) -> None:

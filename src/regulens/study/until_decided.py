@@ -12,7 +12,7 @@ from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.looks import declared_looks, look_level, record_look
 from regulens.study.protocol import run_protocol
 from regulens.study.runner import Note, OnEvent
-from regulens.study.store import Store
+from regulens.study.store import DATABASE, Store
 
 FIRST_LOOK = 5
 
@@ -51,7 +51,9 @@ def run_until_decided(
     """
     if not looks or looks[0] < 2 or list(looks) != sorted(set(looks)):
         raise UserError(f"looks = {', '.join(map(str, looks))}: must be increasing numbers of seeds from 2 on")
-    declared = declared_looks(Store(folder), tuple(looks))
+    declared = tuple(looks)
+    if (folder / DATABASE).is_file():
+        declared = declared_looks(Store(folder), declared)
     for seeds in declared:
         study = study.model_copy(update={"seeds": seeds})
         study = run_protocol(study, folder, executor, on_event, device, only_train=True)

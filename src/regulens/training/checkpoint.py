@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -74,8 +77,36 @@ def load_predictions(path: Path) -> Predictions:
             if sum(array.bytes for array in packed) > allowance(path.stat().st_size):
                 raise ValueError("its arrays are far larger than it can hold")
             return Predictions(*(array.read() for array in packed))
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); remove its folder and run the study again") from None
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); run the study again: it is made again from the weights"
+        ) from None
+
+
+def agrees(predictions: Predictions, images: int, accuracy: float) -> bool:
+    """Tell whether predictions are of so many images and give the accuracy that was recorded of them.
+
+    What is most probable by less than the rounding of float32, or not a number, may count either way.
+    """
+    probabilities, labels = predictions.probabilities, predictions.labels.astype(np.int64)
+    if probabilities.ndim != 2 or {len(probabilities), *labels.shape, *predictions.indices.shape} != {images}:
+        return False
+    if not 0 <= labels.min(initial=0) <= labels.max(initial=0) < probabilities.shape[1]:
+        return False
+    unknown = ~np.isfinite(probabilities).all(1)
+    best = probabilities.max(1, keepdims=True)
+    possible = unknown | (np.take_along_axis(probabilities, labels[:, None], 1) == best)[:, 0]
+    sure = possible & ~unknown & ((probabilities == best).sum(1) == 1)
+    return bool(sure.sum() - 0.5 < accuracy * images < possible.sum() + 0.5)
+
+
+def saved_spec(folder: Path) -> RunSpec | None:
+    """Return which run the weights in a folder are of, by their header alone; ``None`` where they cannot be read."""
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as archive:
+            return RunSpec.model_validate_json((archive.metadata() or {}).get("regulens", ""))
+    except (OSError, SafetensorError, ValidationError):
+        return None
 
 
 def load_model(folder: Path) -> CNN:
@@ -91,7 +122,7 @@ def load_model(folder: Path) -> CNN:
             state = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # safe_open is no dict
     except (OSError, SafetensorError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); remove it and run the study again to train this network anew"
+            f"{path}: cannot be read ({error}); move it away and run the study again to train this network anew"
         ) from None
     if "regulens" not in metadata:
         raise DataError(f"{path}: was not written by Regulens: it does not say which network it holds")

@@ -36,10 +36,11 @@ from regulens.report.inside.steps import OnStep, stepped, unwatched
 from regulens.report.pictures import FIGURES
 from regulens.results import RunResult
 from regulens.spec import StudySpec
+from regulens.study.folder import own_store
 from regulens.study.inside.analysis import InsideAnalysis, measured_rows, stored_analysis
 from regulens.study.inside.measuring import OnMeasured, measurable, measure_inside, quietly
 from regulens.study.inside.similarity import StageSimilarity, similarities_of
-from regulens.study.store import open_store, selections_in_force
+from regulens.study.store import selections_in_force
 from regulens.study.workers import check_workers
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class InsideMethods:
             DataError: if the data set or a run's weights are damaged.
             RegulensError: if a run could not be measured; the others are kept.
         """
-        if not measurable(open_store(self.folder).results(), self.folder):
+        if not measurable(own_store(self.spec, self.folder).results(), self.folder):
             raise UserError(f"{self.folder}: no run is finished yet, there is nothing to look into")
         with LocalExecutor(check_workers(workers)) as executor:
             measure_inside(self.folder, executor, on_measured)
@@ -131,7 +132,7 @@ class InsideMethods:
         Raises:
             UserError: if there is no such run, layer or page, or no refit yet.
         """
-        results = open_store(self.folder).results()
+        results = own_store(self.spec, self.folder).results()
         names = _names(run)
         chosen = self._chosen(results, names, ()) if names else shown_refits(results, self.folder)
         if not chosen:
@@ -147,7 +148,7 @@ class InsideMethods:
         Raises:
             UserError: if there is no such layer, or no run yet.
         """
-        results = open_store(self.folder).results()
+        results = own_store(self.spec, self.folder).results()
         return kernels_by_cell(self.spec, self.folder, results, layer=layer, scaling=scaling, out=self._place(out))
 
     def matched_kernels(
@@ -164,7 +165,7 @@ class InsideMethods:
         Raises:
             UserError: if there is no such cell or layer, or fewer than two of its runs trained.
         """
-        store = open_store(self.folder)
+        store = own_store(self.spec, self.folder)
         results = store.results()
         cells = _names(cell) or tuple(selection.label for selection in selections_in_force(store))
         if not cells:
@@ -267,7 +268,7 @@ class InsideMethods:
                 0 to 2^64 - 1, or Captum is missing.
         """
         _check_seed(seed)
-        results = open_store(self.folder).results()
+        results = own_store(self.spec, self.folder).results()
         networks = self._networks(run, cell)
         dataset = dataset_of(networks)
         seeds = networks_of(self.spec, self.folder, siblings(networks[0].run, results, self.folder), dataset)
@@ -314,11 +315,11 @@ class InsideMethods:
         return [each for each in found if each is not None]
 
     def _networks(self, run: Names, cell: Names) -> list[Network]:
-        results = open_store(self.folder).results()
+        results = own_store(self.spec, self.folder).results()
         return networks_of(self.spec, self.folder, self._chosen(results, _names(run), _names(cell)))
 
     def _chosen(self, results: Sequence[RunResult], runs: Sequence[str], labels: Sequence[str]) -> list[RunResult]:
-        selections = selections_in_force(open_store(self.folder))
+        selections = selections_in_force(own_store(self.spec, self.folder))
         return named_runs(self.spec, self.folder, results, selections, runs=runs, labels=labels)
 
     def _place(self, out: Place) -> Path:

@@ -25,10 +25,10 @@ from regulens.stats.comparisons import Design, difference_interval, hedges_g, tr
 from regulens.stats.intervals import Interval, mean_interval
 from regulens.stats.samples import Sample
 from regulens.study.declared import DeclaredAnalysis, compared_pairs, declared_analysis
+from regulens.study.folder import own_store
 from regulens.study.grid import cell_levels, cells
 from regulens.study.inside.measuring import InsideRecord, inside_records
 from regulens.study.runner import run_folder
-from regulens.study.store import open_store
 from regulens.study.table import is_collapsed
 from regulens.training.checkpoint import PREDICTIONS, load_predictions
 
@@ -188,7 +188,7 @@ def stored_analysis(study: StudySpec, folder: Path) -> InsideAnalysis:
     Raises:
         UserError: if there is no study, or nothing is measured yet.
     """
-    store = open_store(folder)
+    store = own_store(study, folder)
     found = analyse_inside(study, store.results(), inside_records(store), folder)
     if not found.runs:
         raise UserError(f"{folder}: nothing is measured inside its networks yet; run regulens inside first")
