@@ -31,7 +31,7 @@ from regulens.study.bench import Benchmark, bench
 from regulens.study.finding import StudyProgress, check_auditable, find_study, pending_runs, progress_of, with_seeds
 from regulens.study.folder import note_deviations, own_store
 from regulens.study.grid import planned
-from regulens.study.limits import MAX_CELLS, check_size
+from regulens.study.limits import check_size
 from regulens.study.looks import look_level
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.plan import PlannedCell, plan_study
@@ -216,13 +216,13 @@ class Study(InsideMethods):
         return written.path
 
 
-def load_study(source: str | Path, out: str | Path | None = None, max_cells: int = MAX_CELLS) -> Study:
+def load_study(source: str | Path, out: str | Path | None = None, max_cells: int | None = None) -> Study:
     """Load a study: a preset by name, a study file, or the folder of a study that was run.
 
     Args:
         source: ``"lab"``, ``"my.toml"`` or ``"studies/lab"``; ``"./lab"`` is the folder, never the preset.
         out: the study's folder; by default ``studies/NAME``, or the folder itself.
-        max_cells: how many networks a study file may have, those of its variations included.
+        max_cells: how many networks a study file may have, those of its variations included; by default 10,000.
 
     Raises:
         UserError: if there is none, or naming what is wrong in the file.
@@ -230,7 +230,7 @@ def load_study(source: str | Path, out: str | Path | None = None, max_cells: int
     return Study(*find_study(source, out, max_cells))
 
 
-def _checked(study: Study | str | Path, max_cells: int) -> Study:
+def _checked(study: Study | str | Path, max_cells: int | None) -> Study:
     """Return a study, loaded where it is named, that has no more networks than allowed."""
     study = study if isinstance(study, Study) else load_study(study, max_cells=max_cells)
     check_size(study.spec, max_cells)
@@ -247,7 +247,7 @@ def run_study(
     device: str = "cpu",
     executor: Executor | None = None,
     on_event: OnEvent = ignore,
-    max_cells: int = MAX_CELLS,
+    max_cells: int | None = None,
 ) -> Study:
     """Run a study to its end and write its report; what is finished in its folder is not repeated.
 
@@ -261,7 +261,7 @@ def run_study(
         device: ``cpu``, ``cuda`` or ``cuda:N``: where every network is trained.
         executor: runs the trainings instead of local processes; the caller closes it.
         on_event: called with each event of ``regulens.study.runner``.
-        max_cells: how many networks the study may have, those of its variations included.
+        max_cells: how many networks the study may have, those of its variations included; by default 10,000.
 
     Raises:
         UserError: if the study or its folder is not as it should be.
@@ -301,7 +301,7 @@ def audit_study(
     device: str = "cpu",
     executor: Executor | None = None,
     on_event: OnEvent = ignore,
-    max_cells: int = MAX_CELLS,
+    max_cells: int | None = None,
 ) -> Audit:
     """Train a study under each of its variations and judge its claims anew; writes ``audit.html`` into its folder.
 
@@ -315,7 +315,7 @@ def audit_study(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         executor: runs the trainings instead of local processes; the caller closes it.
         on_event: called with each event of ``regulens.study.runner``.
-        max_cells: how many networks the study may have, those of its variations included.
+        max_cells: how many networks the study may have, those of its variations included; by default 10,000.
 
     Raises:
         UserError: if the study declares no variations or claims, or is not as it should be.
@@ -337,7 +337,7 @@ def audit_study(
 
 
 def bench_study(
-    study: Study | str | Path, *, seeds: int | None = None, workers: int | None = None, max_cells: int = MAX_CELLS
+    study: Study | str | Path, *, seeds: int | None = None, workers: int | None = None, max_cells: int | None = None
 ) -> Benchmark:
     """Time a study's networks on this machine; nothing is trained, and no data are needed.
 
@@ -345,7 +345,7 @@ def bench_study(
         study: from ``load_study``, or what that takes.
         seeds: of the study whose time is estimated; by default those of the study file.
         workers: processes at work at once; by default one per core.
-        max_cells: how many networks the study may have, those of its variations included.
+        max_cells: how many networks the study may have, those of its variations included; by default 10,000.
 
     Raises:
         UserError: if there is no such study, or seeds or workers are below one.

@@ -95,6 +95,7 @@ class _PlainLines:
         if isinstance(event, StudyStarted):
             self.study = event.study
             print_layer_tables(event.study, self.console)
+            self.console.print(_size_text(event.study), soft_wrap=True)
             return
         line = self._line(event)
         if line:
@@ -130,6 +131,7 @@ class _LiveBars:
             case StudyStarted(study):
                 self.study = study
                 print_layer_tables(study, self.console)
+                self.console.print(_size_text(study))
             case StageStarted(stage, pending, _):
                 self._start_stage(stage, pending)
             case RunStarted(spec):
@@ -159,6 +161,11 @@ class _LiveBars:
     def _advance(self, epochs: int) -> None:
         if self.bar is not None:
             self.total.update(self.bar, advance=epochs)
+
+
+def _size_text(study: StudySpec) -> str:
+    networks = math.prod(map(len, study.factors.values()))
+    return f"{networks:,} networks x {study.seeds:,} seeds = {networks * study.seeds:,} runs, then refits and tests"
 
 
 def _started(study: StudySpec | None) -> StudySpec:

@@ -69,7 +69,9 @@ def main() -> None:
         _end(f"error: {error}", 2, debug, error.details)
     except RegulensError as error:
         _end(f"failed: {error}", 1, debug, error.details)
-    except typer.Abort:
+    except typer.Abort as abort:
+        if isinstance(abort.__cause__, EOFError):  # of a file, which the parser takes for the end of what a user types
+            _end(one_line(f"failed: a file ended too early: {abort.__cause__} (--debug shows where)"), 1, debug)
         _end("stopped", 130, debug)
     except BrokenPipeError:
         print_no_more(sys.stdout)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from regulens.spec import StudySpec
 
 
-def find(source: str, out: Path | None = None) -> tuple[StudySpec, Path]:
+def find(source: str, out: Path | None = None, max_cells: int | None = None) -> tuple[StudySpec, Path]:
     """Return a study and its folder; a word that is a preset and a path beside it is the preset, which is said.
 
     Raises:
@@ -21,19 +21,19 @@ def find(source: str, out: Path | None = None) -> tuple[StudySpec, Path]:
     from regulens.study.finding import find_study
     from regulens.study.study_file import names_preset
 
-    found = find_study(source, out)
+    found = find_study(source, out, max_cells)
     if names_preset(source) and Path(source).exists():
         errors.print(f"note: {source} is the preset; what is called so in this folder is ./{source}", soft_wrap=True)
     return found
 
 
-def open_study(source: str, out: Path | None = None) -> Study:
+def open_study(source: str, out: Path | None = None, max_cells: int | None = None) -> Study:
     """Return a study to work with.
 
     Raises:
         UserError: if there is none, or naming what is wrong in the file.
     """
-    found = find(source, out)
+    found = find(source, out, max_cells)
     from regulens.api import Study
 
     return Study(*found)

@@ -127,6 +127,9 @@ Folder = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The study's folder (default: studies/NAME).")]
 Seeds = Annotated[int | None, typer.Option(help="Trainings per network, a seed each (default: as the study says).")]
+MaxCells = Annotated[
+    int | None, typer.Option("--max-cells", metavar="N", help="Allow a study of more than 10,000 networks.")
+]
 Workers = Annotated[int | None, typer.Option(help="Number of worker processes (default: one per core).")]
 Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda or cuda:N.")]
 Runs = Annotated[

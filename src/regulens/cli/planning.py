@@ -10,7 +10,7 @@ import typer
 
 from regulens.cli import completing
 from regulens.cli.opening import open_study
-from regulens.cli.options import Out, Seeds, Source, Workers
+from regulens.cli.options import MaxCells, Out, Seeds, Source, Workers
 from regulens.cli.tables import plan_table, power_table
 from regulens.cli.terminal import console, print_wide
 from regulens.errors import UserError
@@ -37,9 +37,10 @@ def plan(
         typer.Option(help="With --power: SD between seeds (default: that of the runs so far, a pilot)."),
     ] = None,
     collapse: Annotated[float, typer.Option(help="With --power and --sd: the fraction of runs that collapse.")] = 0.0,
+    max_cells: MaxCells = None,
 ) -> None:
     """List what would run, with parameters and an estimate of time; nothing is trained."""
-    study = open_study(source, out).with_seeds(seeds)
+    study = open_study(source, out, max_cells).with_seeds(seeds)
     from regulens.study.plan import estimate_minutes
     from regulens.study.workers import check_workers
 
@@ -51,8 +52,9 @@ def plan(
     print_wide(plan_table(cells))
     pending, planned = sum(cell.pending for cell in cells), len(study.runs())
     finished = f" ({planned - pending} of them finished in {study.folder})" if pending < planned else ""
+    size = f"{len(cells):,} networks x {study.spec.seeds:,} seeds = {planned:,} runs"
     console.print(
-        f"{len(cells)} networks x {study.spec.seeds} seeds = {planned} runs{finished}, then refits and tests; about "
+        f"{size}{finished}, then refits and tests; about "
         f"{estimate_minutes(study.spec, cells, count):.1f} minutes with {count} workers here (from a few timed steps "
         f"on random pixels)",
         soft_wrap=True,

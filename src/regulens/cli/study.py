@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regulens.cli.opening import find, open_study
-from regulens.cli.options import Device, Folder, Out, ReportFormat, ResultsFormat, Seeds, Source, Workers
+from regulens.cli.options import Device, Folder, MaxCells, Out, ReportFormat, ResultsFormat, Seeds, Source, Workers
 from regulens.cli.planning import print_few_seeds
 from regulens.cli.tables import results_table, summary_table
 from regulens.cli.terminal import console, errors, print_wide
@@ -46,6 +46,7 @@ def run(
             metavar="N,N,...", help="With --until-decided: seeds at each interim analysis (default: 5, 10, 20, ...)."
         ),
     ] = None,
+    max_cells: MaxCells = None,
 ) -> None:
     """Train a study's networks, select on validation, refit, evaluate on the held-out test set, and write the report.
 
@@ -53,7 +54,7 @@ def run(
     """
     if looks is not None and not until_decided:
         raise UserError(f"--looks {looks} requires --until-decided; add it, or omit --looks")
-    study = _starting(source, out, seeds, workers, device, growing=until_decided)
+    study = _starting(source, out, seeds, workers, device, max_cells, growing=until_decided)
     from regulens.api import run_study
     from regulens.study.runner import Answered
 
@@ -68,7 +69,7 @@ def run(
     if stops is None:
         print_few_seeds(study)
     with _training() as show:
-        study = run_study(study, looks=stops, workers=workers, device=device, on_event=on_event)
+        study = run_study(study, looks=stops, workers=workers, device=device, on_event=on_event, max_cells=max_cells)
     console.print("validation accuracy over seeds", style="bold")
     print_wide(summary_table(study))
     for answer in answers:
@@ -77,15 +78,21 @@ def run(
 
 
 def audit(
-    source: Source, seeds: Seeds = None, workers: Workers = None, out: Out = None, device: Device = "cpu"
+    source: Source,
+    *,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    out: Out = None,
+    device: Device = "cpu",
+    max_cells: MaxCells = None,
 ) -> None:
     """Train a study again under each of its variations, and say which of its claims survive."""
-    study = _starting(source, out, seeds, workers, device, auditing=True)
+    study = _starting(source, out, seeds, workers, device, max_cells, auditing=True)
     from regulens.api import audit_study
     from regulens.report.audit import AUDIT, conclusions
 
     with _training() as on_event:
-        found = audit_study(study, workers=workers, device=device, on_event=on_event)
+        found = audit_study(study, workers=workers, device=device, on_event=on_event, max_cells=max_cells)
     for text in conclusions(found):
         console.print(text, soft_wrap=True)
     console.print(f"audit: {(study.folder / AUDIT).resolve()}", soft_wrap=True)
@@ -110,6 +117,8 @@ def status(
     if not progress.selections:
         console.print("selected: nothing yet")
     console.print(f"refits finished: {progress.refits_finished}; test set evaluated {progress.test_openings} times")
+    for deviation in progress.deviations:
+        console.print(f"deviation: {deviation.noted_at}: {deviation.text}", soft_wrap=True)
     console.print(f"report: {progress.report or 'not written yet'}", soft_wrap=True)
 
 
@@ -163,6 +172,7 @@ def _starting(
     seeds: int | None,
     workers: int | None,
     device: str,
+    max_cells: int | None,
     *,
     growing: bool = False,
     auditing: bool = False,
@@ -174,7 +184,7 @@ def _starting(
     from regulens.study.finding import check_auditable, pending_runs, with_seeds
     from regulens.study.grid import planned
 
-    spec, folder = find(source, out)
+    spec, folder = find(source, out, max_cells)
     spec = with_seeds(spec, seeds)
     if auditing:
         check_auditable(spec)

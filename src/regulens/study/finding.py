@@ -10,7 +10,6 @@ from regulens.errors import UserError, check_type
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
 from regulens.study.folder import held_study, own_store
 from regulens.study.grid import planned
-from regulens.study.limits import MAX_CELLS
 from regulens.study.store import DATABASE, Deviation, Failure, Selection, selections_in_force
 from regulens.study.study_file import names_preset, read_study
 
@@ -34,14 +33,16 @@ class StudyProgress:
     deviations: tuple[Deviation, ...] = ()
 
 
-def find_study(source: str | Path, out: str | Path | None = None, max_cells: int = MAX_CELLS) -> tuple[StudySpec, Path]:
+def find_study(
+    source: str | Path, out: str | Path | None = None, max_cells: int | None = None
+) -> tuple[StudySpec, Path]:
     """Return a study and its folder: of a preset by name, of a study file, or of the folder of one that was run.
 
     Args:
         source: ``"lab"``, ``"my.toml"`` or ``"studies/lab"``. A preset comes before a file or folder of its name;
             ``"./lab"``, or any other path with a separator, is never a preset.
         out: the study's folder; by default ``studies/NAME``, or the folder itself.
-        max_cells: how many networks a study file may have, those of its variations included.
+        max_cells: how many networks a study file may have, those of its variations included; by default 10,000.
 
     Raises:
         UserError: if there is none, or naming what is wrong in the file.

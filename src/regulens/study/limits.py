@@ -23,18 +23,18 @@ def count_cells(study: StudySpec) -> int:
     return math.prod(map(len, study.factors.values())) * (1 + len(study.variations))
 
 
-def check_size(study: StudySpec, max_cells: int = MAX_CELLS) -> None:
-    """Check how large a study is before any of its networks is made.
+def check_size(study: StudySpec, max_cells: int | None = None) -> None:
+    """Check how large a study is before any of its networks is made; by default it may have ``MAX_CELLS``.
 
     Raises:
         UserError: naming the number of networks, or what else is too much, and the limit.
     """
-    count = count_cells(study)
-    if count > max_cells:
+    count, limit = count_cells(study), MAX_CELLS if max_cells is None else max_cells
+    if count > limit:
         factors = " x ".join(str(len(levels)) for levels in study.factors.values())
         varied_too = f" x (1 + {len(study.variations)} variations)" if study.variations else ""
         raise UserError(
-            f"the study has {count:,} networks ({factors} levels{varied_too}), more than {max_cells:,}; remove levels, "
+            f"the study has {count:,} networks ({factors} levels{varied_too}), more than {limit:,}; remove levels, "
             f"or allow them with --max-cells {count}"
         )
     for key, listed in _listed(study).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,13 +51,13 @@ def plan_study(study: StudySpec, pending: Sequence[RunSpec], estimate: bool) -> 
     Raises:
         UserError: if a network is too deep for its images.
     """
-    todo = [spec.cell for spec in pending]
+    todo = Counter(spec.cell for spec in pending)
     return [
         PlannedCell(
             label=cell_label(spec, study),
             spec=spec,
             layers=layers_of(spec),
-            pending=todo.count(spec),
+            pending=todo[spec],
             seconds_per_run=_estimate(spec) if estimate else None,
         )
         for spec in cells(study)

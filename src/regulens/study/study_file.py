@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -19,13 +20,20 @@ from regulens.spec.mistakes import first_mistake
 from regulens.study.claims import declared_claims
 from regulens.study.declared import declared_analysis
 from regulens.study.grid import cells, matching_cells, varied
-from regulens.study.limits import MAX_CELLS, check_size
+from regulens.study.limits import check_size
 from regulens.study.store import DATABASE
 from regulens.study.thresholds import check_thresholds
 
 STUDY_FILE = "study.toml"
 MAX_BYTES = 1_000_000
 """How large a study file may be; the largest that ships with the package has 5,000 bytes."""
+_MAX_KEY_PARTS = 50
+_TOKENS = re.compile(
+    r"""\"{3}(?:[^"\\]|\\.|"(?!""))*+(?:"{3})?|'{3}(?:[^']|'(?!''))*+(?:'{3})?|"""
+    r""""(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+|[\w-]++|[ \t]++|.""",
+    re.DOTALL,
+)
+"""The strings, comments, bare keys and single characters of TOML; it reads any text in one pass."""
 
 
 def preset_names() -> list[str]:
@@ -50,8 +58,12 @@ def names_preset(source: str | Path) -> bool:
     return str(source) in preset_names() and not (isinstance(source, Path) and source.exists())
 
 
-def read_study(source: str | Path, max_cells: int = MAX_CELLS) -> StudySpec:
-    """Read a preset by name, or a study file by path, of at most ``MAX_BYTES`` and ``max_cells`` networks.
+def read_study(source: str | Path, max_cells: int | None = None) -> StudySpec:
+    """Read a preset by name, or a study file by path.
+
+    Args:
+        source: the name or the path.
+        max_cells: how many networks it may have, those of its variations included; by default 10,000.
 
     Raises:
         UserError: naming the file, the key, its value and the fix.
@@ -81,27 +93,32 @@ def is_blank(path: Path) -> bool:
     return not path.is_file() or (path.stat().st_size <= MAX_BYTES and not path.read_bytes().strip(b"\0 \t\r\n"))
 
 
-def parse_study(text: str, place: str, max_cells: int = MAX_CELLS, *, stored: bool = False) -> StudySpec:
+def parse_study(text: str, place: str, max_cells: int | None = None, *, stored: bool = False) -> StudySpec:
     """Parse and check the TOML of a study.
 
     Args:
         text: it.
         place: names it in errors.
-        max_cells: how many networks it may have.
+        max_cells: how many networks it may have; by default 10,000.
         stored: whether it has been run: then its thresholds are as they were declared.
 
     Raises:
         UserError: naming the place, the key, its value and the fix.
     """
     try:
+        _check_depth(text)
         content = tomllib.loads(text)
         _flatten_paths(content)
     except RecursionError:
         raise UserError(f"{place}: is not valid TOML: its brackets or keys are nested too deeply") from None
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
-    except ValueError as error:  # a TOMLDecodeError, or Python's own about an absurdly long number
+    except tomllib.TOMLDecodeError as error:
         raise UserError(f"{place}: is not valid TOML: {error}") from None
+    except ValueError:  # Python's own
+        raise UserError(
+            f"{place}: holds a number of thousands of digits; write a number that a field can take"
+        ) from None
     try:
         study = StudySpec.model_validate(content)
         check_size(study, max_cells)
@@ -113,6 +130,24 @@ def parse_study(text: str, place: str, max_cells: int = MAX_CELLS, *, stored: bo
     except UserError as error:
         raise UserError(f"{place}: {error}") from None
     return study
+
+
+def _check_depth(text: str) -> None:
+    """Refuse keys of very many parts, for which tomllib takes memory that grows with the square of their number.
+
+    Raises:
+        RecursionError: as tomllib does where brackets are nested too deeply.
+    """
+    parts, after_dot = 0, True
+    for token in _TOKENS.findall(text):
+        if token == ".":
+            parts, after_dot = (0 if after_dot else parts + 1), True
+        elif token[0] in "\"'" or token[0] in "-_" or token[0].isalnum():
+            after_dot = False
+        elif not token.isspace() or "\n" in token:
+            parts, after_dot = 0, True
+        if parts > _MAX_KEY_PARTS:
+            raise RecursionError
 
 
 def write_study(folder: Path, study: StudySpec) -> None:
