@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ from regulens.data.catalog import load_dataset
 from regulens.data.dataset import Dataset
 from regulens.executors.local import LocalExecutor
 from regulens.spec import DataSpec, ModelSpec, RunSpec, TrainSpec
-from regulens.study.runner import OnEvent, ignore
+from regulens.study.protocol import run_protocol
+from regulens.study.runner import OnEvent, StudyEvent, ignore
 
 TINY_STUDY = """
 name = "tiny"
@@ -106,6 +108,25 @@ def run_tiny(tiny_file: Path, processes: LocalExecutor) -> Callable[..., Study]:
 def finished(tmp_path_factory: pytest.TempPathFactory, run_tiny: Callable[..., Study]) -> Study:
     """A finished tiny study; tests only read it."""
     return run_tiny(tmp_path_factory.mktemp("studies") / "tiny")
+
+
+@pytest.fixture
+def folder(finished: Study, tmp_path: Path) -> Path:
+    """A copy of a finished study's folder, without its pictures."""
+    leave_out = shutil.ignore_patterns("figures", "report.html")
+    return Path(shutil.copytree(finished.folder, tmp_path / "study", ignore=leave_out))
+
+
+@pytest.fixture
+def run_again(processes: LocalExecutor) -> Callable[[Path], list[StudyEvent]]:
+    """Run the study that a folder says, without a report, and return its events."""
+
+    def run(folder: Path) -> list[StudyEvent]:
+        events: list[StudyEvent] = []
+        run_protocol(load_study(folder).spec, folder, processes, events.append)
+        return events
+
+    return run
 
 
 @pytest.fixture(scope="session")

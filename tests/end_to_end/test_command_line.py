@@ -286,6 +286,25 @@ def test_data_list_names_every_set(regulens: Run) -> None:
     assert "digits" in listed
 
 
+def test_a_file_that_ends_early_does_not_say_that_someone_stopped(
+    regulens: Run, finished: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends_early(*_: object) -> None:
+        raise EOFError("No data left in file")
+
+    monkeypatch.setattr("regulens.api.result_rows", ends_early)
+    done = regulens("results", finished.folder)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "failed: a file ended too early: No data left in file (--debug shows where)"
+
+
+def test_a_deviation_is_part_of_the_status(regulens: Run, folder: Path) -> None:
+    path = folder / "study.toml"
+    path.write_text(path.read_text().replace('primary = "mean"', 'primary = "median"'))
+    regulens("report", folder, "--format", "json")
+    assert "was evaluated: analysis.primary ('mean', not 'median')" in regulens("status", folder).stdout
+
+
 def test_debug_shows_the_traceback(regulens: Run) -> None:
     for arguments in (("--debug", "run", "labb"), ("run", "labb", "--debug")):
         done = regulens(*arguments)

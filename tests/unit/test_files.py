@@ -1,15 +1,17 @@
-"""Names that every file system takes, whatever the label, and that tell labels apart."""
+"""Names that every file system takes and that tell labels apart; files written whole or not at all."""
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from regulens.files import LONGEST_NAME, file_name, file_slug, is_reserved, slug
+from regulens.errors import UserError
+from regulens.files import LONGEST_NAME, file_name, file_slug, is_reserved, slug, write_atomically
 from regulens.spec import StudySpec
 
 
@@ -63,7 +65,7 @@ def test_a_file_is_told_from_one_beside_it_with_a_like_name(tmp_path: Path) -> N
 def test_names_of_devices_on_windows_are_avoided(name: str) -> None:
     assert is_reserved(name)
     assert not is_reserved(slug(name) or "x")
-    with pytest.raises(ValidationError, match="device's name on Windows"):
+    with pytest.raises(UserError, match="device's name on Windows"):
         StudySpec(name=name)
 
 
@@ -87,3 +89,29 @@ def test_every_name_is_taken_by_every_file_system(labels: list[str]) -> None:
     assert len(name.encode()) <= LONGEST_NAME
     assert not set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789.+-")
     assert not is_reserved(name)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EROFS, "make its folder writable"),
+        (errno.EACCES, "make its folder writable"),
+        (errno.EIO, "see to its folder and disk"),
+    ],
+)
+def test_what_cannot_be_written_leaves_the_old_file_and_says_why(
+    number: int, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.toml"
+    write_atomically(path, "old")
+
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match=f"study.toml: cannot be written.*{advice}"):
+        write_atomically(path, "new")
+    assert [each.name for each in tmp_path.iterdir()] == ["study.toml"]
+    assert path.read_text() == "old"

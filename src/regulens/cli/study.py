@@ -54,7 +54,7 @@ def run(
     """
     if looks is not None and not until_decided:
         raise UserError(f"--looks {looks} requires --until-decided; add it, or omit --looks")
-    study = _starting(source, out, seeds, workers, device, max_cells, growing=until_decided)
+    study = _starting(source, out, seeds, workers=workers, device=device, max_cells=max_cells, growing=until_decided)
     from regulens.api import run_study
     from regulens.study.runner import Answered
 
@@ -87,7 +87,7 @@ def audit(
     max_cells: MaxCells = None,
 ) -> None:
     """Train a study again under each of its variations, and say which of its claims survive."""
-    study = _starting(source, out, seeds, workers, device, max_cells, auditing=True)
+    study = _starting(source, out, seeds, workers=workers, device=device, max_cells=max_cells, auditing=True)
     from regulens.api import audit_study
     from regulens.report.audit import AUDIT, conclusions
 
@@ -170,10 +170,10 @@ def _starting(
     source: str,
     out: Path | None,
     seeds: int | None,
+    *,
     workers: int | None,
     device: str,
     max_cells: int | None,
-    *,
     growing: bool = False,
     auditing: bool = False,
 ) -> Study:

@@ -246,7 +246,7 @@ def _predict_again(jobs: Sequence[PredictJob], executor: Executor, study: StudyS
     """Make lost predictions again; where the weights do not give the recorded accuracy here, say so."""
     if not jobs:
         return
-    on_event(Note(f"the predictions of {len(jobs)} runs are lost or damaged: they are made again from the weights"))
+    on_event(Note(f"predictions of {len(jobs)} runs are lost or damaged: made again from the weights"))
     for event in executor.run(predict_again, jobs):
         match event:
             case Done(index, accuracy) if accuracy != jobs[index].result.val_accuracy:

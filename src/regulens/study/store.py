@@ -44,7 +44,7 @@ _TRACES = ("runs", "report.html", "audit.html", f"{DATABASE}-journal", f"{DATABA
 _NOT_OVERWRITTEN = "restore it from a backup, or choose another --out"
 _ADVICE = {
     "SQLITE_FULL": "the disk is full; free some space and give the same command again: what is finished is kept",
-    "SQLITE_READONLY_DBMOVED": "it was moved or deleted meanwhile; put it back and give the same command again",
+    "SQLITE_READONLY_DBMOVED": "it was taken away meanwhile; put it back and give the same command again",
     "SQLITE_READONLY": "it is read-only; make it and its folder writable, or copy the folder and go on in the copy",
     "SQLITE_CANTOPEN": "it cannot be opened; see whether it is there and may be read and written",
     "SQLITE_PERM": "it may not be read; see the permissions of the file",
