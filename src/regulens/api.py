@@ -35,7 +35,7 @@ from regulens.study.limits import check_size
 from regulens.study.looks import look_level
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.plan import PlannedCell, plan_study
-from regulens.study.power_plan import PowerRow, effect_note, few_seeds_note, power_rows
+from regulens.study.power_plan import PowerRow, few_seeds_note, power_notes, power_rows
 from regulens.study.protocol import run_protocol
 from regulens.study.runner import Answered, OnEvent, check_run_files, ignore, run_folder
 from regulens.study.store import DATABASE, selections_in_force
@@ -190,13 +190,17 @@ class Study(InsideMethods):
         check_type(collapse_rate, Real, "collapse_rate", "a number")
         return power_rows(self.spec, self._finished(), effect=effect, sd=sd, collapse_rate=collapse_rate)
 
-    def effect_note(self, effect: float) -> str:
-        """Say that an effect is very large, or larger than the runs in the study's folder differ by; else empty."""
-        return effect_note(self.spec, self._finished(), effect)
+    def power_notes(self, effect: float, sd: float | None = None) -> list[str]:
+        """Say that an effect or an sd is very large, or the effect larger than the runs in the folder differ by."""
+        return power_notes(self.spec, self._finished(), effect, sd)
 
     def few_seeds(self) -> str:
-        """Say what so few seeds as the study has cannot decide, whatever comes out; empty where they are enough."""
-        return few_seeds_note(self.spec)
+        """Say what so few seeds as the study has cannot decide, whatever comes out; empty where they are enough.
+
+        Seeds that are finished in the study's folder count, if they are more.
+        """
+        finished = max((result.spec.seed + 1 for result in self._finished() if result.spec.compared), default=0)
+        return few_seeds_note(self.with_seeds(max(self.spec.seeds, finished)).spec)
 
     def _finished(self) -> list[RunResult]:
         return list(own_store(self.spec, self.folder).results()) if (self.folder / DATABASE).is_file() else []

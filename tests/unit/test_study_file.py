@@ -174,7 +174,7 @@ CLAIMS = st.builds(
     between=st.just((80, 160)),
     where=st.dictionaries(st.sampled_from(["train.epochs", "train.batch_size"]), st.integers(1, 9)),
     response=st.none() | st.lists(st.sampled_from(list(BETTER)), min_size=1, max_size=3, unique=True).map(tuple),
-    rope=st.none() | st.floats(0, 1),
+    rope=st.none() | st.floats(0, 0.1),
     needs=st.text(min_size=1),
 )
 VARIATIONS = st.builds(
@@ -198,7 +198,7 @@ STUDIES = st.builds(
         AnalysisSpec,
         response=st.sampled_from(list(BETTER)),
         direction=st.none() | st.sampled_from(["higher", "lower"]),
-        rope=st.none() | st.floats(0, 1),
+        rope=st.none() | st.floats(0, 0.1),
         primary=st.sampled_from(["mean", "trained", "median"]),
         comparisons=st.sampled_from(["control", "all"]),
     ),

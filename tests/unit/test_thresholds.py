@@ -22,7 +22,7 @@ from regulens.study.grid import cells
 from regulens.study.power_plan import few_seeds_note, power_rows
 from regulens.study.store import Store
 from regulens.study.study_file import STUDY_FILE, parse_study, read_study, write_study
-from regulens.study.thresholds import check_effect, effect_warning
+from regulens.study.thresholds import check_effect, power_warnings
 
 FILE = """
 name = "made-up"
@@ -223,16 +223,19 @@ class TestPower:
     @pytest.mark.parametrize("response", ["val_loss", "train_seconds"])
     def test_responses_without_a_scale_take_any_effect(self, response: Response) -> None:
         check_effect(5.0, 2.0, 0.0, response)
-        assert effect_warning(5.0, response, [0.3, 0.4]) == (
+        assert power_warnings(5.0, 2.0, response, [0.3, 0.4]) == [
             f"effect 5 is larger than the whole range of the runs' {response}, 0.3 to 0.4"
-        )
-        assert effect_warning(0.05, response, [0.3, 0.4]) == effect_warning(5.0, response, []) == ""
+        ]
+        assert power_warnings(0.05, None, response, [0.3, 0.4]) == power_warnings(5.0, 2.0, response, []) == []
 
     def test_a_large_effect_on_an_accuracy_is_planned_and_remarked_on(self) -> None:
-        check_effect(0.3, 0.1, 0.0, "val_accuracy")
-        assert "for 0.3 points write 0.003" in effect_warning(0.3, "val_accuracy", [])
-        assert "larger than the whole range" in effect_warning(0.05, "val_accuracy", [0.85, 0.86])
-        assert effect_warning(0.02, "val_accuracy", []) == ""
+        check_effect(0.3, 0.2, 0.0, "val_accuracy")
+        effect, sd = power_warnings(0.3, 0.2, "val_accuracy", [])
+        assert "for 0.3 points write 0.003" in effect
+        assert "for 0.2 points write 0.002" in sd
+        (range_of_runs,) = power_warnings(0.05, None, "val_accuracy", [0.85, 0.86])
+        assert "larger than the whole range" in range_of_runs
+        assert power_warnings(0.02, 0.01, "val_accuracy", []) == []
 
     @pytest.mark.parametrize(("runs", "words"), [(0, "no runs yet"), (2, "too few runs yet: a pilot needs 3 runs")])
     def test_without_a_pilot_there_is_one_line(self, runs: int, words: str) -> None:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from regulens.stats.analysis import Analysis, Cell, analyse
 from regulens.stats.claims import Part, judge_claim
-from regulens.stats.comparisons import Design, brunner_munzel_p, hedges_g, judge, permutation_p
+from regulens.stats.comparisons import Design, brunner_munzel_p, compare, hedges_g, judge, permutation_p
 from regulens.stats.contrasts import contrast
 from regulens.stats.intervals import Interval, improvement_interval, mean_interval
 from regulens.stats.samples import sample
@@ -252,3 +252,9 @@ class TestEdges:
         bound = rope + 4e-17
         part = Part("", lambda level: Interval(bound, bound, bound, level), rope, relation, 1e-15)  # type: ignore[arg-type]
         assert judge_claim([part], 1).verdict == "undecided"
+
+
+def test_thousands_of_pairs_are_tested() -> None:
+    cells = [sample(np.round(mean + RNG(seed).standard_normal(1100), 3)) for seed, mean in ((1, 0.0), (2, 0.0))]
+    (found,) = compare([(cells[0], cells[1])], Design(paired=True), cells, RNG(0))
+    assert found.p == pytest.approx(stats.ttest_rel(cells[0].values, cells[1].values).pvalue, abs=0.03)

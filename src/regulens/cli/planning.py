@@ -109,9 +109,8 @@ def _print_power(study: Study, effect: float, sd: float | None, collapse: float,
         f"intervals hold together with 95 %; from {source}",
         soft_wrap=True,
     )
-    unseen = study.effect_note(effect)
-    if unseen:
-        console.print(f"note: {unseen}", soft_wrap=True, markup=False)
+    for note in study.power_notes(effect, sd):
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
     most = [row.seeds.high for row in rows if row.seeds is not None]
     known = [seeds for seeds in most if seeds is not None]
     if known and len(known) == len(most):

@@ -267,7 +267,7 @@ def _why_no_p(a: Sample, b: Sample, design: Design, family: int) -> str:
 def smallest_adjusted_p(runs: tuple[int, int], paired: bool, family: int) -> float:
     """Return the least p that the permutation test can have of two cells with so many runs, adjusted over a family."""
     n, m = runs
-    arrangements = 2.0**n if paired else float(comb(n + m, n))
+    arrangements = 2.0 ** min(n, 1000) if paired else float(comb(n + m, n))  # 2^1024 is no float
     return min(1.0, family * (2 if paired or n == m else 1) / arrangements)
 
 

@@ -29,7 +29,7 @@ from regulens.study.declared import declared_analysis
 from regulens.study.grid import cell_label, with_levels
 from regulens.study.grid import cells as cells_of
 from regulens.study.samples import samples_of
-from regulens.study.thresholds import check_effect, effect_warning
+from regulens.study.thresholds import check_effect, power_warnings
 
 ALPHA = 0.05
 PILOT_RUNS = 3
@@ -89,11 +89,12 @@ def power_rows(
     ]
 
 
-def effect_note(study: StudySpec, results: Sequence[RunResult], effect: float) -> str:
-    """Say that an effect is very large, or larger than anything a study's runs show; empty where it is not."""
+def power_notes(study: StudySpec, results: Sequence[RunResult], effect: float, sd: float | None = None) -> list[str]:
+    """Say that an effect or an sd is very large, or the effect larger than anything a study's runs show."""
     response = declared_analysis(study).response
     samples = samples_of(study, [result for result in results if result.spec.compared], response)
-    return effect_warning(effect, response, [value for sample in samples.values() for value in sample.values.tolist()])
+    values = [value for sample in samples.values() for value in sample.values.tolist()]
+    return power_warnings(effect, sd, response, values)
 
 
 def few_seeds_note(study: StudySpec) -> str:

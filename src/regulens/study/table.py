@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 from regulens.results import RunResult
@@ -59,7 +60,12 @@ def is_collapsed(result: RunResult) -> bool | None:
     """Tell whether a run is no better on validation than guessing the largest class; ``None`` in a refit."""
     if result.val_images == 0:
         return None
-    return result.val_accuracy <= chance_bound(result.val_class_counts)
+    return result.val_accuracy <= _bound_of_guessing(result.val_class_counts)
+
+
+@lru_cache
+def _bound_of_guessing(class_counts: tuple[int, ...]) -> float:
+    return chance_bound(class_counts)
 
 
 def _identity(identity: str, spec: RunSpec, study: StudySpec) -> dict[str, Any]:

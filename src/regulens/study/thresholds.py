@@ -99,13 +99,22 @@ def check_effect(effect: float, sd: float | None, collapse_rate: float, response
         raise UserError(in_points(f"sd {sd:g}", sd, response))
 
 
-def effect_warning(effect: float, response: Response, values: Sequence[float]) -> str:
-    """Say that an effect is very large, or that no two runs of a pilot are so far apart; empty where neither is so."""
-    if is_fraction(response) and effect > WIDEST_ROPE:
-        return in_points(f"effect {effect:g}", effect, response)
-    if not len(values) or effect <= max(values) - min(values):
-        return ""
-    return f"effect {effect:g} is larger than the whole range of the runs' {response}, {_range(values)}"
+def power_warnings(effect: float, sd: float | None, response: Response, values: Sequence[float]) -> list[str]:
+    """Say that an effect or an sd is very large, or that no two runs of a pilot are so far apart as the effect.
+
+    Args:
+        effect: to be decided.
+        sd: stated, ``None`` where the pilot says it.
+        response: of both.
+        values: of the pilot's runs, if there are any.
+    """
+    said = []
+    if is_fraction(response):
+        stated = [(name, value) for name, value in (("effect", effect), ("sd", sd)) if value is not None]
+        said += [in_points(f"{name} {value:g}", value, response) for name, value in stated if value > WIDEST_ROPE]
+    if not said and len(values) and effect > max(values) - min(values):
+        said.append(f"effect {effect:g} is larger than the whole range of the runs' {response}, {_range(values)}")
+    return said
 
 
 def _declared_ropes(study: StudySpec) -> Iterator[tuple[str, float, Response]]:
