@@ -92,6 +92,11 @@ def test_a_folder_or_an_archive_of_it_is_named_for_what_it_is(tmp_path: Path, na
     assert f"is {what}, which is not read; " in refusal(tmp_path / "net.zip")
 
 
+def test_an_archive_without_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w.zip").write_bytes(b"PK\x03\x04" + bytes(26) + b"PK\x05\x06" + bytes(18))
+    assert "is a zip archive without weights" in refusal(tmp_path / "w.zip")
+
+
 def test_weights_that_lie_beside_their_description_are_named(tmp_path: Path) -> None:
     (tmp_path / "net.bin").write_bytes(bytes(90))
     assert "is not a weights file that can be read" in refusal(tmp_path / "net.bin")

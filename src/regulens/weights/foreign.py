@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -128,7 +129,7 @@ def is_onnx(path: Path) -> bool:
     return path.suffix == ".onnx" or (7, 2) in _top_fields(path)
 
 
-def refuse_foreign_folder(path: Path, names: Iterable[str] = ()) -> None:
+def refuse_foreign_folder(path: Path, names: Iterable[str] | None = None) -> None:
     """Say what a folder is if it is a model of a kind that is not read.
 
     Args:
@@ -136,9 +137,13 @@ def refuse_foreign_folder(path: Path, names: Iterable[str] = ()) -> None:
         names: in the archive.
 
     Raises:
-        DataError: if the names in it tell.
+        DataError: if the names in it tell, or it cannot be read.
     """
-    found = [name for _, name in zip(range(_MOST_NAMES), names or (each.name for each in path.iterdir()), strict=False)]
+    try:
+        listed = (each.name for each in path.iterdir()) if names is None else names
+        found = list(islice(listed, _MOST_NAMES))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     inside = {name.rpartition("/")[2] for name in found}
     if what := next((what for pattern, what in _LAYOUTS.items() if any(re.fullmatch(pattern, n) for n in inside)), ""):
         raise _refusal(path, what)
