@@ -71,28 +71,30 @@ class TestExplanation:
             "agreement",
         ]
         assert found.seeds == "depth 1, none"
+        assert found.said[0].startswith(f"predicted: {found.target} (p = ")
 
-    def test_is_the_same_whatever_else_is_asked_for(self, learned: Study, tmp_path: Path) -> None:
+    def test_is_the_same_whatever_else_is_asked_for(self, learned: Study, digits: Dataset) -> None:
         [network, *_] = networks(learned)
-        index = int(network.parts.validation[0])
-        methods = ["smoothgrad", "integrated_gradients", "grad_cam"]
-        whole, *alone = (
-            learned.explain(index, run=network.run.run_id, method=asked, seed=3, out=tmp_path)
-            for asked in (methods, methods[::-1], *methods)
-        )
-        for found in alone:
-            for method, curves in found.explained[0].faithfulness.methods.items():
-                before = whole.explained[0]
-                np.testing.assert_array_equal(found.explained[0].maps[method], before.maps[method])
-                np.testing.assert_array_equal(curves.deletions, before.faithfulness.methods[method].deletions)
-                np.testing.assert_array_equal(
-                    found.explained[0].faithfulness.random_insertion_areas, before.faithfulness.random_insertion_areas
-                )
-                assert found.explained[0].sanity[method].mean == before.sanity[method].mean
-                assert found.agreement[method].randomised.mean == whole.agreement[method].randomised.mean
-        assert whole.explained[0].completeness_error("integrated_gradients") <= 0.01
-        assert whole.explained[0].completeness_error("grad_cam") is None
-        assert whole.said[0].startswith("predicted: ")
+        methods = ("smoothgrad", "integrated_gradients", "grad_cam")
+        whole = explain(network, question(network, digits, *methods))
+        for asked in (methods[::-1], *((method,) for method in methods)):
+            found = explain(network, question(network, digits, *asked))
+            np.testing.assert_array_equal(
+                found.faithfulness.random_insertion_areas, whole.faithfulness.random_insertion_areas
+            )
+            for method in asked:
+                np.testing.assert_array_equal(found.maps[method], whole.maps[method])
+                np.testing.assert_array_equal(found.sanity[method].correlations, whole.sanity[method].correlations)
+            for method, curves in found.faithfulness.methods.items():
+                np.testing.assert_array_equal(curves.deletions, whole.faithfulness.methods[method].deletions)
+
+    def test_tells_by_how_much_integrated_gradients_miss_their_sum(self, learned: Study, digits: Dataset) -> None:
+        [network, *_] = networks(learned)
+        found = explain(network, question(network, digits, "integrated_gradients", "gradient"))
+        assert found.completeness is not None
+        assert found.completeness_error("integrated_gradients", 1) == found.completeness.error[1] <= 0.01
+        assert found.completeness_error("gradient") is None
+        assert found.predicted.shape == found.confidence.shape == (2,)
 
     def test_of_many_networks_is_on_several_pages(
         self, learned: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

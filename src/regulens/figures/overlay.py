@@ -127,7 +127,8 @@ def _title(cell: Cell, side: float) -> str:
 
 
 def _small_print(cell: Cell, side: float) -> str:
-    return "\n".join(wrapped(note, int(side * 18)) for note in cell.notes)
+    whole = (note.replace("p = ", "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") for note in cell.notes)
+    return "\n".join(wrapped(note, int(side * 18)) for note in whole)
 
 
 def _picture_height(row: Sequence[Cell | None], side: float) -> float:
