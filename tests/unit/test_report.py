@@ -173,7 +173,7 @@ def test_a_study_of_sixteen_factors_has_a_report_with_every_figure(finished: Stu
     names = {path.name for path in (copy / "figures").iterdir()}
     assert max(map(len, names)) < 143
     assert sum(name.startswith("curves-") and name.endswith(".svg") for name in names) == 4
-    assert sum(name.startswith("kernels-") and name.endswith("conv1.svg") for name in names) == 1
+    assert any(name.startswith("kernels-") and name.endswith("-conv1.svg") for name in names)
 
 
 def test_names_of_figures_tell_labels_apart() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regulens.errors import UserError
+from regulens.files import is_reserved
 from regulens.spec import (
     BETTER,
     AnalysisSpec,
@@ -187,7 +188,7 @@ VARIATIONS = st.builds(
 )
 STUDIES = st.builds(
     StudySpec,
-    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True),
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True).filter(lambda name: not is_reserved(name)),
     title=st.text(),
     seeds=st.integers(1, 10_000),
     data=st.builds(DataSpec, name=st.just("digits"), scale=st.floats(1e-9, 1e9), limit=st.none() | st.integers(10)),

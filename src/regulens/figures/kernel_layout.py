@@ -23,7 +23,7 @@ _MOST_WEIGHTS = 1000
 _SLIMMEST = 24
 """A strip is drawn at most so many times as long as it is wide."""
 _MANY = 256
-"""Kernels in one picture at most, where a filter has a few only."""
+"""Filters in one picture at most, where each has one input channel and is no long strip."""
 _PROPORTION = 1.3
 """Width to height of what fills several rows, if there is a choice."""
 _APART = 3
@@ -74,8 +74,8 @@ def room(channels: int, height: int, width: int) -> tuple[int, int]:
     scale = max(_PIXEL, _LEAST_TILE / min(high, wide))
     down, across = (max(1, int(side / (scale * pixels))) for side, pixels in zip(BOX, (high, wide), strict=True))
     columns = min(channels, across, MOST)
-    slim = max(high, wide) > 4 * min(high, wide)
-    return min(down * (across // columns), MOST if slim else max(MOST, _MANY // columns)), columns
+    small = columns == 1 and max(high, wide) <= 4 * min(high, wide)
+    return min(down * (across // columns), _MANY if small else MOST), columns
 
 
 def layout(
