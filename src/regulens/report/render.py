@@ -73,8 +73,10 @@ def _write_numbers(study: StudySpec, folder: Path, store: Store) -> Written | No
     if not any(result.spec.compared for result in results):
         return None
     found = analyse_study(study, results, folder, look_level(store, study.seeds))
+    numbers = study_analysis_dict(found)
+    numbers["warnings"] += [f"{deviation.noted_at}: {deviation.text}" for deviation in store.deviations()]
     path = (folder / REPORT).with_suffix(".json")
-    write_atomically(path, json.dumps(study_analysis_dict(found), indent=1, allow_nan=False))
+    write_atomically(path, json.dumps(numbers, indent=1, allow_nan=False))
     return Written(path)
 
 
