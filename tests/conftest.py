@@ -7,11 +7,11 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from done import Done
 from regulens.api import Study, load_study, run_study
 from regulens.cli import main
 from regulens.data.catalog import load_dataset
@@ -136,24 +136,6 @@ def learned(tmp_path_factory: pytest.TempPathFactory, processes: LocalExecutor) 
     folder = tmp_path_factory.mktemp("learned")
     (folder / "learned.toml").write_text(text.replace("batch_size = 32", "batch_size = 8").replace("tiny", "learned"))
     return run_study(load_study(folder / "learned.toml", folder / "study"), executor=processes)
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended: its exit code and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-    def refused(self, *words: str) -> None:
-        """Assert exit code 2 and one line of error, with at most two of details, which hold these words."""
-        assert self.returncode == 2, self.stdout + self.stderr
-        error, *details = self.stderr.strip().splitlines()
-        assert error.startswith("error: "), self.stderr
-        assert len(details) <= 2, self.stderr
-        assert all(line.startswith("  ") for line in details), self.stderr
-        assert all(word in self.stderr for word in words), self.stderr
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from regulens.text import printable
 
 _SURE = 0.7
 """``difflib``'s ratio from which a word is taken for another one misspelt: seven letters of ten are right."""
+_SHORT = 3
+"""A word of so many letters or more is taken for another one as well where a single letter is wrong."""
 _LISTED = 20
 _DOTTED = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 
@@ -57,8 +59,8 @@ def suggestion(word: str, known: Iterable[str], listed: str = "known") -> str:
     wanted = word.removeprefix(table).casefold()
     close = [
         compared[name]
-        for name in difflib.get_close_matches(wanted, compared, n=len(choices), cutoff=_SURE)
-        if not _differ_in_number(name, wanted)
+        for name in difflib.get_close_matches(wanted, compared, n=len(choices), cutoff=0.5)
+        if _is_misspelt(name, wanted) and not _differ_in_number(name, wanted)
     ]
     for choice in [*(whole if len(whole) == 1 else []), *close]:
         return f"; did you mean {quoted(choice)}?"
@@ -80,6 +82,12 @@ def check_type(value: object, kinds: type | tuple[type, ...], name: str, wanted:
     if not isinstance(value, kinds) or (isinstance(value, bool) and kinds in (Integral, Real)):
         shown = repr(value)
         raise UserError(f"{name} must be {wanted}, got {type(value).__name__} {shown[:60]}{'…' * (len(shown) > 60)}")
+
+
+def _is_misspelt(word: str, other: str) -> bool:
+    compared = difflib.SequenceMatcher(None, word, other)
+    slips = sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in compared.get_opcodes() if tag != "equal")
+    return compared.ratio() >= _SURE or (slips <= 1 and min(len(word), len(other)) >= _SHORT)
 
 
 def _differ_in_number(word: str, other: str) -> bool:

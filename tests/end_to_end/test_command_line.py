@@ -17,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from conftest import Done
+from done import Done
 from regulens.api import Study, load_study, run_study
 from regulens.executors.local import LocalExecutor, available_cores
 from regulens.kernels.paths import using_kernels
@@ -140,7 +140,7 @@ def test_the_live_display_shows_bar_time_and_numbers_on_80_columns(finished: Stu
         on_event(Note("something to know"))  # what is printed above redraws the display
         on_event(RunEnded(spec, run))
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
-    assert re.search(r"training 2 runs [━╸╺]+ 1/4 epochs, 0:00:0[0-9] gone, [-0-9:]+ left", shown)
+    assert re.search(r"training 2 runs [━╸╺]+ 1/4 epochs, 0:00:0[0-9] elapsed, [-0-9:]+ remaining", shown)
     assert re.search(r"depth 2, batchnorm, seed 0 +1/2 +loss 12\.346/1\.250 acc 0\.700/0\.750", shown)
     assert "conv 3x3x1x4" in shown
     assert "note: something to know" in shown
@@ -292,7 +292,7 @@ def test_a_file_that_ends_early_does_not_say_that_someone_stopped(
     def ends_early(*_: object) -> None:
         raise EOFError("No data left in file")
 
-    monkeypatch.setattr("regulens.api.result_rows", ends_early)
+    monkeypatch.setattr("regulens.study.table.result_rows", ends_early)
     done = regulens("results", finished.folder)
     assert done.returncode == 1
     assert done.stderr.strip() == "failed: a file ended too early: No data left in file (--debug shows where)"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from conftest import Done
+from done import Done
 from regulens.api import Study, load_study, run_study
 from regulens.executors.local import LocalExecutor
 from regulens.study.inside.analysis import TITLES

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Done
+from done import Done
 from regulens.api import Study
 from regulens.report.inside.scene import networks_of
 from regulens.study.store import open_store
@@ -162,18 +162,18 @@ def test_images_of_the_test_set_are_not_looked_at(regulens: Run, learned: Study,
         (["kernels", "DIR", "--all"], "--all is for a weights file"),
         (["kernels", "FILE", "--all", "--layer", "a"], "--all and --layer contradict each other"),
         (["kernels", "DIR", "--match", "--side-by-side"], "ask for one of them"),
-        (["kernels", "DIR", "--cell", "depth 1, none"], "--cell is of use with --match"),
+        (["kernels", "DIR", "--cell", "depth 1, none"], "--cell requires --match"),
         (["kernels", "DIR", "--match", "--rgb"], "of single networks"),
         (["kernels", "DIR", "--rgb"], "3 input channels"),
-        (["kernels", "FILE", "--match"], "--match is of a study's folder"),
+        (["kernels", "FILE", "--match"], "--match applies to study folders only"),
         (["kernels", "FILE"], "is not a weights file"),
         (["look", "DIR"], "--image N"),
-        (["look", "DIR", "--image", "1", "--exciting"], "leave --image away"),
+        (["look", "DIR", "--image", "1", "--exciting"], "omit --image"),
         (["look", "DIR", "--image", "99999"], "has images 0 to 1796"),
         (["look", "DIR", "--image", "FILE"], "is not a picture"),
         (["look", "DIR", "--exciting", "--layer", "dense"], 'no convolution is named "dense"'),
         (["look", "DIR", "--exciting", "--cell", "deep"], 'no network is named "deep"'),
-        (["look", "DIR", "--image", "1", "--filter", "2"], "--filter is of use with --exciting and --maximise"),
+        (["look", "DIR", "--image", "1", "--filter", "2"], "--filter requires --exciting or --maximise"),
         (["look", "DIR", "--exciting", "--filter", "99"], "has filters 1 to 4"),
         (["look", "DIR", "--maximise", "--seed", "-1"], "seed must be from 0 to 2^64 - 1, got -1"),
         (["explain", "DIR"], "--mistakes COUNT"),

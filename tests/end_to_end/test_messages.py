@@ -11,7 +11,7 @@ import torch
 import typer.main
 
 import regulens as package
-from conftest import Done
+from done import Done
 from regulens import DataSpec, ModelSpec, RunSpec, StudySpec, TrainSpec, UserError
 from regulens.api import Study
 from regulens.cli.commands import app

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Done
+from done import Done
 from regulens.api import Study, load_study
 from regulens.cli import completing
 from regulens.cli.commands import app

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from conftest import Done
+from done import Done
 from regulens.api import Study
 from regulens.report.answer import answer_lines
 from regulens.report.wording import unit_of

@@ -255,7 +255,7 @@ class TestLogs:
         [
             ({"last_of": "epoch", "seed": None}, "last_of needs the seeds"),
             ({"last_of": "seed"}, "last_of: seed is the response, the seed or a factor"),
-            ({"last_of": "epok"}, 'no column "epok"; did you mean epoch?'),
+            ({"last_of": "epcoh"}, 'no column "epcoh"; did you mean epoch?'),
             ({"last_of": "note"}, "row 1 (index 0): note is x, no number; the last row of each run is found by it"),
         ],
     )

@@ -292,7 +292,9 @@ def test_measures_without_a_row_are_refused() -> None:
 
 def test_rows_of_maps_are_as_high_as_the_names_of_their_networks() -> None:
     label = ", ".join(f"factor {number} {number / 4:g}" for number in range(16))
-    figure = draw_across(across_info([(label, seen(make())), (f"{label}, b", seen(make()))], "relu1", pixels()))
+    figure = draw_across(
+        across_info([(label, seen(make())), (f"{label}, b", seen(make()))], "relu1", pixels(), class_names=NAMES)
+    )
     figure.draw_without_rendering()
     names = [text.get_window_extent() for axes in figure.axes for text in axes.texts if "factor" in text.get_text()]
     assert names[1].y1 <= names[0].y0

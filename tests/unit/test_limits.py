@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Done
+from done import Done
 from regulens.api import Study, bench_study, load_study, run_study
 from regulens.errors import UserError
 from regulens.spec import StudySpec

@@ -68,7 +68,7 @@ class TestNetworks:
     def test_that_are_not_there_are_named_in_one_line(self, learned: Study, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r'no run begins with "zz"; see `regulens results'):
             named(learned, runs=["zz"])
-        with pytest.raises(UserError, match=r'no network is named "depth 3, none"; did you mean depth [12], none'):
+        with pytest.raises(UserError, match=r'no network is named "depth 3, none"; known: "depth 1, none", '):
             named(learned, labels=["depth 3, none"])
         with pytest.raises(UserError, match="no network is selected yet"):
             named_runs(learned.spec, tmp_path, [], [])

@@ -626,7 +626,7 @@ class TestText:
         assert "The 4 comparisons are one family: each interval is made at 98.75 %, so that together" in said
         assert "the mean of all runs, collapses included" in said
         assert "seeds are not paired" in said
-        assert "Undecided, as the interval reaches over the edge" in said
+        assert "Undecided, as the interval extends beyond the equivalence margin" in said
         assert "Rope was not given" in said
         other = " ".join(notes(analysed(runs(2), rope=0, paired=True, primary="median").analysis))
         assert "wholly on one side of zero" in other

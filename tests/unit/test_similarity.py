@@ -200,7 +200,7 @@ def test_reading_features_leaves_the_network_as_it_was_also_after_an_error() -> 
 
 
 def test_a_stage_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(UserError, match='named "block3"; did you mean block'):
+    with pytest.raises(UserError, match='named "block3"; known: input, block1'):
         layer_features(network().expanded(), batches(), ["block3"])
     with pytest.raises(UserError, match="no images"):
         layer_features(network().expanded(), [])

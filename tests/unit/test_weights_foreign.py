@@ -105,7 +105,7 @@ def test_weights_that_lie_beside_their_description_are_named(tmp_path: Path) -> 
 
 
 def test_the_command_names_a_folder_too(tmp_path: Path) -> None:
-    from regulens.cli import app
+    from regulens.cli.commands import app
 
     (tmp_path / "saved_model.pb").touch()
     done: Any = typer.testing.CliRunner().invoke(app, ["kernels", str(tmp_path)])

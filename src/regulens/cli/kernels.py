@@ -94,7 +94,7 @@ def kernels(
             found = study.matched_kernels(cell, layer, scaling, out=out, on_step=on_step)
         _print_matched(found)
     elif cell and not side_by_side:
-        raise UserError("--cell is of use with --match; name a run with --run RUN_ID")
+        raise UserError("--cell requires --match; name a run with --run RUN_ID instead")
     elif side_by_side:
         _check_alone(Path("--side-by-side"), {"--cell": cell})
         for panels in study.kernels_side_by_side(layer, scaling, out=out):
@@ -112,7 +112,7 @@ def print_path(picture: Picture) -> None:
 def _check_alone(source: Path, options: dict[str, object]) -> None:
     for name, value in options.items():
         if value:
-            raise UserError(f"{source}: {name} is of a study's folder; omit it")
+            raise UserError(f"{source}: {name} applies to study folders only; omit it")
 
 
 def _print_file(
