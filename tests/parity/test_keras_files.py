@@ -303,4 +303,4 @@ def test_three_dimensional_convolutions_are_left_out_with_a_note(tmp_path: Path)
     model.add(layers.Conv3D(2, 2, name="deep"))
     found = read_kernels(saved(model, tmp_path / "mixed.keras"))
     assert [layer.layer for layer in found.kernels] == ["flat"]
-    assert found.notes == ("left out, no 2D convolution (5 dimensions): deep",)
+    assert found.notes == ("left out, no 1D or 2D convolution (5 dimensions): deep",)

@@ -169,8 +169,12 @@ class TestLook:
             images = network.input(digits.images[network.parts.validation])
             maps = model.expanded()[:3](images)  # to_nchw1, conv1, relu1
         assert found.responses.exciting[0, 0] == int(maps.amax((2, 3))[:, 0].argmax())
-        with pytest.raises(UserError, match='no convolution is named "conv2"; there are conv1'):
+        with pytest.raises(UserError, match=r'no convolution is named "conv2"; there is "conv1"$'):
             learned.exciting(cell="depth 1, none", layer="conv2", out=tmp_path)
+
+    def test_a_pattern_names_layers(self, learned: Study, tmp_path: Path) -> None:
+        [found] = learned.exciting(cell="depth 1, none", layer="conv*", out=tmp_path)
+        assert found.responses.layer == "conv1"
 
     def test_draws_the_filters_that_are_named(self, learned: Study, tmp_path: Path) -> None:
         whole = learned.maximised(cell="depth 1, none", layer="conv1", out=tmp_path)[0]

@@ -119,9 +119,9 @@ class TestTorch:
         found = read_kernels(tmp_path / "w.pt")
         assert [(layer.layer, layer.spatial) for layer in found.kernels] == [("conv", 2), ("line", 1)]
         assert found.notes == (
-            "left out, no 2D convolution (5 dimensions): cube.weight",
+            "left out, no 1D or 2D convolution (5 dimensions): cube.weight",
             'left out, not named "weight" or "kernel": table',
-            "left out, not stored as real numbers (quantised?): int8.weight",
+            "left out, not stored as real numbers (quantized?): int8.weight",
             "left out, empty: none.weight",
             "left out, stored as a sparse tensor: sparse.weight",
         )
@@ -355,9 +355,9 @@ class TestHdf5:
 class TestAnyFile:
     def test_a_file_without_a_2d_convolution_says_so(self, tmp_path: Path) -> None:
         torch.save(nn.Linear(2, 3).state_dict(), tmp_path / "w.pt")
-        assert refusal(tmp_path / "w.pt").endswith("holds no 2D convolution; there are no kernels to show")
+        assert refusal(tmp_path / "w.pt").endswith("holds no 1D or 2D convolution; there are no kernels to show")
         torch.save(nn.Conv3d(2, 3, 3).state_dict(), tmp_path / "w.pt")
-        assert "holds no 2D convolution (left out, no 2D convolution (5 dimensions): weight)" in refusal(
+        assert "holds no 1D or 2D convolution (left out, no 1D or 2D convolution (5 dimensions): weight)" in refusal(
             tmp_path / "w.pt"
         )
 

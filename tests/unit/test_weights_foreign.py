@@ -55,6 +55,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     ),
     "lfs": ("net.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer"),
     "html": ("net.pth", b"\n<!DOCTYPE html><html>", "a web page"),
+    "lz4": ("net.lz4", b"\x04\x22\x4d\x18" + bytes(90), "compressed or an archive"),
     "gzip": ("net.pt.gz", b"\x1f\x8b\x08" + bytes(90), "compressed or an archive"),
     "configuration": ("config.json", json.dumps({"class_name": "Sequential"}).encode(), "a network's description"),
 }
@@ -107,9 +108,13 @@ def test_weights_that_lie_beside_their_description_are_named(tmp_path: Path) -> 
 def test_the_command_names_a_folder_too(tmp_path: Path) -> None:
     from regulens.cli.commands import app
 
+    def said() -> str:
+        done: Any = typer.testing.CliRunner().invoke(app, ["kernels", str(tmp_path)])
+        return str(done.exception)
+
+    assert said().endswith("or a weights file in this one")
     (tmp_path / "saved_model.pb").touch()
-    done: Any = typer.testing.CliRunner().invoke(app, ["kernels", str(tmp_path)])
-    assert "is a TensorFlow SavedModel" in str(done.exception)
+    assert "is a TensorFlow SavedModel" in said()
 
 
 def test_an_onnx_file_of_any_name_is_told_from_other_protobufs(tmp_path: Path) -> None:

@@ -154,6 +154,17 @@ class TestOlderFormat:
         assert {name: shape for name, shape, _ in shapes(path)} == {"first": "3x3x1x16", "encoder/up": "2x2x4x4"}
         assert read_kernels(path).notes == ("left out, not a convolution (class Pos): pos",)
 
+    def test_a_layer_made_anew_in_one_session_has_its_own_name(self, tmp_path: Path) -> None:
+        arrays = {
+            "conv2d_1/conv2d_1_1/kernel:0": zeros(3, 3, 2, 4),
+            "separable_conv2d_1/separable_conv2d_1_1/depthwise_kernel:0": zeros(3, 3, 4, 1),
+            "separable_conv2d_1/separable_conv2d_1_1/pointwise_kernel:0": zeros(1, 1, 4, 5),
+            "block/block_1/kernel:0": zeros(3, 3, 2, 4),
+        }
+        names = [name for name, _, _ in shapes(h5_file(tmp_path / "w.h5", arrays))]
+        separable = ["separable_conv2d_1/depthwise", "separable_conv2d_1/pointwise"]
+        assert sorted(names) == ["block/block_1", "conv2d_1", *separable]
+
     def test_only_kernels_are_convolutions(self, tmp_path: Path) -> None:
         arrays = {
             "conv/conv/kernel:0": zeros(3, 3, 1, 2),

@@ -74,7 +74,7 @@ def test_what_is_left_out_is_named_with_its_shape(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", **stored)
     assert read_kernels(tmp_path / "w.npz").notes == (
         'left out, not named "weight" or "kernel": arr_0 (3 x 3 x 1 x 2)',
-        "left out, not stored as real numbers (quantised?): i.weight",
+        "left out, not stored as real numbers (quantized?): i.weight",
         "left out, an array of objects: things.weight",
     )
 

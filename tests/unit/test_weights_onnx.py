@@ -166,7 +166,7 @@ class TestOperations:
             "left out, an operation that is not known (mmcv:MMCVModulatedDeformConv2d): warped",
             "left out, an operation that is not known (somebody:Conv): other",
             "left out, an operation that is not known (org.pytorch.aten:ATen): fallback",
-            "left out, no 2D convolution (5 dimensions): cube",
+            "left out, no 1D or 2D convolution (5 dimensions): cube",
             f"left out, {blocked}: blocked",
             "left out, an operation that is not known (Conv): bare",
             "left out, its weight is an input of the network: free",
@@ -267,6 +267,26 @@ class TestQuantized:
             np.testing.assert_array_equal(layer.weight, (self.whole - np.float32(2)) * np.float32(0.5))
             np.testing.assert_array_equal(layer.bias, bias)
 
+    def test_a_bias_added_before_the_scale_is_the_stored_one(self, tmp_path: Path) -> None:
+        nodes = [  # as ONNX Runtime 1.4 wrote it
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["xq", "xs", "xz"]),
+            helper.make_node("Mul", ["xs", "ws"], ["bs"]),
+            helper.make_node("Div", ["b", "bs"], ["bd"]),
+            helper.make_node("Floor", ["bd"], ["bf"]),
+            helper.make_node("Cast", ["bf"], ["bq"], to=TensorProto.INT32),
+            helper.make_node("ConvInteger", ["xq", "w", "xz", "z0"], ["i"], name="c"),
+            helper.make_node("Reshape", ["bq", "shape"], ["br"]),
+            helper.make_node("Add", ["i", "br"], ["a"]),
+            helper.make_node("Cast", ["a"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["xs", "ws"], ["product"]),
+            helper.make_node("Mul", ["f", "product"], ["y"]),
+        ]
+        bias, shape = np.arange(4, dtype=np.float32), np.array([1, -1, 1, 1])
+        stored = {"w": self.whole, "z0": np.int8(2), "ws": np.float32(0.5), "b": bias, "shape": shape}
+        [layer] = read(tmp_path, nodes, stored).kernels
+        np.testing.assert_array_equal(layer.weight, (self.whole - np.float32(2)) * np.float32(0.5))
+        np.testing.assert_array_equal(layer.bias, bias)
+
     def test_whole_numbers_without_a_scale_and_blocks_are_left_out(self, tmp_path: Path) -> None:
         nodes = [
             conv("x", "f", name="plain"),
@@ -291,19 +311,21 @@ class TestFollowed:
             ("Cast", ["v0"], {"to": TensorProto.BFLOAT16}),
             ("Cast", ["v1"], {"to": TensorProto.FLOAT}),
             ("Reshape", ["v2", "flat"], {}),
-            ("Reshape", ["v3", "back"], {}),
-            ("Unsqueeze", ["v4", "one"], {}),
-            ("Squeeze", ["v5", "one"], {}),
-            ("Unsqueeze", ["v6"], {"axes": [0]}),  # before opset 13
-            ("Squeeze", ["v7"], {}),
-            ("Transpose", ["v8"], {"perm": [3, 2, 0, 1]}),
+            ("Flatten", ["v3"], {}),
+            ("CastLike", ["v4", "x"], {}),
+            ("Reshape", ["v5", "back"], {}),
+            ("Unsqueeze", ["v6", "one"], {}),
+            ("Squeeze", ["v7", "one"], {}),
+            ("Unsqueeze", ["v8"], {"axes": [0]}),  # before opset 13
+            ("Squeeze", ["v9"], {}),
+            ("Transpose", ["v10"], {"perm": [3, 2, 0, 1]}),
         ]
         nodes = [
             helper.make_node(kind, inputs, [f"v{place}"], **more) for place, (kind, inputs, more) in enumerate(steps)
         ]
         shape = {"flat": np.array([0, -1]), "back": np.array([2, 5, 3, 4]), "one": np.array([1])}
         kernel = WEIGHT.transpose(2, 3, 1, 0)  # as TensorFlow has it
-        [layer] = read(tmp_path, [*nodes, conv("x", "v9")], {"w": kernel, **shape}).kernels
+        [layer] = read(tmp_path, [*nodes, conv("x", "v11")], {"w": kernel, **shape}).kernels
         np.testing.assert_array_equal(layer.weight, WEIGHT.astype(ml_dtypes.bfloat16).astype(np.float32))
 
     def test_shared_weights_come_under_each_name(self, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from regulens.weights.kernels import WeightsFile
 Array = NDArray[Any]
 Put = Callable[[flatbuffers.Builder], Any]
 
-CONV, DEPTHWISE, DEQUANTIZE, CUSTOM, TRANSPOSED, CONV_3D = 3, 4, 6, 32, 67, 132
+CONV, DEPTHWISE, DEQUANTIZE, CUSTOM, TRANSPOSED, DENSIFY, CONV_3D = 3, 4, 6, 32, 67, 124, 132
 TYPES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int16": 7, "int8": 9, "float64": 10}
 WEIGHT = np.random.default_rng(0).normal(size=(4, 2, 5, 3)).astype(np.float32)
 BIAS = np.arange(4, dtype=np.float32)
@@ -164,6 +164,26 @@ class TestKinds:
         [layer] = read(tmp_path, [IMAGE, Tensor(name, WEIGHT), GIVEN], Operation(CONV, [0, 1, -1], [2])).kernels
         assert (layer.layer, len(layer.bias)) == ("net/conv", 0)
 
+    @pytest.mark.parametrize(
+        ("weight", "given", "name"),
+        [
+            ("conv2d/Kernel_dequantize", "conv2d", "conv2d"),
+            ("m/conv2d_transpose_1/conv2d_transpose1", "m/add/add", "m/conv2d_transpose_1"),
+            ("m/conv1d_2/Conv1D1", "m/conv1d_2/Conv1D2", "m/conv1d_2"),
+            ("m/separable_conv2d/separable_conv2d/depthwise", "m/x", "m/separable_conv2d/depthwise"),
+            ("m/separable_conv2d/separable_conv2d", "m/x", "m/separable_conv2d/pointwise"),
+            ("m/first/Conv2D_dequantize2", "m/relu/Relu;m/norm/FusedBatchNormV3;m/first/Conv2D", "m/first"),
+            ("m/norm/FusedBatchNormV3;m/deep/depthwise;m/deep_9/depthwise_dequantize", "m/relu/Relu", "m/deep"),
+            ("arith.constant1", "m/relu/Relu;m/norm/batchnorm/add_1;m/first/convolution;m/norm/sub", "m/first"),
+        ],
+    )
+    def test_a_layer_has_the_name_of_the_convolution_not_of_what_is_joined_to_it(
+        self, tmp_path: Path, weight: str, given: str, name: str
+    ) -> None:
+        tensors = [IMAGE, Tensor(weight, WEIGHT), Tensor(given)]
+        [layer] = read(tmp_path, tensors, Operation(CONV, [0, 1, -1], [2])).kernels
+        assert layer.layer == name
+
     def test_every_subgraph_is_read(self, tmp_path: Path) -> None:
         found = read(tmp_path, [IMAGE, Tensor("c", WEIGHT), GIVEN], Operation(CONV, [0, 1], [2]), times=2)
         assert [layer.layer for layer in found.kernels] == ["c", "c (2)"]
@@ -197,7 +217,7 @@ class TestKinds:
         found = read(tmp_path, tensors, *operations)
         assert [layer.layer for layer in found.kernels] == ["plain", "plain (2)"]
         assert found.notes == (
-            "left out, no 2D convolution (5 dimensions): cube",
+            "left out, no 1D or 2D convolution (5 dimensions): cube",
             "left out, its weight is computed within the network: free",
             "left out, its weight is stored sparsely: thin",
             "left out, its weight is in another file, which is not followed: apart",
@@ -253,6 +273,16 @@ class TestQuantized:
         [layer] = read(tmp_path, tensors, *operations).kernels
         assert layer.layer == "c"
         np.testing.assert_array_equal(layer.weight, WEIGHT.astype(np.float16).transpose(0, 3, 1, 2))
+
+    def test_a_weight_that_is_stored_sparsely_is_named_as_such_behind_what_fills_it_in(self, tmp_path: Path) -> None:
+        sparse = Tensor("c/Conv2D", WEIGHT.astype(np.float16), sparse=True)
+        tensors = [IMAGE, sparse, Tensor("c/Conv2D_densify"), Tensor("c/Conv2D_dequantize"), GIVEN]
+        tensors += [Tensor("d/Conv2D", WEIGHT)]
+        operations = [Operation(DENSIFY, [1], [2]), Operation(DEQUANTIZE, [2], [3])]
+        operations += [Operation(CONV, [0, 3], [4]), Operation(CONV, [4, 5], [4])]
+        found = read(tmp_path, tensors, *operations)
+        assert [layer.layer for layer in found.kernels] == ["d"]
+        assert found.notes == ("left out, its weight is stored sparsely: c",)
 
 
 class TestHostile:

@@ -347,7 +347,7 @@ class TestTensors:
             "left out, stored as a sparse tensor: sparse.weight",
             "left out, without numbers, on the meta device: meta.weight",
             "left out, complex numbers: complex.weight",
-            "left out, not stored as real numbers (quantised?): whole.weight",
+            "left out, not stored as real numbers (quantized?): whole.weight",
         )
 
     @pytest.mark.parametrize(

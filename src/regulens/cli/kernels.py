@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,7 +69,6 @@ def kernels(
     .h5; no code in them is run.
     """
     from regulens.study.study_file import names_preset
-    from regulens.weights.foreign import refuse_foreign_folder
 
     path = Path(source)
     scaling: Scaling = scale.value
@@ -81,7 +81,7 @@ def kernels(
     if not path.exists() and not names_preset(source):
         raise UserError(f"{source}: no such file or folder; give a study's folder or a weights file")
     if path.is_dir():
-        refuse_foreign_folder(path)
+        _check_folder(source)
     if every:
         raise UserError("--all is for a weights file; of a study's networks all layers are drawn, omit it")
     if sum(map(bool, (match, side_by_side, run))) > 1:
@@ -107,6 +107,24 @@ def kernels(
 def print_path(picture: Picture) -> None:
     """Say where a picture is."""
     console.print(f"  {picture.path} and .png", soft_wrap=True)
+
+
+def _check_folder(source: str) -> None:
+    """Refuse a folder that is no study's: it may be a network in another form, or hold a weights file."""
+    from regulens.study.store import DATABASE, refuse_lost_database
+    from regulens.study.study_file import names_preset
+    from regulens.weights.foreign import refuse_foreign_folder
+
+    folder = Path(source)
+    refuse_foreign_folder(folder)
+    if names_preset(source):
+        return
+    refuse_lost_database(folder)
+    if not os.path.lexists(folder / DATABASE):
+        raise UserError(
+            f"{folder}: holds no study (no {DATABASE}); name the folder that `regulens run` printed, or a weights file "
+            "in this one"
+        )
 
 
 def _check_alone(source: Path, options: dict[str, object]) -> None:

@@ -46,7 +46,7 @@ def read_kernels(path: Path | str) -> WeightsFile:
     convolutions are taken into memory.
 
     Raises:
-        DataError: in one line, if the file is absent, damaged, forged, of another kind, or holds no 2D convolution.
+        DataError: in one line, if the file is absent, damaged, forged, of another kind, or has no 1D or 2D convolution.
         UserError: if its format needs an extra that is not installed.
     """
     check_type(path, (str, Path), "path", "that of a weights file")

@@ -58,6 +58,7 @@ _BEGINNINGS = {
     b"\x1f\x8b": "compressed or an archive",
     b"BZh": "compressed or an archive",
     b"\xfd7zXZ": "compressed or an archive",
+    b"\x04\x22\x4d\x18": "compressed or an archive",
     b"\x28\xb5\x2f\xfd": "compressed or an archive",
     b"7z\xbc\xaf": "compressed or an archive",
     b"Rar!": "compressed or an archive",

@@ -29,7 +29,7 @@ def read_keras(path: Path) -> WeightsFile:
     """Read the kernels of a Keras file in a process of its own, as the HDF5 library hangs on some damaged files.
 
     Raises:
-        DataError: if it is damaged or holds no 2D convolution.
+        DataError: if it is damaged or holds no 1D or 2D convolution.
         UserError: if h5py is not installed.
     """
     if find_spec("h5py") is None:

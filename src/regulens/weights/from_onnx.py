@@ -45,6 +45,8 @@ _CONVOLUTIONS = {
 }
 _NUMBERS_OF_A_LAYER = 256
 """What a layer takes besides its weight and bias, as so many numbers."""
+_MOST_STEPS = 3
+"""From a ConvInteger to the product that makes its output real numbers."""
 _DOMAINS = re.compile(r"|ai\.onnx|com\.(microsoft|ms)\b.*")
 _BLOCKED = "com.microsoft.nchwc"
 
@@ -116,7 +118,7 @@ def _weight(node: Any, scope: Scope, inputs: _Inputs, values: Values) -> NDArray
         zero = _input(node, inputs.zero)
         weight = values.dequantized(whole, scale, values.of(zero, scope) if zero else None)
     if weight.ndim not in {3, 4}:
-        raise LeftOut(f"no 2D convolution ({weight.ndim} dimensions)")
+        raise LeftOut(f"no 1D or 2D convolution ({weight.ndim} dimensions)")
     if not weight.size:
         raise LeftOut("empty")
     return weight
@@ -124,7 +126,7 @@ def _weight(node: Any, scope: Scope, inputs: _Inputs, values: Values) -> NDArray
 
 def _scale(node: Any, scope: Scope, values: Values) -> NDArray[np.float32]:
     """Return the scale of a ConvInteger's weight: ONNX Runtime multiplies by it and the image's."""
-    _, factor = _rescaled(node, scope)
+    _, factor, _ = _rescaled(node, scope)
     scales, within = scope.find(factor)
     for name in scales.input if getattr(scales, "op_type", "") == "Mul" else ():
         try:
@@ -134,13 +136,35 @@ def _scale(node: Any, scope: Scope, values: Values) -> NDArray[np.float32]:
     raise LeftOut("whole numbers whose scale is not stored")
 
 
-def _rescaled(node: Any, scope: Scope) -> tuple[str, str]:
-    """Return the output of a ConvInteger as real numbers and its factor, as ONNX Runtime's quantizer puts them."""
-    cast = scope.users.get(node.output[0])
-    product = None if cast is None else scope.users.get(cast.output[0])
-    if cast is None or product is None or (cast.op_type, product.op_type) != ("Cast", "Mul"):
-        return "", ""
-    return product.output[0], _other(product, cast.output[0])
+def _rescaled(node: Any, scope: Scope) -> tuple[str, str, str]:
+    """Return the output of a ConvInteger as real numbers, its factor, and what is added before, if anything is.
+
+    ONNX Runtime's quantizer casts the output and multiplies it; its older versions add the bias first.
+    """
+    output, added = str(node.output[0]), ""
+    for _ in range(_MOST_STEPS):
+        user: Any = scope.users.get(output)
+        match getattr(user, "op_type", ""):
+            case "Mul":
+                return user.output[0], _other(user, output), added
+            case "Add":
+                added = _other(user, output)
+            case "Cast":
+                pass
+            case _:
+                break
+        output = user.output[0]
+    return "", "", ""
+
+
+def _unrounded(name: str, scope: Scope) -> tuple[str, Scope]:
+    """Return the bias that an older ONNX Runtime's quantizer rounds to the scale of each image; "" if it is another."""
+    for kind in ("Reshape", "Cast", "Floor", "Div"):
+        source, scope = scope.find(name)
+        if getattr(source, "op_type", "") != kind:
+            return "", scope
+        name = str(source.input[0])
+    return name, scope
 
 
 def _other(node: Any, name: str) -> str:
@@ -166,9 +190,11 @@ def _bias(node: Any, scope: Scope, inputs: _Inputs, values: Values, filters: int
     """Return a convolution's bias, (filters,), or none; that of a QLinearConv has the product of two scales."""
     name = _input(node, inputs.bias)
     if node.op_type == "ConvInteger":
-        real, _ = _rescaled(node, scope)
+        real, _, added = _rescaled(node, scope)
         user = scope.users.get(real)
         name = _other(user, real) if user is not None and user.op_type == "Add" else ""
+        if added:
+            name, scope = _unrounded(added, scope)
     if not name:
         return ()
     if inputs.scale is None:

@@ -20,7 +20,7 @@ def read_safetensors(path: Path) -> WeightsFile:
     """Read the kernels of a safetensors file, its layers in the natural order of their names.
 
     Raises:
-        DataError: if it is damaged or holds no 2D convolution.
+        DataError: if it is damaged or holds no 1D or 2D convolution.
     """
     gathering = Gathering(path, "safetensors")
     with refusing(path, "safetensors"), safe_open(path, framework="pt") as archive:  # torch knows bfloat16

@@ -22,11 +22,17 @@ _NUMBERS_OF_A_LAYER = 256
 _COMPUTED = "its weight is computed within the network"
 _GIVEN = re.compile(r"(arith|tfl|tosa|stablehlo)\..*|(const|buffer|convolution|conv_transpose).*|", re.IGNORECASE)
 """Names that converters give to weights themselves."""
-_OPERATION = re.compile(
-    r"/(Conv2D|Conv2DBackpropInput|conv2d_transpose|convolution|conv_transpose|depthwise|DepthwiseConv2dNative"
-    r"|separable_conv2d|BiasAdd|Relu6?|kernel|weights?|weights_quant|ReadVariableOp|FakeQuant\w*)_?\d*$"
+_SEPARABLE = re.compile(r"/separable_conv2d_?\d*/depthwise_?\d*(?P<depthwise>$)|/separable_conv2d_?\d*$")
+_CONVOLUTION = re.compile(
+    r"/(Conv[12]D|Conv2DBackpropInput|conv2d_transpose|convolution|conv_transpose|depthwise|DepthwiseConv2dNative"
+    r"|separable_conv2d)_?\d*$"
 )
+_VARIABLE = re.compile(r"/([Kk]ernel|[Ww]eights?|weights_quant)_?\d*$")
+_AROUND = re.compile(r"(/(BiasAdd|Relu6?|ReadVariableOp|FakeQuant\w*)_?\d*)+$")
 """What TensorFlow appends to the name of a layer."""
+_UNPACKED = re.compile(r"_(dequantize|densify)\d*$")
+_MOST_STEPS = 8
+"""From a tensor back to the stored one that it is unpacked from."""
 
 
 class _LeftOut(Exception):
@@ -77,20 +83,32 @@ def _gather(operation: Operation, graph: Graph, gathering: Gathering) -> None:
 
 
 def _name(operation: Operation) -> str:
-    """Return the name of a convolution's layer: TensorFlow appends those of operations, its converter joins several."""
-    weight, given = operation.input(1), operation.output(0)
-    names = [each.name.split(";")[0] for each in (weight, given) if each is not None]
-    name = next((each for each in names if not _GIVEN.fullmatch(each)), next(iter(names), ""))
-    while name != (shorter := _OPERATION.sub("", name)):
-        name = shorter
-    return name or operation.kind.lower()
+    """Return the name of a convolution's layer: TensorFlow appends those of operations, its converter joins several.
+
+    Of several the one of a convolution counts: its batch normalization and activation are joined to it.
+    """
+    tensors = [each for each in (operation.input(1), operation.output(0)) if each is not None]
+    joined = [_UNPACKED.sub("", part) for each in tensors for part in each.name.split(";")]
+    given = [part for part in joined if not _GIVEN.fullmatch(part)]
+    own = [part for part in given if _CONVOLUTION.search(_AROUND.sub("", part))]
+    return _layer(next(iter([*own, *given, *joined]), "")) or operation.kind.lower()
+
+
+def _layer(name: str) -> str:
+    """Return a name without what TensorFlow appends, once each, as layers are often called so themselves."""
+    name = _AROUND.sub("", name)
+    if variable := _VARIABLE.search(name):
+        return _VARIABLE.sub("", name[: variable.start()])
+    if found := _SEPARABLE.search(name):
+        return name[: found.start()] + ("/pointwise" if found["depthwise"] is None else "/depthwise")
+    return _CONVOLUTION.sub("", name)
 
 
 def _values(tensor: Tensor, graph: Graph, gathering: Gathering, name: str) -> NDArray[np.float32]:
-    """Return the real numbers of a tensor, of its own or of what it is dequantized from."""
-    if not tensor.stored:
-        source = graph.dequantized.get(tensor.place)
-        tensor = source if source is not None else tensor
+    """Return the real numbers of a tensor, its own or those that it is dequantized from."""
+    for _ in range(_MOST_STEPS):
+        source = None if tensor.stored else graph.packed.get(tensor.place)
+        tensor = tensor if source is None else source
     if tensor.sparse:
         raise _LeftOut("its weight is stored sparsely")
     if tensor.elsewhere:
@@ -145,7 +163,7 @@ def _depthwise(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _flat(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     if weight.ndim != 4:
-        raise _LeftOut(f"no 2D convolution ({weight.ndim} dimensions)")
+        raise _LeftOut(f"no 1D or 2D convolution ({weight.ndim} dimensions)")
     if not weight.size:
         raise _LeftOut("empty")
     return weight

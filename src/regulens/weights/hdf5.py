@@ -79,7 +79,7 @@ def read_archive(path: Path) -> WeightsFile:
     """Read the kernels of a ``.keras`` archive, in the order of its configuration.
 
     Raises:
-        DataError: if it is damaged or holds no 2D convolution.
+        DataError: if it is damaged or holds no 1D or 2D convolution.
     """
     with refusing(path, _KIND), zipfile.ZipFile(path) as archive, tempfile.TemporaryFile() as weights:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
@@ -95,7 +95,7 @@ def read_hdf5(path: Path) -> WeightsFile:
     """Read the kernels of ``.weights.h5`` or of the older ``.h5``, with or without the model's configuration.
 
     Raises:
-        DataError: if it is damaged or holds no 2D convolution.
+        DataError: if it is damaged or holds no 1D or 2D convolution.
     """
     with refusing(path, _KIND), path.open("rb") as stream:
         return _read(path, stream, {})
@@ -248,7 +248,7 @@ def _unlike(layer: Layer, leaf: str, array: Any) -> str:
 
 def _unfit(array: Any, dimensions: tuple[int, ...]) -> str:
     if array.ndim not in dimensions:
-        return f"no 2D convolution ({array.ndim} dimensions)"
+        return f"no 1D or 2D convolution ({array.ndim} dimensions)"
     if array.is_virtual or array.external:
         return "its numbers are in another file, which is not followed"
     if array.dtype.kind != "f" and not _bfloat16(array):

@@ -166,7 +166,7 @@ def stated_layers(groups: Iterable[Group], config: Configuration, stated: Mappin
     layers = []
     times = Counter(group.path.partition("/")[2] for group in groups)
     for group in sorted(groups, key=lambda each: (stated.get(each.path, math.inf), natural(each.path))):
-        name = _stated_name(group.path)
+        name = _stated_name(group.path, config)
         own = name.rpartition("/")[2]
         if configured := config.named(name):
             kind, class_name = kind_of(configured.class_name), configured.class_name
@@ -178,7 +178,18 @@ def stated_layers(groups: Iterable[Group], config: Configuration, stated: Mappin
     return layers
 
 
-def _stated_name(path: str) -> str:
-    """Return a layer's name below the model's: in its group Keras 3 repeats the whole path, Keras 2 a part of it."""
+def _stated_name(path: str, config: Configuration) -> str:
+    """Return a layer's name below the model's: in its group Keras 3 repeats the whole path, Keras 2 a part of it.
+
+    A layer that was made anew in one session of TensorFlow 1 has a scope of its name and a number.
+    """
     saved, *within = _CELL.sub("", path).split("/")
+    if _is_layer(saved, config) and len(within) == 1 and re.fullmatch(rf"{re.escape(saved)}_\d+", within[0]):
+        return saved
     return "/".join(within[within.index(saved) :] if saved in within else [saved, *within])
+
+
+def _is_layer(name: str, config: Configuration) -> bool:
+    """Tell a convolution from a model that may hold others."""
+    configured = config.named(name)
+    return derived(name) is not None if configured is None else kind_of(configured.class_name) != "other"

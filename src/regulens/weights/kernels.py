@@ -112,7 +112,7 @@ class Gathering:
         notes = tuple(f"left out, {reason}: {_listed(names)}" for reason, names in self._left_out.items())
         if not self._kernels:
             because = f" ({notes[0]})" if notes else ""
-            raise DataError(f"{self.path}: holds no 2D convolution{because}; there are no kernels to show")
+            raise DataError(f"{self.path}: holds no 1D or 2D convolution{because}; there are no kernels to show")
         return WeightsFile(self.kind, tuple(self._kernels), notes)
 
 

@@ -112,13 +112,13 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
 def _unfit(tensor: StoredTensor, leaf: str) -> str:
     """Say why a tensor of three dimensions or more is no convolution's weight, nothing if it can be one."""
     if len(tensor.shape) > 4:
-        return f"no 2D convolution ({len(tensor.shape)} dimensions)"
+        return f"no 1D or 2D convolution ({len(tensor.shape)} dimensions)"
     if leaf not in {"weight", "kernel"}:
         return 'not named "weight" or "kernel"'
     if tensor.unfit:
         return tensor.unfit
     if not tensor.floating:
-        return "not stored as real numbers (quantised?)"
+        return "not stored as real numbers (quantized?)"
     return "" if all(tensor.shape) else "empty"
 
 

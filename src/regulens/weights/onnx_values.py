@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -165,6 +166,16 @@ def _reshaped(values: Values, node: Any, scope: Scope) -> Array:
     return array.reshape(sides)
 
 
+def _flattened(values: Values, node: Any, scope: Scope) -> Array:
+    array, axis = values.of(node.input[0], scope), _integer(node, scope, "axis", 1)
+    return array.reshape(math.prod(array.shape[:axis]), -1)
+
+
+def _cast_alike(values: Values, node: Any, scope: Scope) -> Array:
+    """Return real numbers as they are: what they are cast to is that of an image."""
+    return values.real(node.input[0], scope)
+
+
 def _axes(values: Values, node: Any, scope: Scope) -> tuple[int, ...]:
     """Return the axes of Squeeze and Unsqueeze: an input, before opset 13 an attribute."""
     if _given(node, 1):
@@ -212,8 +223,10 @@ def _range(kind: str) -> tuple[int, int]:
 
 _STEPS: dict[str, Callable[[Values, Any, Scope], Array]] = {
     "Cast": _cast,
+    "CastLike": _cast_alike,
     "Constant": _constant,
     "DequantizeLinear": _dequantize,
+    "Flatten": _flattened,
     "Identity": _copied,
     "QuantizeLinear": _quantize,
     "Reshape": _reshaped,

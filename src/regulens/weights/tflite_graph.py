@@ -26,6 +26,7 @@ _KINDS = {
     4: "DEPTHWISE_CONV_2D",
     6: "DEQUANTIZE",
     67: "TRANSPOSE_CONV",
+    124: "DENSIFY",
     132: "CONV_3D",
     141: "CONV_3D_TRANSPOSE",
     171: "STABLEHLO_CONVOLUTION",
@@ -192,12 +193,12 @@ class Graph:
             yield Operation(self._model.kind(fields.number(0, number_types.Uint32Flags)), self, fields)
 
     @cached_property
-    def dequantized(self) -> dict[int, Tensor]:
-        """What the tensors are dequantized from within the graph."""
+    def packed(self) -> dict[int, Tensor]:
+        """What the tensors are dequantized, or filled in from a sparse one, within the graph."""
         found = {}
         for operation in self.operations():
             source, given = operation.input(0), operation.output(0)
-            if operation.kind == "DEQUANTIZE" and source is not None and given is not None:
+            if operation.kind in {"DEQUANTIZE", "DENSIFY"} and source is not None and given is not None:
                 found[given.place] = source
         return found
 

@@ -37,6 +37,7 @@ from regulens.files import file_name, slug
 from regulens.interpret.activations import FilterResponses, ImageActivations, feature_maps, filter_responses
 from regulens.interpret.kernels import conv_kernels
 from regulens.interpret.maximise import OUTPUT, Maximised, maximise, most_exciting
+from regulens.report.inside.kernel_layers import named_layers
 from regulens.report.inside.scene import Network, Subject, subject_of, validation_batches
 from regulens.report.inside.steps import OnStep, stepped, unwatched
 from regulens.report.pictures import Picture
@@ -191,7 +192,7 @@ def exciting_images(
     Args:
         networks: of one data set.
         out: where the figures go.
-        layer: a convolution; by default all of them.
+        layer: a convolution or a pattern such as ``conv*``; by default all of them.
         filters: which, numbered from 1 as in the pictures, 16 to a picture; by default the first 16 of a layer.
         dataset: theirs, if it is loaded already.
         on_step: told of each network.
@@ -201,12 +202,12 @@ def exciting_images(
         DataError: if a data set or weights are damaged.
     """
     dataset = dataset or dataset_of(networks)
-    _check_layer(layer, networks)
-    _check_filters(filters, layer, networks)
+    names = _named(layer, networks)
+    _check_filters(filters, names, networks)
     return [
         picture
         for network in stepped(networks, "what excites filters", on_step)
-        for picture in _exciting(network, dataset, layer, filters, out)
+        for picture in _exciting(network, dataset, names, filters, out)
     ]
 
 
@@ -225,7 +226,7 @@ def maximised_inputs(
     Args:
         networks: of one data set.
         out: where the figures go.
-        layer: a convolution, or ``output`` for the classes; by default all of them.
+        layer: a convolution, a pattern such as ``conv*``, or ``output`` for the classes; by default all of them.
         seed: of the noise that they begin at, from 0 to 2^64 - 1; the same for every layer.
         filters: which, numbered from 1 as in the pictures, and no classes then; by default the first 32 of a layer,
             and every class. A picture holds 32.
@@ -237,15 +238,15 @@ def maximised_inputs(
         DataError: if a data set or weights are damaged.
     """
     dataset = dataset or dataset_of(networks)
-    _check_layer(layer, networks, (OUTPUT,))
-    if filters and layer == OUTPUT:
-        raise UserError(f"the units of {OUTPUT} are classes, not filters, and all are made; leave the filters away")
-    _check_filters(filters, layer, networks)
+    names = _named(layer, networks, (OUTPUT,))
+    if filters and names == {OUTPUT}:
+        raise UserError(f"the units of {OUTPUT} are classes, not filters, and all are made; omit the filters")
+    _check_filters(filters, names, networks)
     work = [
         (network, name, page)
         for network in networks
         for name, units in _units(network, filters, dataset).items()
-        if layer in {None, name}
+        if name in names
         for page in pages(units, MOST_UNITS)
     ]
     return [
@@ -287,12 +288,12 @@ def _responses(network: Network, dataset: Dataset) -> dict[str, FilterResponses]
 
 
 def _exciting(
-    network: Network, dataset: Dataset, layer: str | None, filters: Sequence[int], out: Path
+    network: Network, dataset: Dataset, layers: set[str], filters: Sequence[int], out: Path
 ) -> Iterator[ExcitingPicture]:
     images = dataset.images[network.parts.validation]
     responses = _responses(network, dataset)
     for kernels in conv_kernels(network.model):
-        if layer in {None, kernels.layer}:
+        if kernels.layer in layers:
             found, count = responses[kernels.layer], len(kernels.weight)
             for page in pages(_chosen(filters, count, MOST), MOST):
                 best = [int(each) for each in found.exciting[list(page.items), 0] if each >= 0]
@@ -382,16 +383,16 @@ def _suffix(units: Sequence[int], count: int, named: bool) -> str:
     return f"-{slug(text.replace('-', ' to '))}" if text else ""
 
 
-def _check_layer(layer: str | None, networks: Sequence[Network], others: Sequence[str] = ()) -> None:
-    names = dict.fromkeys(each.layer for network in networks for each in conv_kernels(network.model))
-    if layer is not None and layer not in {*names, *others}:
-        raise UserError(f'no convolution is named "{layer}"; there are {", ".join([*names, *others])}')
+def _named(layer: str | None, networks: Sequence[Network], others: Sequence[str] = ()) -> set[str]:
+    """Return the layers that are meant: convolutions, or ``others``."""
+    convolutions = [each.layer for network in networks for each in conv_kernels(network.model)]
+    return named_layers(layer, [*convolutions, *others])
 
 
-def _check_filters(filters: Sequence[int], layer: str | None, networks: Sequence[Network]) -> None:
+def _check_filters(filters: Sequence[int], layers: set[str], networks: Sequence[Network]) -> None:
     for network in networks:
         for kernels in conv_kernels(network.model):
             for number in filters:
-                if layer in {None, kernels.layer} and not 1 <= number <= len(kernels.weight):
+                if kernels.layer in layers and not 1 <= number <= len(kernels.weight):
                     where = f"{kernels.layer} of {network.label}"
                     raise UserError(f"filter {number}: {where} has filters 1 to {len(kernels.weight)}")
