@@ -98,6 +98,14 @@ def test_an_archive_without_names_is_refused(tmp_path: Path) -> None:
     assert "is a zip archive without weights" in refusal(tmp_path / "w.zip")
 
 
+def test_an_empty_file_and_an_archive_of_weights_are_named(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").touch()
+    assert refusal(tmp_path / "net.pt").endswith("net.pt: is empty; fetch or save it again")
+    with zipfile.ZipFile(tmp_path / "nets.zip", "w") as archive:
+        archive.writestr("nets/first.PTH", b"x")
+    assert "unpack it and give the weights file in it" in refusal(tmp_path / "nets.zip")
+
+
 def test_weights_that_lie_beside_their_description_are_named(tmp_path: Path) -> None:
     (tmp_path / "net.bin").write_bytes(bytes(90))
     assert "is not a weights file that can be read" in refusal(tmp_path / "net.bin")

@@ -404,3 +404,10 @@ def test_a_checksum_that_differs_is_damage_and_one_that_was_not_written_is_none(
         assert len(read({"c.weight": TestTensors.values}, path).kernels) == 1
     finally:
         torch.serialization.set_crc32_options(True)
+
+
+def test_a_whole_model_tells_torchs_other_classes_from_convolutions(tmp_path: Path) -> None:
+    torch.save(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Bilinear(3, 4, 5)), tmp_path / "w.pt")
+    found = read_kernels(tmp_path / "w.pt")
+    assert [layer.layer for layer in found.kernels] == ["0"]
+    assert found.notes == ("left out, not a convolution (class Bilinear): 1.weight",)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from regulens.errors import DataError, check_type
-from regulens.weights.foreign import is_onnx, refuse_by_content, refuse_by_name, refuse_foreign_folder
+from regulens.weights.foreign import is_onnx, refuse_by_content, refuse_by_name, refuse_foreign_folder, refuse_packed
 from regulens.weights.from_keras import read_keras
 from regulens.weights.from_npz import read_npy, read_npz
 from regulens.weights.from_onnx import read_onnx
@@ -61,6 +61,8 @@ def read_kernels(path: Path | str) -> WeightsFile:
             head = stream.read(16)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise DataError(f"{path}: is empty; fetch or save it again")
     return _reader(path, head)(path)
 
 
@@ -97,6 +99,7 @@ def _archive_reader(path: Path) -> Reader:
     if any(name.endswith(".npy") for name in names):
         return read_npz
     refuse_foreign_folder(path, names)
+    refuse_packed(path, names)
     raise DataError(f"{path}: is a zip archive without weights that can be read; known: {_KNOWN}")
 
 

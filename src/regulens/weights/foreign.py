@@ -94,6 +94,8 @@ _LAYOUTS = {
     r".*\.index|.*\.data-\d+-of-\d+": "a TensorFlow checkpoint",
 }
 """What a folder or archive is by the names in it."""
+_WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".onnx", ".tflite", ".keras", ".h5", ".hdf5", ".npz")
+"""How the names of weights files end."""
 _TABLE_END = bytes.fromhex("57fb808b247547db")
 _BEGINNING = 2**16
 _MOST_FIELDS = 200
@@ -152,6 +154,16 @@ def refuse_foreign_folder(path: Path, names: Iterable[str] | None = None) -> Non
         raise _refusal(path, "a Core ML model")
     if "model.json" in inside:
         raise _refusal(path, "a TensorFlow.js model")
+
+
+def refuse_packed(path: Path, names: Iterable[str]) -> None:
+    """Say that an archive holds a file of weights if a name in it does.
+
+    Raises:
+        DataError: if one does.
+    """
+    if any(name.lower().endswith(_WEIGHTS) for name in names):
+        raise _refusal(path, "compressed or an archive")
 
 
 def _top_fields(path: Path) -> list[tuple[int, int]]:

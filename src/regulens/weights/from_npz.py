@@ -15,6 +15,9 @@ from regulens.weights.rebuilding import widened
 from regulens.weights.refusing import refusing
 from regulens.weights.stored import StoredTensor, split_name
 
+_HEADER = 128
+"""The first bytes of an array's file, which name its type."""
+
 
 def read_npz(path: Path) -> WeightsFile:
     """Read the kernels of an ``.npz``: ``layer.weight`` as torch has it, ``layer/kernel`` as Flax and Keras do.
@@ -43,6 +46,13 @@ def read_npy(path: Path) -> WeightsFile:
     Raises:
         DataError: always, as it does not say whose layout it has.
     """
+    with path.open("rb") as stream:
+        if b"'descr': '|O'" in stream.read(_HEADER):
+            raise DataError(
+                f"{path}: holds Python objects, as numpy.save writes of a dictionary; where you trust it, load it and "
+                'save its arrays by name with numpy.savez, as "layer.weight" (filters, channels, height, width) or as '
+                '"layer/kernel" (height, width, channels, filters)'
+            )
     raise DataError(
         f"{path}: is one NumPy array without a name, which does not say how it is laid out; save it by name with "
         'numpy.savez, as "layer.weight" (filters, channels, height, width) or as "layer/kernel" (height, width, '

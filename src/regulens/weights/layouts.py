@@ -22,10 +22,14 @@ _ATTENTION = ("query", "key", "value", "out", "attention_output")
 
 @dataclass(frozen=True)
 class Convolution:
-    """What the class of a layer says of its weight; ``groups`` is None where it does not say."""
+    """What the class of a layer says of its weight; ``groups`` is None where it does not say.
+
+    ``other`` is the class of a layer that is no convolution.
+    """
 
     transposed: bool = False
     groups: int | None = None
+    other: str = ""
 
 
 def gather_named(
@@ -42,7 +46,7 @@ def gather_named(
         if len(tensor.shape) <= 2:
             continue  # dense layers, biases, statistics
         bias = tensors.get(f"{name[: len(name) - len(leaf)]}bias")
-        if reason := _unfit(tensor, leaf) or _unlike(name, tensors, bias):
+        if reason := _unfit(tensor, leaf) or _of_class(kinds.get(layer)) or _unlike(name, tensors, bias):
             gathering.leave_out(name, reason)
             continue
         fits = bias is not None and len(bias.shape) == 1 and bias.floating and not bias.unfit
@@ -120,6 +124,10 @@ def _unfit(tensor: StoredTensor, leaf: str) -> str:
     if not tensor.floating:
         return "not stored as real numbers (quantized?)"
     return "" if all(tensor.shape) else "empty"
+
+
+def _of_class(kind: Convolution | None) -> str:
+    return f"not a convolution (class {kind.other})" if kind is not None and kind.other else ""
 
 
 def _unlike(name: str, tensors: Mapping[str, StoredTensor], bias: StoredTensor | None) -> str:

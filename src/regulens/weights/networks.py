@@ -196,12 +196,13 @@ def _modules(path: tuple[str, ...], pairs: Any) -> Iterator[tuple[tuple[str, ...
 
 
 def _kind(module: Any, state: Pairs) -> Convolution | None:
-    """Return what a convolution says of itself by its attributes, else by the name of its class."""
+    """Return what a convolution says of itself by its attributes, else what the name of the class does."""
     transposed, groups = state.find("transposed"), state.find("groups")
     if not isinstance(transposed, bool):
-        name = module.maker.name if isinstance(module, Stub) and isinstance(module.maker, Name) else ""
+        made = module.maker if isinstance(module, Stub) and isinstance(module.maker, Name) else Name("", "")
+        name = made.name
         if not re.search(r"Conv(Transpose)?[1-3]d", name):
-            return None
+            return Convolution(other=readable(name)) if made.module.startswith("torch.nn.modules.") else None
         transposed = "Transpose" in name
     known = isinstance(groups, int) and not isinstance(groups, bool) and groups > 0
     return Convolution(transposed, groups if known else None)
