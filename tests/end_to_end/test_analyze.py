@@ -86,16 +86,16 @@ def test_the_tables_fit_100_columns_and_say_what_they_mean(results: Path, answer
     assert len([line for line in lines if "batchnorm – none" in line and line.startswith(("1 ", "2 "))]) == 2
     assert len([line for line in lines if "among trained" in line]) == 3
     told = " ".join(out.split())
-    assert "count as collapsed: the number of judged images is unknown." in told
-    assert "The 2 comparisons are one family" in told
-    assert "Undecided, as better among the runs that trained, but so few runs leave the collapse rates open" in told
+    assert "count as collapsed: an exact bound needs the number of evaluated images, which is unknown." in told
+    assert "The 2 comparisons form one family" in told
+    assert "Undecided because better among the runs that trained, but so few runs leave the collapse rates open" in told
 
 
 def test_without_chance_the_answer_says_that_no_collapse_is_looked_for(
     results: Path, answer: Callable[..., Answer]
 ) -> None:
     _, out, _ = answer(results, *COLUMNS)
-    assert "Collapse was not looked for" in out
+    assert "Collapse was not checked" in out
     assert "among trained" not in out
 
 
@@ -158,6 +158,6 @@ def test_a_log_of_percentages_is_analysed_by_its_last_epochs(
     assert code == 0
     assert [cell["mean"] for cell in found["cells"]] == pytest.approx([cell["mean"] for cell in wanted["cells"]])
     assert found["warnings"][:2] == [
-        "1 of 97 rows are left out: state is crashed in 1 (line 98)",
-        "96 rows are read as 32 runs: the last epoch of each",
+        "1 of 97 rows was left out: state is crashed in 1 (line 98)",
+        "96 rows were reduced to 32 runs: the last epoch of each",
     ]

@@ -90,7 +90,7 @@ class TestFamily:
         a, b = normal(1, 0.9, n=3), normal(2, 0.8, n=3)
         (found,) = compare([(a, b)], Design(), [a, b], RNG(0))
         assert math.isnan(found.p)
-        assert found.p_reason == "with 3 and 3 runs and 1 comparisons no adjusted p can be below 0.1"
+        assert found.p_reason == "with 3 and 3 runs and one comparison, no adjusted p can be below 0.1"
         assert found.verdict == "better"  # an interval of normal values needs less than a permutation test
         four = [normal(seed, 0.9 - 0.1 * seed, n=4) for seed in range(2)]
         (found,) = compare([(four[0], four[1])], Design(), four, RNG(0))
@@ -104,7 +104,7 @@ class TestFamily:
         assert math.isnan(found.p)
         lone = [sample([0.9]), normal(1, 0.8, n=80)]
         (found,) = compare([(lone[0], lone[1])], Design(), lone, RNG(0))
-        assert found.p_reason == "a single run has no spread, and so no test"
+        assert found.p_reason == "a single run has no spread and allows no test"
 
     def test_cells_without_any_spread_are_undecided(self) -> None:
         a, b = sample([0.9, 0.9, 0.9]), sample([0.8, 0.8, 0.8])

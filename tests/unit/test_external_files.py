@@ -131,12 +131,12 @@ class TestWhatIsRead:
     @pytest.mark.parametrize(
         ("content", "note"),
         [
-            (text() + text(), "repeated headers are passed over: line 6"),
-            (text() + "\ufeff" + text(), "repeated headers are passed over: line 6"),
-            ("Results of, March\n\n" + text(), "what stands above the header is passed over: line 1"),
+            (text() + text(), "repeated headers were skipped: line 6"),
+            (text() + "\ufeff" + text(), "repeated headers were skipped: line 6"),
+            ("Results of, March\n\n" + text(), "lines above the header were skipped: line 1"),
             (
                 text().replace("none,1", "#none,1"),
-                "rows that begin with # are taken for comments and passed over: line 3",
+                "rows that begin with # were read as comments and skipped: line 3",
             ),
         ],
     )
@@ -148,7 +148,7 @@ class TestWhatIsRead:
         path.write_text(text().replace("0.", "").replace("\n", " %\n").replace("y %", "y"))
         found = analyze(path, response="y", factors="regularizer", seed="seed")
         assert found.cells["mean"].tolist() == pytest.approx([0.815, 0.92])
-        assert "the values of y have percent signs and are divided by 100" in found.warnings
+        assert "the values of y have percent signs and were divided by 100" in found.warnings
 
 
 class TestWhatIsRefused:

@@ -63,7 +63,7 @@ class TestNumbers:
     def test_numbers_that_differ_by_rounding_are_one_level(self, one: object, other: object) -> None:
         found = read([other, one, other])
         assert found.of_rows == [float(str(one))] * 3
-        assert found.notes == [f"level {other} of x is read as {one}, the same number but for rounding"]
+        assert found.notes == [f"level {other} of x was read as {one}, the same number up to rounding"]
 
     @pytest.mark.parametrize(
         "numbers",
@@ -84,9 +84,9 @@ class TestNumbers:
         assert found.notes == []
 
     def test_nearly_zero_beside_zero_is_warned_of(self) -> None:
-        [note] = read([0.0, 0.3 - 0.1 * 3, 1.0]).notes
+        [note] = read([0.0, 0.3 - 0.1 * 3, 0.1]).notes
         assert note.startswith("levels -5.55")
-        assert "e-17 and 0 of x differ by rounding only" in note
+        assert "e-17 and 0 of x differ only by rounding" in note
 
     def test_a_study_of_two_precisions_has_the_cells_of_one(self) -> None:
         single = runs((0.001, 0.01)).astype({"x": np.float32})
@@ -94,15 +94,15 @@ class TestNumbers:
         found = analyze(pd.concat([single.astype(float), double]), **NAMED, control="1e-3")
         assert found.cells.index.tolist() == [0.001, 0.01]
         assert found.cells["n"].tolist() == [8, 8]
-        assert len([warning for warning in found.warnings if "the same number but for rounding" in warning]) == 2
+        assert len([warning for warning in found.warnings if "the same number up to rounding" in warning]) == 2
 
 
 class TestTexts:
     @pytest.mark.parametrize(
         ("one", "other", "words"),
         [
-            ("None", "none", 'levels "None" and "none" of x differ in case only'),
-            ("batch norm", "batchnorm", 'levels "batch norm" and "batchnorm" of x differ in spaces only'),
+            ("None", "none", 'levels "None" and "none" of x differ only in case'),
+            ("batch norm", "batchnorm", 'levels "batch norm" and "batchnorm" of x differ only in spaces'),
             ("Batch-Norm", "batch_norm", '"Batch-Norm" and "batch_norm"'),
             ("l2(0.01)", "l2(1e-2)", '"l2(0.01)" and "l2(1e-2)"'),
             ("l2(0.3)", "l2(0.30000000000000004)", '"l2(0.3)" and "l2(0.30000000000000004)"'),
@@ -112,6 +112,9 @@ class TestTexts:
             ("base", "b\u0430se", r"'base' and 'b\u0430se'"),
             ("x-1", "x\u20131", r"'x-1' and 'x\u20131'"),
             ("x", "x\u200b", r"'x' and 'x\u200b'"),
+            ("dropout(0.5)", "dropout_0.5", '"dropout(0.5)" and "dropout_0.5"'),
+            ("dropout=.5", "dropout 0.5", '"dropout 0.5" and "dropout=.5"'),
+            ("(3, 3)", "(3,3)", 'levels "(3, 3)" and "(3,3)" of x differ only in spaces'),
             ("'x'", "x", 'levels "\'x\'" and "x" of x differ'),
         ],
     )
@@ -120,11 +123,11 @@ class TestTexts:
         assert found.of_rows == [one, other, "else"]
         [note] = found.notes
         assert words in note
-        assert note.endswith("only: if they are one, write them alike")
+        assert note.endswith(": if they are the same level, write them alike")
 
     def test_one_number_in_several_notations_is_warned_of_where_it_is_a_text(self) -> None:
         [note] = read(["1", "1.0", "1e0", "off"]).notes
-        assert note.startswith('levels "1", "1.0" and "1e0" of x differ in how a number is written')
+        assert note.startswith('levels "1", "1.0" and "1e0" of x differ only in how a number is written')
         assert read(["1", "1.0", "1e0"]) == Levels([1, 1, 1], [])
 
     @pytest.mark.parametrize(

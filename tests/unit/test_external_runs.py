@@ -72,6 +72,10 @@ class TestStates:
             ("sys/state", "Inactive", "Active"),
             ("sys/failed", False, True),
             ("done", True, False),
+            ("is_finished", "TRUE", "FALSE"),
+            ("has_failed", False, True),
+            ("is_running", 0, 1),
+            ("run_completed", True, False),
             ("finished", "yes", "no"),
             ("exit_code", 0, 137),
             ("ExitCode", "0:0", "0:9"),
@@ -85,19 +89,16 @@ class TestStates:
         rows = left(column, [finished, unfinished, *[finished] * 4, unfinished, finished])
         assert rows.columns["seed"] == [0, 2, 3, 0, 1, 3]
         [note] = rows.notes
-        assert note.startswith("2 of 8 rows are left out: ")
+        assert note.startswith("2 of 8 rows were left out: ")
         assert f"{column} is {unfinished} in 2 (row 2 (index 1), row 7 (index 6))" in note
 
     @pytest.mark.parametrize(
         ("column", "values"),
         [
-            ("status", ["frozen", "trained"]),
-            ("state", ["CA", "OK"]),
             ("state", ["", "complete"]),
-            ("status", [0, 1]),
-            ("status", ["ok", "diverged"]),
-            ("pruned", [True, False]),
-            ("success", [True, False]),
+            ("optimizer_state", ["new", "kept"]),
+            ("early_stopped", [True, False]),
+            ("converged", [True, False]),
             ("error", [0.1, 0.2]),
             ("error", ["mse", "mae"]),
             ("failed", [3, 0]),
@@ -110,6 +111,31 @@ class TestStates:
         rows = left(column, list(values) * 4)
         assert len(rows.names) == 8
         assert rows.notes == ()
+
+    @pytest.mark.parametrize(
+        ("column", "values", "listed"),
+        [
+            ("status", ["frozen", "trained"], "frozen and trained"),
+            ("state", ["CA", "OK"], "CA and OK"),
+            ("status", [0, 1], "0 and 1"),
+            ("status", ["ok", "diverged"], "ok and diverged"),
+            ("Status", ["fertig", "abgebrochen"], "fertig and abgebrochen"),
+            ("pruned", [True, False], "True and False"),
+            ("is_pruned", [True, False], "True and False"),
+            ("success", [True, False], "True and False"),
+        ],
+    )
+    def test_columns_that_may_be_states_leave_all_rows_and_are_named(
+        self, column: str, values: Sequence[object], listed: str
+    ) -> None:
+        rows = left(column, list(values) * 4)
+        assert len(rows.names) == 8
+        said = f"column {column} was not read ({listed}): if it marks unfinished runs, remove their rows"
+        assert rows.notes == (said,)
+
+    def test_without_a_finished_run_the_way_out_is_told(self) -> None:
+        with pytest.raises(UserError, match="if these runs are finished all the same, remove the column done"):
+            left("done", [False] * 8)
 
     def test_a_state_that_is_a_factor_is_a_factor(self) -> None:
         data = frame().rename(columns={"regularizer": "state"}).replace({"none": "finished", "bn": "failed"})
@@ -138,7 +164,7 @@ class TestStates:
         data.loc[7, "val_accuracy"] = np.nan
         found = analyze(data, **NAMED)
         assert found.cells["n"].tolist() == [4, 3]
-        assert found.as_dict()["warnings"][0].startswith("1 of 8 rows are left out: status is FAILED in 1")
+        assert found.as_dict()["warnings"][0].startswith("1 of 8 rows was left out: status is FAILED in 1")
 
     def test_rows_of_refits_name_the_option_that_leaves_them_out(self) -> None:
         own = {"stage": ["train"] * 7 + ["refit"], "run_id": range(8), "network": "x", "status": "finished"}
@@ -172,6 +198,38 @@ class TestLogs:
         assert f"--last-of {column} keeps the last row of each run; for another rule" in message
         assert "factor" not in message
 
+    @pytest.mark.parametrize("column", ["epochs", "Epochs", "steps"])
+    def test_a_plural_that_counts_by_ones_is_a_log(self, column: str) -> None:
+        with pytest.raises(UserError, match=rf"has a row per {column[:-1]}, .*--last-of {column}"):
+            refuse_logs(rows_of(log(column)), RUNS)
+        with pytest.raises(UserError, match=rf"has a row per {column[:-1]}, .*--last-of {column}"):
+            refuse_logs(rows_of(log(column).drop(columns="seed")), UNNAMED)
+        refuse_logs(rows_of(log(column, [10, 20, 40, 80, 160])), RUNS)  # as one chooses them
+
+    def test_whatever_counts_the_rows_of_each_run_may_be_an_epoch(self) -> None:
+        with pytest.raises(
+            UserError, match=r"they differ in tour, which counts.*\(--last-of tour\); if not, is it a fac"
+        ):
+            analyze(log("tour"), **NAMED)
+        with pytest.raises(UserError, match="give each run the mean over its folds"):
+            analyze(log("fold"), **NAMED)
+        with pytest.raises(UserError, match=r"they differ in epoch: keep one row per run, such as that of the last; "):
+            analyze(log("epoch").replace({"epoch": dict(enumerate("abcde"))}), **NAMED)
+
+    @pytest.mark.parametrize(("column", "named"), [("tour", "column tour"), ("", "the column without a name")])
+    def test_without_seeds_what_counts_a_cell_more_than_once_is_remarked_on(self, column: str, named: str) -> None:
+        found = analyze(log(column).drop(columns="seed"), **(NAMED | {"seed": None}))
+        assert any(warning.startswith(f"{named} counts the rows of each cell more") for warning in found.warnings)
+        once = analyze(log(column, seeds=1).drop(columns="seed"), **(NAMED | {"seed": None}))
+        assert not [warning for warning in once.warnings if "more than once" in warning]
+
+    def test_runs_that_end_before_others_are_remarked_on(self) -> None:
+        found = analyze(log().drop(index=[13, 14]), **NAMED, last_of="epoch")
+        assert found.warnings[1] == (
+            "the runs end at epoch 2 (row 13 (index 12)) to 4 (row 5 (index 4)): if some of them did not finish, "
+            "remove their rows"
+        )
+
     @pytest.mark.parametrize("order", ["of runs", "of epochs", "none"])
     def test_a_log_without_any_column_of_runs_is_seen(self, order: str) -> None:
         data = log().drop(columns="seed")
@@ -180,7 +238,7 @@ class TestLogs:
         if order == "none":
             data = data.sample(frac=1, random_state=0)
         with pytest.raises(
-            UserError, match=r"has a row per epoch.*if epoch is where each run stopped, remove the column"
+            UserError, match=r"has a row per epoch.*if each row is a run of its own, remove the column epoch"
         ):
             refuse_logs(rows_of(data), UNNAMED)
 
@@ -248,14 +306,14 @@ class TestLogs:
         data.sample(frac=1, random_state=1).to_csv(tmp_path / "log.csv", index=False)
         found = analyze(tmp_path / "log.csv", **NAMED, last_of="epoch")
         assert found.as_dict()["cells"] == analyze(last, **NAMED).as_dict()["cells"]
-        assert found.warnings[0] == "24 rows are read as 6 runs: the last epoch of each"
+        assert found.warnings[0] == "24 rows were reduced to 6 runs: the last epoch of each"
 
     @pytest.mark.parametrize(
         ("options", "words"),
         [
             ({"last_of": "epoch", "seed": None}, "last_of needs the seeds"),
             ({"last_of": "seed"}, "last_of: seed is the response, the seed or a factor"),
-            ({"last_of": "epcoh"}, 'no column "epcoh"; did you mean epoch?'),
+            ({"last_of": "epohc"}, 'no column "epohc"; did you mean epoch?'),
             ({"last_of": "note"}, "row 1 (index 0): note is x, no number; the last row of each run is found by it"),
         ],
     )
@@ -266,7 +324,10 @@ class TestLogs:
 
     def test_epochs_as_a_factor_are_warned_of_where_they_are_of_the_same_runs(self) -> None:
         options = NAMED | {"factors": "regularizer,epoch", "compare": "regularizer"}
-        wanted = "if the levels of epoch are of the same runs, they are not independent, and epoch no factor"
+        wanted = (
+            "the levels of epoch look like stages of the same runs, which are not independent: then epoch is not a "
+        )
+        wanted += "factor"
         assert wanted in analyze(log(counts=range(3)), **options).warnings
         trained = pd.concat([frame(epoch=10), frame(epoch=20).assign(seed=range(8))])
         assert wanted not in analyze(trained, **options).warnings

@@ -37,8 +37,8 @@ class TestWhatIsTold:
         assert found.values == pytest.approx(FRACTIONS)
         assert (found.scale, found.accuracy, found.bounds) == ("percent", True, (0.0, 1.0))
         assert found.notes == (
-            f"the values of {name} (10 to 90) are read as percent and divided by 100: say scale none if they are no "
-            "percentages",
+            f"the values of {name} (10 to 90) were read as percentages and divided by 100; if they are not "
+            "percentages, use --scale none",
         )
 
     @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ class TestWhatIsTold:
     def test_a_name_is_believed_only_where_all_values_fit(self, name: str, values: Sequence[float]) -> None:
         found = read(name, values)
         assert (found.values, found.scale, found.accuracy) == (list(values), "none", False)
-        assert "are taken for no accuracies: say scale percent if they are percentages" in found.notes[0]
+        assert "were not read as accuracies; if they are percentages, use --scale percent" in found.notes[0]
 
     def test_differences_of_accuracies_are_not_bounded(self) -> None:
         assert read("accuracy_gap", (-0.01, 0.02)).bounds == (-math.inf, math.inf)
@@ -116,13 +116,18 @@ class TestWhatIsSaid:
                 "val_accuracy",
                 (871, 884),
                 None,
-                "val_accuracy 871 is above 100, which no accuracy is, in percent neither",
+                "val_accuracy 871 is above 100, which no accuracy can be, not even in percent",
             ),
-            ("val_accuracy", (-9, 0.9), None, "val_accuracy -9 is below 0, which no accuracy is"),
-            ("val_accuracy", (1.2, 2.5), None, "say scale percent if these are percentages (0.012)"),
-            ("val_accuracy", (1.2, 2.5), None, "if it is no accuracy, say scale none; 2 of 2 rows are like this"),
-            ("acc_pct", FRACTIONS, None, "acc_pct says percent, but none of its values is above 1; say scale fraction"),
-            ("y", PERCENTAGES, "fraction", "y 87.1 is above 1, as no fraction is; say scale percent"),
+            ("val_accuracy", (-9, 0.9), None, "val_accuracy -9 is below 0, which no accuracy can be"),
+            ("val_accuracy", (1.2, 2.5), None, "use --scale percent if these are percentages (0.012)"),
+            ("val_accuracy", (1.2, 2.5), None, "if it is not an accuracy, use --scale none; 2 of 2 rows are like this"),
+            (
+                "acc_pct",
+                FRACTIONS,
+                None,
+                "acc_pct says percent, but none of its values is above 1; use --scale fraction",
+            ),
+            ("y", PERCENTAGES, "fraction", "y 87.1 is above 1, which no fraction is; use --scale percent"),
             ("y", (87.1, 176), "percent", "row 2 (index 1): y 176 is above 100 %"),
         ],
     )
@@ -168,7 +173,7 @@ class TestAnalysis:
         ("options", "words"),
         [
             ({"scale": "points"}, 'scale must be fraction or percent or none, got "points"'),
-            ({"scale": "none", "chance": 0.1}, "chance is the accuracy of guessing: omit it, or say scale fraction"),
+            ({"scale": "none", "chance": 0.1}, "chance is the accuracy of guessing: omit it, or use --scale fraction"),
         ],
     )
     def test_scales_that_cannot_be_are_refused(self, options: dict[str, Any], words: str) -> None:

@@ -299,7 +299,7 @@ class TestWhatIsRefused:
             (changed(7, 3, "88.2 %"), "line 9: val_accuracy 88.2 % is in percent; write 0.882"),
             (
                 text_of((*row[:3], 1000 * row[3]) for row in runs()),
-                "line 2: val_accuracy 816 is above 100, which no accuracy is, in percent neither; if it is no acc",
+                "line 2: val_accuracy 816 is above 100, which no accuracy can be, not even in percent; if it is",
             ),
             (
                 text_of([*runs(), runs()[2]]),
@@ -451,14 +451,14 @@ class TestWhatIsHandled:
             assert {each[name] for name in ("low", "high", "low95", "high95", "p", "p_holm")} == {None}
             assert "too few runs" in each["reason"]
             assert 0 <= each["poi_low"] < 0.5 < each["poi_high"] <= 1
-        assert [warning for warning in answer["warnings"] if "one run only" in warning]
+        assert [warning for warning in answer["warnings"] if "only one run of" in warning]
 
     def test_one_run_against_five(self) -> None:
         rows = [row for row in runs() if row[1] != "batchnorm" or row[2] == 0]
         answer = self.check(analysed(rows))
         [each] = [each for each in answer["comparisons"] if each["where"] == {"depth": 1} and each["a"] == "batchnorm"]
         assert (each["n_a"], each["n_b"], each["low"], each["p"]) == (1, 5, None, None)
-        assert "cells have unequal numbers of runs: 1 to 5" in " ".join(answer["warnings"])
+        assert "cells have unequal numbers of runs (1 to 5)" in " ".join(answer["warnings"])
 
     def test_a_missing_cell_is_null_with_its_reason_and_a_warning(self) -> None:
         answer = self.check(analysed(row for row in runs() if row[:2] != (2, "none")))
@@ -489,12 +489,17 @@ class TestWhatIsHandled:
         rows = [(*row[:3], {0: 0.1, 1: 0.1375, 2: 0.1376}.get(row[2], row[3])) for row in runs()]
         answer = self.check(analysed(rows, chance=0.125))
         assert {(cell["collapsed"], cell["collapse_rate"]) for cell in answer["cells"]} == {(2, 0.4)}
-        assert any("not above 0.1375 (1.1 x chance) count as collapsed" in warning for warning in answer["warnings"])
+        assert any(
+            "not above 0.1375 (1.1 times chance) count as collapsed" in warning for warning in answer["warnings"]
+        )
 
     def test_without_chance_no_collapse_is_looked_for_and_that_is_said(self) -> None:
         answer = self.check(analysed((*row[:3], 0.1 if row[2] == 0 else row[3]) for row in runs()))
         assert {cell["collapsed"] for cell in answer["cells"]} == {None}
-        assert "collapse was not looked for: the accuracy of guessing is not given" in answer["warnings"]
+        assert (
+            "collapse was not checked: give the chance accuracy (--chance) to detect collapsed runs"
+            in answer["warnings"]
+        )
         assert not any("trained_difference" in each for each in answer["comparisons"])
 
     @pytest.mark.parametrize(
@@ -515,7 +520,9 @@ class TestWhatIsHandled:
         frame = frame_of(runs()).rename(columns={"val_accuracy": response})
         answer = self.check(analyze(frame, **(NAMED | {"response": response} | options)))
         assert {each["rope"] for each in answer["comparisons"]} == {rope}
-        assert any("rope was not given" in warning for warning in answer["warnings"]) == ("rope" not in options)
+        assert any("no equivalence margin (ROPE) was given" in warning for warning in answer["warnings"]) == (
+            "rope" not in options
+        )
 
     @pytest.mark.parametrize(
         ("response", "shift", "reaches"), [("val_accuracy", 0.05, False), ("acc_gap", 0.05, True), ("acc", 0, True)]
@@ -622,14 +629,14 @@ class TestText:
 
     def test_notes_say_what_decides_over_how_many_and_what_stays_open(self) -> None:
         said = " ".join(notes(analysed(runs(spread=0.03), chance=0.1).analysis))
-        assert "wholly beyond ±0.005, equivalent if wholly within" in said
-        assert "The 4 comparisons are one family: each interval is made at 98.75 %, so that together" in said
+        assert "entirely beyond ±0.005, equivalent if entirely within" in said
+        assert "The 4 comparisons form one family: each interval has level 98.75 %, so that all hold" in said
         assert "the mean of all runs, collapses included" in said
         assert "seeds are not paired" in said
-        assert "Undecided, as the interval extends beyond the equivalence margin" in said
-        assert "Rope was not given" in said
+        assert "Undecided because the interval extends beyond the equivalence margin" in said
+        assert "No equivalence margin (ROPE) was given" in said
         other = " ".join(notes(analysed(runs(2), rope=0, paired=True, primary="median").analysis))
-        assert "wholly on one side of zero" in other
+        assert "entirely on one side of zero" in other
         assert "the median of all runs" in other
-        assert "Runs of one seed are paired" in other
-        assert "No p, as with 2 pairs and 4 comparisons" in other
+        assert "Runs of the same seed are paired" in other
+        assert "No p because with 2 pairs and 4 comparisons" in other

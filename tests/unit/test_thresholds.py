@@ -106,7 +106,7 @@ class TestOwnNumbers:
     ) -> None:
         found = analyze(frame(response, low, step), response=response, factors="arm", seed="seed", rope=rope)
         assert found.analysis.design.rope == rope
-        assert not [warning for warning in found.warnings if "wider" in warning]
+        assert not [warning for warning in found.warnings if "larger" in warning]
 
     @pytest.mark.parametrize(
         ("response", "low", "step", "rope"),
@@ -123,14 +123,14 @@ class TestOwnNumbers:
         runs = frame(response, low, step)
         found = analyze(runs, response=response, factors="arm", seed="seed", rope=rope)
         values = f"{runs[response].min():.6g} to {runs[response].max():.6g}"
-        assert [warning for warning in found.warnings if "wider" in warning] == [
-            f"rope {rope:g} is wider than the whole range of the runs' {response}, {values}: no difference between "
-            "them can be of consequence"
+        assert [warning for warning in found.warnings if "larger" in warning] == [
+            f"the equivalence margin rope = {rope:g} is larger than the whole range of {response} among the runs "
+            f"({values}): no difference between them can count"
         ]
 
     def test_a_default_is_not_the_users_slip(self) -> None:
         found = analyze(frame("val_accuracy", 0.99, 0.002), response="val_accuracy", factors="arm", seed="seed")
-        assert not [warning for warning in found.warnings if "wider" in warning]
+        assert not [warning for warning in found.warnings if "larger" in warning]
 
 
 class TestStudyFiles:
@@ -181,8 +181,8 @@ class TestStudyFiles:
         assert found.analysis.warnings[:2] == (
             "the equivalence margin analysis.rope = 0.5 is 50 percentage points of val_accuracy; for half a point "
             "write 0.005",
-            "the equivalence margin claims[0] (one): rope = 0.2 is wider than the whole range of the runs' val_loss, "
-            "0.4 to 0.429: no difference between them can be of consequence",
+            "the equivalence margin claims[0] (one): rope = 0.2 is larger than the whole range of val_loss among the "
+            "runs (0.4 to 0.429): no difference between them can count",
         )
         assert "The equivalence margin analysis.rope = 0.5 is 50" in shown(wide, found)
 
@@ -224,7 +224,7 @@ class TestPower:
     def test_responses_without_a_scale_take_any_effect(self, response: Response) -> None:
         check_effect(5.0, 2.0, 0.0, response)
         assert power_warnings(5.0, 2.0, response, [0.3, 0.4]) == [
-            f"effect 5 is larger than the whole range of the runs' {response}, 0.3 to 0.4"
+            f"effect 5 is larger than the whole range of {response} among the runs (0.3 to 0.4)"
         ]
         assert power_warnings(0.05, None, response, [0.3, 0.4]) == power_warnings(5.0, 2.0, response, []) == []
 

@@ -130,7 +130,7 @@ def analyse(
     )
     collapse = collapse_of(samples, design.direction == "higher")
     summaries = tuple(_summary(cell, collapse, design, rng, collapse_looked_for) for cell in cells)
-    warnings = _warnings(cells, comparisons, collapse_looked_for)
+    warnings = _warnings(cells, comparisons)
     return Analysis(design, collapse_looked_for, summaries, comparisons, tuple(warnings))
 
 
@@ -195,17 +195,15 @@ def _spread(runs: Sample) -> Interval:
     return replace(found, low=math.nan, high=math.nan) if runs.collapses else found
 
 
-def _warnings(cells: Sequence[Cell], comparisons: Sequence[NamedComparison], collapse_looked_for: bool) -> list[str]:
+def _warnings(cells: Sequence[Cell], comparisons: Sequence[NamedComparison]) -> list[str]:
     counts = {cell.sample.n for cell in cells}
     warnings = list(dict.fromkeys(each.reason for each in comparisons if each.reason))
-    if not collapse_looked_for:
-        warnings.append("collapse was not looked for: the accuracy of guessing is not given")
     if len(counts) > 1:
-        warnings.append(f"the cells have unequal numbers of runs: {min(counts)} to {max(counts)}")
+        warnings.append(f"the cells have unequal numbers of runs ({min(counts)} to {max(counts)})")
     for cell in cells:
         name = ", ".join(f"{factor} {level}" for factor, level in cell.levels.items())
         if cell.sample.n == 1:
-            warnings.append(f"{name}: one run only; nothing can be said of its spread, and no interval made")
+            warnings.append(f"only one run of {name}: its spread is unknown, and no interval can be computed")
         elif constant(cell.sample.values):
-            warnings.append(f"{name}: all {cell.sample.n} runs have the same value; its spread may be understated")
+            warnings.append(f"all {cell.sample.n} runs of {name} have the same value: its spread may be underestimated")
     return warnings

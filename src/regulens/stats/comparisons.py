@@ -231,7 +231,7 @@ def _compare(  # noqa: PLR0917  # what a comparison depends on
         p_holm=math.nan,
         p_brunner_munzel=brunner_munzel_p(a.values, b.values),
         verdict=verdict,
-        reason="neither cell has any spread: nothing tells how far other runs would differ"
+        reason="neither cell has any spread, so nothing tells how far other runs would differ"
         if without_spread and min(a.n, b.n) > 1
         else _why_undecided(verdict, difference, trained, collapse, design),
         p_reason=p_reason,
@@ -249,19 +249,20 @@ def _why_undecided(
     among = judge(trained, design.rope, design.direction)
     if design.primary == "mean" and collapse is not None and among != "undecided":
         return f"{among} among the runs that trained, but so few runs leave the collapse rates open"
-    return "the interval extends beyond the equivalence margin" if design.rope else "the interval holds zero"
+    return "the interval extends beyond the equivalence margin" if design.rope else "the interval includes zero"
 
 
 def _why_no_p(a: Sample, b: Sample, design: Design, family: int) -> str:
     """Say why no p is given: there are so few runs that none could be significant after adjustment."""
     if min(a.n, b.n) < 2:
-        return "a single run has no spread, and so no test"
+        return "a single run has no spread and allows no test"
     pairs = len(paired_values(a, b)[0]) if design.paired else 0
     smallest = smallest_adjusted_p((pairs, pairs) if design.paired else (a.n, b.n), design.paired, family)
     if smallest <= design.alpha:
         return ""
     runs = f"{pairs} pairs" if design.paired else f"{a.n} and {b.n} runs"
-    return f"with {runs} and {family} comparisons no adjusted p can be below {smallest:.2g}"
+    comparisons = "one comparison" if family == 1 else f"{family} comparisons"
+    return f"with {runs} and {comparisons}, no adjusted p can be below {smallest:.2g}"
 
 
 def smallest_adjusted_p(runs: tuple[int, int], paired: bool, family: int) -> float:

@@ -119,7 +119,7 @@ def _why_not_all(cell: CellSummary) -> str | None:
         reasons = [f"too few runs, or no spread, for an interval of {', '.join(missing)}"] if missing else []
         reasons += ["an interquartile mean needs 4 runs"] if cell.interquartile_mean is None else []
     reasons += ["no run trained"] if cell.trained is None else []
-    reasons += ["collapse was not looked for"] if cell.collapse is None else []
+    reasons += ["collapse was not checked"] if cell.collapse is None else []
     return "; ".join(reasons) or None
 
 

@@ -92,8 +92,8 @@ def notes(analysis: Analysis) -> list[str]:
     if made:
         said.append(_on_family(len(made), made[0].difference.level, analysis.design.alpha))
     said += [
-        "P(better) is the chance that a run of the first is better than one of the second, ties counting half; p is of "
-        "a permutation test of equal means.",
+        "P(better) is the probability that a run of the first is better than a run of the second, ties counting half; "
+        "p is that of a permutation test of equal means.",
         _on_seeds(analysis.design),
     ]
     return [*said, *_open(analysis), *(f"{warning[0].upper()}{warning[1:]}." for warning in analysis.warnings)]
@@ -101,10 +101,12 @@ def notes(analysis: Analysis) -> list[str]:
 
 def _on_verdict(design: Design) -> str:
     bounds = (
-        f"wholly beyond ±{design.rope:g}, equivalent if wholly within" if design.rope else "wholly on one side of zero"
+        f"entirely beyond ±{design.rope:g}, equivalent if entirely within"
+        if design.rope
+        else "entirely on one side of zero"
     )
     return (
-        f"The verdict on the first of each pair comes from nothing but the simultaneous interval for "
+        f"The verdict on the first of each pair rests only on the simultaneous interval for "
         f"{_ESTIMANDS[design.primary]}: better or worse ({design.direction} is better) if it lies {bounds}, otherwise "
         "undecided."
     )
@@ -113,19 +115,19 @@ def _on_verdict(design: Design) -> str:
 def _on_family(family: int, level: float, alpha: float) -> str:
     together = f"{100 * (1 - alpha):g} %"
     if family == 1:
-        return f"There is one comparison: its interval holds with {together}."
+        return f"There is one comparison: its interval has level {together}."
     return (
-        f"The {family} comparisons are one family: each interval is made at {100 * level:.2f} %, so that together they "
-        f"hold with {together} (Bonferroni)."
+        f"The {family} comparisons form one family: each interval has level {100 * level:.2f} %, so that all hold "
+        f"simultaneously with {together} (Bonferroni)."
     )
 
 
 def _on_seeds(design: Design) -> str:
     if not design.paired:
-        return "Runs are taken as independent: seeds are not paired. The intervals speak of what the seeds varied only."
+        return "Runs are treated as independent: seeds are not paired. The intervals cover only what the seeds varied."
     return (
-        "Runs of one seed are paired, in p and in intervals of means; medians, P(better), and means into which "
-        "collapses enter are compared as if runs were independent."
+        "Runs of the same seed are paired in p and in intervals of means; medians, P(better), and means that include "
+        "collapses are compared as if runs were independent."
     )
 
 
@@ -136,9 +138,9 @@ def _open(analysis: Analysis) -> list[str]:
         if each.result is not None:
             name = _pair(each) + (f" at {place_text(each.where)}" if each.where else "")
             if each.result.reason:
-                of_reason.setdefault(f"Undecided, as {each.result.reason}", []).append(name)
+                of_reason.setdefault(f"Undecided because {each.result.reason}", []).append(name)
             if each.result.p_reason:
-                of_reason.setdefault(f"No p, as {each.result.p_reason}", []).append(name)
+                of_reason.setdefault(f"No p because {each.result.p_reason}", []).append(name)
     return [f"{reason}: {'; '.join(names)}." for reason, names in of_reason.items()]
 
 

@@ -32,6 +32,7 @@ ACCURACY_ROPE = 0.005
 
 _CONTROL = "none"
 _PERMUTATION_SEED = 0
+_EXPLAINED = 3  # duplicates: no more are shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +191,14 @@ def _refuse_duplicates(
 ) -> None:
     """Refuse runs of the same levels and seed, and say what tells them apart."""
     first: dict[tuple[Level, ...], int] = {}
-    problems = []
+    problems: list[Problem] = []
     for row, key in enumerate(zip(*found.values(), seeds, strict=True)):
         earlier = first.setdefault(key, row)
         if earlier != row:
             same = place_text({**dict(zip(found, key, strict=False)), str(options.seed): key[-1]})
             what = f"is a duplicate of {rows.names[earlier]}, both {same}"
-            problems.append(Problem(row, what, what_differs(rows, row, earlier, options.runs)))
+            fix = what_differs(rows, row, earlier, options.runs) if len(problems) < _EXPLAINED else ""
+            problems.append(Problem(row, what, fix))
     if problems:
         raise rows.refuse_all(problems)
 
@@ -279,12 +281,22 @@ def _assumed(options: Options, read: Response) -> list[str]:
     """Say what was decided in the user's place."""
     said = []
     if options.rope is None and read.accuracy:
-        said.append(f"rope was not given: {ACCURACY_ROPE} is taken, the default for accuracies")
+        said.append(f"no equivalence margin (ROPE) was given: the default for accuracies, {ACCURACY_ROPE}, is used")
     if options.rope is None and not read.accuracy:
-        said.append("rope was not given: only the sign of differences is judged, and nothing can be equivalent")
+        said.append(
+            "no equivalence margin (ROPE) was given: only the sign of a difference is judged, and nothing can be "
+            "called equivalent"
+        )
     if options.chance is not None:
-        bound = f"{options.chance * COLLAPSE_MARGIN:g} ({COLLAPSE_MARGIN} x chance)"
-        said.append(f"runs not above {bound} count as collapsed: the number of judged images is unknown")
+        bound = f"{options.chance * COLLAPSE_MARGIN:g} ({COLLAPSE_MARGIN} times chance)"
+        said.append(
+            f"runs not above {bound} count as collapsed: an exact bound needs the number of evaluated images, which is "
+            "unknown"
+        )
+    elif read.accuracy and options.design.direction == "higher":
+        said.append("collapse was not checked: give the chance accuracy (--chance) to detect collapsed runs")
+    else:
+        said.append("collapse was not checked: it is defined for accuracies only")
     if options.seed is None:
-        said.append("there is no column of seeds: a run that is there twice goes unnoticed")
+        said.append("no column of seeds was given (--seed): a run that is listed twice goes unnoticed")
     return said

@@ -51,7 +51,7 @@ def rope_warnings(rope: float | None, response: str, values: Sequence[float], *,
         return []
     if fraction and rope > WIDEST_ROPE:
         raise UserError(in_points(f"rope {rope:g}", rope, response))
-    return _wider_than_range(f"rope {rope:g}", rope, response, values)
+    return _wider_than_range(f"the equivalence margin rope = {rope:g}", rope, response, values)
 
 
 def check_thresholds(study: StudySpec) -> None:
@@ -113,7 +113,7 @@ def power_warnings(effect: float, sd: float | None, response: Response, values: 
         stated = [(name, value) for name, value in (("effect", effect), ("sd", sd)) if value is not None]
         said += [in_points(f"{name} {value:g}", value, response) for name, value in stated if value > WIDEST_ROPE]
     if not said and len(values) and effect > max(values) - min(values):
-        said.append(f"effect {effect:g} is larger than the whole range of the runs' {response}, {_range(values)}")
+        said.append(f"effect {effect:g} is larger than the whole range of {response} among the runs ({_range(values)})")
     return said
 
 
@@ -132,8 +132,8 @@ def _wider_than_range(named: str, rope: float, response: str, values: Sequence[f
     if not len(values) or not 0 < max(values) - min(values) < rope:
         return []
     return [
-        f"{named} is wider than the whole range of the runs' {response}, {_range(values)}: no difference between them "
-        "can be of consequence"
+        f"{named} is larger than the whole range of {response} among the runs ({_range(values)}): no difference "
+        "between them can count"
     ]
 
 

@@ -11,6 +11,7 @@ from regulens.stats.analysis import Level
 from regulens.study.external.rounding import in_single_precision
 from regulens.study.external.values import NUMBER, WHOLE
 
+_NEARLY_ZERO = 16 * sys.float_info.epsilon  # relative: what sums such as 0.1 + 0.2 - 0.3 leave
 _NUMBER_WITHIN = re.compile(r"(\d+\.?\d*|\.\d+)(e[+-]?\d+)?")
 _LOOK_ALIKE = str.maketrans(
     "аеорсухіјѕАВЕКМНОРСТХΑΒΕΖΗΙΚΜΝΟΡΤΥΧο‐‑‒–—−",  # Cyrillic, Greek, dashes
@@ -24,11 +25,11 @@ def alike(column: str, levels: Sequence[Level]) -> list[str]:
     for level in levels if any(isinstance(level, str) for level in levels) else ():
         groups.setdefault(text_key(level), []).append(level)
     numbers = [level for level in levels if not isinstance(level, bool | str)]
-    least = sys.float_info.epsilon * max(map(abs, numbers), default=0)
+    least = _NEARLY_ZERO * max(map(abs, numbers), default=0)
     if 0 in numbers and any(0 < abs(number) < least for number in numbers):
         groups["nearly 0"] = [number for number in numbers if abs(number) < least]
     return [
-        f"levels {_listed(group)} of {column} differ {_how(group)} only: if they are one, write them alike"
+        f"levels {_listed(group)} of {column} differ only {_how(group)}: if they are the same level, write them alike"
         for group in groups.values()
         if len(group) > 1
     ]
@@ -63,7 +64,8 @@ def text_key(level: Level) -> str:
     text = "".join(sign for sign in text if unicodedata.category(sign) not in {"Cf", "Cc"} or sign.isspace())
     text = text.strip().strip("'\"`")
     text = {"true": "1", "false": "0"}.get(text, text)
-    text = re.sub(r"(?<=\d),(?=\d)", ".", text)
+    text = re.sub(r"(?<=\d),(?=\d)", ".", re.sub(r",\s+", ",", text))
+    text = re.sub(r"(?<=[^\W\d])[_(=:](?=\.?\d)", " ", text).rstrip(")")
     text = re.sub(r"(?<=[^\W\d])[\s_-]+(?=[^\W\d])", "", text)
     return "".join(_NUMBER_WITHIN.sub(_written_number, text).split())
 

@@ -206,11 +206,11 @@ class _PassedOver:
 
         said = []
         if self.above:
-            said.append(f"what stands above the header is passed over: {lines(self.above)}")
+            said.append(f"lines above the header were skipped: {lines(self.above)}")
         if self.headers:
-            said.append(f"repeated headers are passed over: {lines(self.headers)}")
+            said.append(f"repeated headers were skipped: {lines(self.headers)}")
         if self.commented:
-            said.append(f"rows that begin with # are taken for comments and passed over: {lines(self.commented)}")
+            said.append(f"rows that begin with # were read as comments and skipped: {lines(self.commented)}")
         return said
 
 

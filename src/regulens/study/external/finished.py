@@ -39,13 +39,21 @@ _Reading = Callable[[object], bool | None]
 
 _STATE = {"state", "status", "outcome"}
 _TROUBLE = ("err", "fail", "crash", "abort", "kill", "part", "except", "not")
-_TRUE_IF_FINISHED = {"done", "finished", "completed", "isfinished", "iscompleted"}
-_TRUE_IF_NOT = {"failed", "crashed", "killed", "interrupted", "aborted", "cancelled", "canceled", "timedout"}
+_TRUE_IF_FINISHED = {"done", "finished", "completed", "complete"}
+_TRUE_IF_NOT = {
+    *("failed", "crashed", "killed", "interrupted", "aborted", "cancelled", "canceled", "timedout", "running"),
+    *("incomplete", "unfinished", "pending"),
+}
+_EITHER = {"pruned", "success", "successful", "succeeded"}
+"""May be of the run, or of its network, attack or episode."""
+_ASKING = {"is", "was", "has", "run", "job", "trial"}
+"""Words in front of these: ``is_finished``, ``has_failed``."""
 _EXIT_CODES = {"exitcode", "returncode", "exitval", "exitstatus", "retcode"}
 _ERRORS = {"error", "errormessage", "errormsg", "exception", "traceback", "failtrace", "failreason", "failurereason"}
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
 _STAGES = {"stage", "phase"}
 _OTHER_NAMES = _STAGES | _TRUE_IF_FINISHED | _TRUE_IF_NOT | _EXIT_CODES | _ERRORS
+_FEW_STATES = 6
 _OWN_COLUMNS = {"run_id", "stage", "network", "status", "regularizer"}
 
 
@@ -66,13 +74,15 @@ def finished_runs(rows: Rows, factors: Sequence[str], declared: Collection[str])
         UserError: naming the rows with a state that is not known.
     """
     why = _unfinished(rows, declared)
+    rows = replace(rows, notes=(*rows.notes, *_not_understood(rows, declared)))
     if not why:
         return rows
     kept = [row for row in range(len(rows.names)) if row not in why]
     counted = _counted(rows, why)
     if not kept:
-        raise UnfinishedError(f"{rows.place}: no row is a finished run: {counted}")
-    said = f"{len(why)} of {len(rows.names)} rows are left out: {counted}"
+        fix = f"if these runs are finished all the same, remove the column {next(iter(why.values()))[0]}"
+        raise UnfinishedError(f"{rows.place}: no row is a finished run: {counted}; {fix}")
+    said = f"{len(why)} of {len(rows.names)} rows {'were' if len(why) > 1 else 'was'} left out: {counted}"
     return replace(rows.keep(kept), notes=(*rows.notes, said + _gone(rows, kept, factors)))
 
 
@@ -95,11 +105,27 @@ def _unfinished(rows: Rows, declared: Collection[str]) -> dict[int, tuple[str, s
     return found
 
 
+def _not_understood(rows: Rows, declared: Collection[str]) -> list[str]:
+    """Name the columns that may be states, but hold words or numbers of no known program."""
+    said = []
+    for name, column in rows.columns.items():
+        parts = words(last_part(name))
+        asked = parts[1:] if parts[:1] and parts[0] in _ASKING else parts
+        if name in declared or is_hyper_parameter(name) or (_STATE | _EITHER).isdisjoint(asked) or len(asked) > 1:
+            continue
+        values = list(dict.fromkeys(str(value) for value in column if not is_missing(value)))
+        if 1 < len(values) <= _FEW_STATES and _reading(name, column) is None:
+            listed = f"{', '.join(values[:-1])} and {values[-1]}"
+            said.append(f"column {name} was not read ({listed}): if it marks unfinished runs, remove their rows")
+    return said
+
+
 def _reading(name: str, column: Sequence[object]) -> _Reading | None:
     """Return what tells of a value whether the run finished, ``None`` where the column is about something else."""
     parts = words(last_part(name))
     joined = "".join(parts)
-    if _STATE.isdisjoint(parts) and joined not in _OTHER_NAMES:
+    asked = "".join(parts[1:] if parts and parts[0] in _ASKING else parts)
+    if _STATE.isdisjoint(parts) and not _OTHER_NAMES.intersection([joined, asked]):
         return None
     present = [value for value in column if not is_missing(value)]
     texts = {_word(value) for value in present}
@@ -107,8 +133,8 @@ def _reading(name: str, column: Sequence[object]) -> _Reading | None:
     readings: tuple[tuple[bool, _Reading], ...] = (
         (not _STATE.isdisjoint(parts) and _evident(texts, name), _state(texts)),
         (joined in _STAGES and "refit" in texts, lambda value: _word(value) != "refit"),
-        (joined in _TRUE_IF_FINISHED and truths, lambda value: _TRUTH[str(value).lower()]),
-        (joined in _TRUE_IF_NOT and truths, lambda value: not _TRUTH[str(value).lower()]),
+        (asked in _TRUE_IF_FINISHED and truths, lambda value: _TRUTH[str(value).lower()]),
+        (asked in _TRUE_IF_NOT and truths, lambda value: not _TRUTH[str(value).lower()]),
         (joined in _EXIT_CODES and all(map(_is_exit_code, present)), lambda value: not re.search("[1-9]", str(value))),
         (joined in _ERRORS and len(present) < len(column), _no_error),
     )

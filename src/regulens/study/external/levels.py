@@ -49,7 +49,7 @@ def levels(rows: Rows, column: str) -> Levels:
     found = _typed(rows.columns[column])
     joined = _joined(found)
     notes = [
-        f"level {level} of {column} is read as {other}, the same number but for rounding"
+        f"level {level} of {column} was read as {other}, the same number up to rounding"
         for level, other in joined.items()
         if level != other
     ]
@@ -89,7 +89,7 @@ def _wrong(value: object) -> tuple[str, str]:
     if isinstance(value, str) and is_missing(value):
         return f"is NaN ({value or 'an empty field'})", ""
     if is_missing(value):
-        return f"is NaN ({value})", "pandas takes None and NA for it: read with keep_default_na=False"
+        return f"is NaN ({value})", "pandas reads None and NA as missing: read the file with keep_default_na=False"
     if not isinstance(value, str | numbers.Real):
         return f"is a {type(value).__name__}", "a level is a text, a number or true/false"
     infinite = isinstance(value, float | int) and abs(value) > sys.float_info.max

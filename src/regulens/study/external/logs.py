@@ -15,6 +15,7 @@ from regulens.study.own_rows import Rows
 
 _PROGRESS = {
     *("epoch", "step", "iteration", "iter", "update", "round", "episode", "timestep", "tick", "kimg", "checkpoint"),
+    *("ckpt", "epoche", "schritt"),
 }
 _OF_PROGRESS = {
     *("global", "training", "train", "current", "cur", "trainer", "optimizer", "optimiser", "gradient", "logged"),
@@ -80,8 +81,20 @@ def last_of_runs(rows: Rows, column: str, runs: Runs) -> Rows:
         of_last = [row for row in group if number(values[row]) == last]
         measured = [row for row in of_last if not is_missing(rows.columns[runs.response][row])]
         kept += measured or of_last
-    said = f"{len(rows.names)} rows are read as {len(kept)} runs: the last {column} of each"
-    return replace(rows.keep(sorted(kept)), notes=(*rows.notes, said))
+    said = f"{len(rows.names)} rows were reduced to {len(kept)} runs: the last {column} of each"
+    return replace(rows.keep(sorted(kept)), notes=(*rows.notes, said, *_uneven_ends(rows, column, kept)))
+
+
+def _uneven_ends(rows: Rows, column: str, kept: Sequence[int]) -> list[str]:
+    """Say that some runs end before others: they may have stopped early, or not have finished."""
+    least, most = (choose(kept, key=lambda row: number(rows.columns[column][row])) for choose in (min, max))
+    first, last = rows.columns[column][least], rows.columns[column][most]
+    if number(first) == number(last):
+        return []
+    return [
+        f"the runs end at {column} {first} ({rows.names[least]}) to {last} ({rows.names[most]}): if some of them did "
+        "not finish, remove their rows"
+    ]
 
 
 def refuse_logs(rows: Rows, runs: Runs) -> None:
@@ -102,23 +115,45 @@ def refuse_logs(rows: Rows, runs: Runs) -> None:
     by = (*runs.columns, *ids)
     groups = [group for group in _groups(rows, by, measured) if len(group) > 1]
     for name in others:
-        if _counts_progress(name) and _is_log(rows, name, groups, named=bool(runs.seed or ids)):
+        named = bool(runs.seed or ids)
+        if (_counts_progress(name) and _is_log(rows, name, groups, named)) or _counts_in_plural(rows, name, groups):
             raise _refused_log(rows, name, groups[0], runs, ids)
         if _is_split(rows, name) and any(len({rows.key(row, [name]) for row in group}) > 1 for group in groups):
             raise _refused_split(rows, name)
 
 
 def repeated_runs(rows: Rows, runs: Runs) -> list[str]:
-    """Warn of a factor such as the epoch, if its levels count on within the runs of one seed: the runs are the same."""
-    found = []
+    """Warn of rows that may be of the same run.
+
+    Where seeds are known: of a factor such as the epoch, if its levels count on within the runs of one seed. Where they
+    are not: of any column that counts from 0 or 1 again and again within a cell, as epochs and folds do.
+    """
+    found = [] if runs.seed else _counted_again(rows, runs)
     for name in filter(_counts_progress, runs.factors if runs.seed else ()):
         others = [column for column in runs.columns if column != name]
         series = [group for group in _groups(rows, others, range(len(rows.names))) if len(group) >= _FEW]
         if series and _is_log(rows, name, series, named=True):
             found.append(
-                f"if the levels of {name} are of the same runs, they are not independent, and {name} no factor"
+                f"the levels of {name} look like stages of the same runs, which are not independent: then {name} is "
+                "not a factor"
             )
     return found
+
+
+def _counted_again(rows: Rows, runs: Runs) -> list[str]:
+    said = []
+    cells = _groups(rows, runs.columns, range(len(rows.names)))
+    for name in rows.columns:
+        if name in runs.declared or is_hyper_parameter(name):
+            continue
+        parts = [_restarts(rows, name, cell) for cell in cells]
+        if min(map(len, parts)) > 1 and _counts_each(rows, name, list(itertools.chain(*parts))):
+            column = f"column {name}" if name else "the column without a name"
+            said.append(
+                f"{column} counts the rows of each cell more than once: if it is an epoch or a fold, rows of one run "
+                "are not independent (--seed and --last-of reduce them to runs)"
+            )
+    return said
 
 
 def what_differs(rows: Rows, row: int, earlier: int, runs: Runs) -> str:
@@ -129,12 +164,21 @@ def what_differs(rows: Rows, row: int, earlier: int, runs: Runs) -> str:
         if name and name not in runs.declared and str(column[row]) != str(column[earlier])
     ]
     log = next((name for name in differing if _counts_progress(name)), None)
+    fold = next((name for name in differing if "fold" in words(name)), None)
+    groups = _groups(rows, runs.columns, range(len(rows.names)))
+    counting = next((name for name in differing if _counts_each(rows, name, groups)), None)
+    if counting and not log and not fold:
+        column = f"{counting}, which counts the rows of each run"
+        return (
+            f"they differ in {column}: if it is an epoch, keep the last (--last-of {counting}); if not, is it a factor?"
+        )
     factor = next((name for name in differing if _may_be_factor(rows, name)), None)
     if factor:
         return f"they differ in {factor}: is it a factor?"
     if log:
-        return f"they differ in {log}: keep one row per run, such as the last (--last-of {log})"
-    fold = next((name for name in differing if "fold" in words(name)), None)
+        numeric = all(map(is_number, rows.columns[log]))
+        last = f"such as the last (--last-of {log})" if numeric else "such as that of the last"
+        return f"they differ in {log}: keep one row per run, {last}"
     if fold:
         return f"they differ in {fold}: give each run the mean over its folds"
     return "leave one of them out" + (f", they differ in {', '.join(differing[:_FEW])}" if differing else "")
@@ -182,6 +226,34 @@ def _is_log(rows: Rows, name: str, groups: Sequence[Sequence[int]], named: bool)
     return _counts_on([part for each in series for part in _rising(each)]) or all(map(_counted_evenly, series))
 
 
+def _counts_in_plural(rows: Rows, name: str, groups: Sequence[Sequence[int]]) -> bool:
+    """Tell whether a column such as ``epochs`` counts 1, 2, 3 ... again and again: no one trains for 1 to 5 epochs."""
+    parts = words(last_part(name))
+    if len(parts) != 1 or parts[0].removesuffix("s") not in _PROGRESS or is_hyper_parameter(name):
+        return False
+    return _counts_each(rows, name, [part for group in groups for part in _restarts(rows, name, group)])
+
+
+def _counts_each(rows: Rows, name: str, groups: Sequence[Sequence[int]]) -> bool:
+    """Tell whether a column counts the rows of all groups by ones, from 0 or 1 on, in their order."""
+    series = [[rows.columns[name][row] for row in group] for group in groups if len(group) > 1]
+    if not series or max(map(len, series)) < _MANY - 1 or not all(map(is_number, itertools.chain(*series))):
+        return False
+    counts = [[number(value) for value in each] for each in series]
+    start = counts[0][0]
+    return start in {0, 1} and all(each == [start + step for step in range(len(each))] for each in counts)
+
+
+def _restarts(rows: Rows, name: str, group: Sequence[int]) -> list[list[int]]:
+    """Cut rows where a column does not rise."""
+    values = [rows.columns[name][row] for row in group]
+    if not all(map(is_number, values)):
+        return [list(group)]
+    lengths = [len(part) for part in _rising([number(value) for value in values])]
+    ends = list(itertools.accumulate(lengths))
+    return [list(group[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+
+
 def _counts_on(series: Sequence[Sequence[float]]) -> bool:
     """Tell whether all series rise by the same step, or from one beginning, or long: more than chance would do."""
     if any(len(each) < 2 for each in series):
@@ -221,12 +293,13 @@ def _rising(values: Sequence[float]) -> Iterable[list[float]]:
 
 def _refused_log(rows: Rows, name: str, group: Sequence[int], runs: Runs, ids: Sequence[str]) -> UserError:
     run = ", ".join(f"{column} {rows.columns[column][group[0]]}" for column in (*runs.columns, *ids))
-    has = f"has a row per {name}, not per run: {run} has {len(group)} ({named_rows(rows.names, group)})"
+    each = name if _counts_progress(name) else name.removesuffix("s")
+    has = f"has a row per {each}, not per run: {run} has {len(group)} ({named_rows(rows.names, group)})"
     seeds = "" if runs.seed else f"--seed {ids[0]} " if ids else "--seed COLUMN "
     fix = (
         f"{seeds}--last-of {name} keeps the last row of each run; for another rule, keep only the rows that it selects"
     )
-    stopped = "" if runs.seed or ids else f"; if {name} is where each run stopped, remove the column"
+    stopped = "" if runs.seed or ids else f"; if each row is a run of its own, remove the column {name}"
     return UserError(f"{rows.place}: {has}; {fix}{stopped}")
 
 

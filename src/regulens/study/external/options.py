@@ -160,7 +160,7 @@ def _check_together(options: Options) -> None:
     if chance is not None:
         _check_chance(chance, design.direction)
     if chance is not None and options.scale == "none":
-        raise UserError("chance is the accuracy of guessing: omit it, or say scale fraction or percent")
+        raise UserError("chance is the accuracy of guessing: omit it, or use --scale fraction or percent")
     if design.primary == "trained" and chance is None:
         raise UserError("primary trained needs chance: without it no run counts as collapsed")
     if design.paired and options.seed is None:
@@ -175,4 +175,4 @@ def _check_chance(chance: float, direction: Direction) -> None:
     if chance * COLLAPSE_MARGIN >= 1:
         raise UserError(f"chance {chance:g}: runs up to {COLLAPSE_MARGIN} times it count as collapsed, which is all")
     if direction == "lower":
-        raise UserError("chance is the accuracy of guessing, of which more is better; leave out chance or lower")
+        raise UserError("chance is the accuracy of guessing, of which more is better; omit chance or direction lower")

@@ -30,7 +30,7 @@ _PLAINLY_ACCURACY = {
     *("categorical", "sparse", "binary", "metrics", "metric", "summary", "model", "overall", "macro", "micro", "clean"),
     *("robust", "in", "percent", "pct", "percentage", "perc", "%", "ood", "iid", "of", "the"),
 }
-_IF_NONE = "if it is no accuracy, say scale none"
+_IF_NONE = "if it is not an accuracy, use --scale none"
 _PERCENT = {"percent", "pct", "percentage", "perc", "%"}
 
 
@@ -88,11 +88,11 @@ def _guessed(rows: Rows, column: str, values: list[float], *, plainly: bool) -> 
     extremes = f"the values of {column} ({min(values):g} to {max(values):g})"
     in_range = all(value == 0 or 1 < value <= 100 for value in values) and (percent or max(values) >= _PLAIN)
     if (plainly or percent) and in_range and not _is_difference(column, values):
-        said = f"{extremes} are read as percent and divided by 100: say scale none if they are no percentages"
+        said = f"{extremes} were read as percentages and divided by 100; if they are not percentages, use --scale none"
         return replace(_percentages(rows, column, values, accuracy=True), notes=(said,))
     if plainly or percent or _mixed(values):
         raise _misfit(rows, column, values)
-    said = f"{extremes} are taken for no accuracies: say scale percent if they are percentages"
+    said = f"{extremes} were not read as accuracies; if they are percentages, use --scale percent"
     return Response(values, "none", notes=(said,))
 
 
@@ -113,9 +113,9 @@ def _percentages(rows: Rows, column: str, values: list[float], *, accuracy: bool
 
 def _on_percent(column: str, values: Sequence[float], *, signed: bool) -> tuple[str, ...]:
     if signed:
-        return (f"the values of {column} have percent signs and are divided by 100",)
+        return (f"the values of {column} have percent signs and were divided by 100",)
     few = max(map(abs, values)) <= 1 and not _is_difference(column, values)
-    return (f"scale says percent, but no value of {column} is above 1: are they fractions?",) if few else ()
+    return (f"--scale percent was given, but no value of {column} is above 1: are they fractions?",) if few else ()
 
 
 def _is_difference(column: str, values: Sequence[float]) -> bool:
@@ -143,7 +143,7 @@ def _misfit(rows: Rows, column: str, values: Sequence[float]) -> UserError:
     above = [row for row, value in enumerate(values) if abs(value) > 1 + _ROUNDING]
     if not above:
         says = f"{column} says percent, but none of its values is above 1"
-        return UserError(f"{rows.place}: {says}; say scale fraction, or scale percent if they are so small")
+        return UserError(f"{rows.place}: {says}; use --scale fraction, or --scale percent if they are so small")
     outside = [row for row in above if not 0 <= values[row] <= 100]
     row = outside[0] if outside else above[0]
     value, divided = values[row], f"{values[row] / 100:g}"
@@ -151,10 +151,10 @@ def _misfit(rows: Rows, column: str, values: Sequence[float]) -> UserError:
     side = "below 0" if value < 0 else "above 100" if value > 100 else "above 1"
     count = f"; {len(above)} of {len(values)} rows are like this" if len(above) > 1 else ""
     if outside:
-        what = f"which no accuracy is, in percent neither; {_IF_NONE}"
+        what = f"which no accuracy can be, not even in percent; {_IF_NONE}"
     elif small:
         what = f"but that of {rows.names[small[0]]} is {values[small[0]]:g}: a mix of scales; accuracies in percent "
         what += f"must be divided by 100 ({divided}); {_IF_NONE}"
     else:
-        what = f"as no fraction is; say scale percent if these are percentages ({divided}); {_IF_NONE}"
+        what = f"which no fraction is; use --scale percent if these are percentages ({divided}); {_IF_NONE}"
     return rows.refuse(row, f"{column} {value:g} is {side}, {what}{count}")

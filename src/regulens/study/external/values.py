@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 WHOLE = re.compile(r"[+-]?\d+")
-_MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat", "-"}
+_MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat", "missing", "-"}
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?( ?%)?")
 _GROUPS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(\.\d*)?|[+-]?\d{1,3}(?:['’_ \u00a0\u2009\u202f]\d{3})+([.,]\d*)?")
 _GROUPS_OF_POINTS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+|[+-]?\d{1,3}(?:\.\d{3}){2,}")
 _LEAVE_OUT = "leave the run out, or give it the value that it counts for"
@@ -39,7 +39,7 @@ def plain(value: object) -> object:
     """
     if isinstance(value, str):
         return str.__str__(value).strip()
-    if value is pd.NaT:
+    if value is pd.NaT or value is pd.NA:
         return None
     if getattr(value, "ndim", None) == 0:
         value = _scalar(value)
