@@ -45,6 +45,7 @@ def test_every_help_text_is_a_full_phrase_with_its_brackets(name: str, command: 
     [
         (("run", "quickstart", "--seeds", "five"), ("'--seeds'", "must be a whole number, got five")),
         (("run", "quickstart", "--seeds", "2.5"), ("must be a whole number, got 2.5",)),
+        (("plan", "quickstart", "--effect", "1"), ("--effect, --sd and --collapse need --power",)),
         (("plan", "quickstart", "--power", "--sd", "wide"), ("'--sd'", "must be a number, got wide")),
         (("report", "DIR", "--format", "docx"), ("'docx' is not one of 'html', 'md', 'tex', 'pdf', 'json'",)),
         (("kernels", "DIR", "--scale", "log"), ("'log' is not one of",)),

@@ -143,6 +143,19 @@ class TestWhatIsRead:
     def test_what_is_passed_over_is_said(self, content: str, note: str, read: Callable[..., Rows]) -> None:
         assert read(content).notes == (note,)
 
+    @pytest.mark.parametrize("mark", ["#", "%", "% ", "//", "!"])
+    def test_a_header_behind_a_mark_is_read_between_spaces(self, mark: str, read: Callable[..., Rows]) -> None:
+        assert read(mark + text(" ")).columns == COLUMNS
+
+    @pytest.mark.parametrize("separator", [" ", "\t"])
+    @pytest.mark.parametrize("start", [0, 1])
+    def test_row_numbers_that_the_header_does_not_name_are_passed_over(
+        self, separator: str, start: int, read: Callable[..., Rows]
+    ) -> None:
+        header, *rows = text(separator).splitlines()
+        numbered = [f'"{start + row}"{separator}{line}' for row, line in enumerate(rows)]
+        assert read("\n".join([header, *numbered])).columns == COLUMNS
+
     def test_percentages_are_fractions_if_all_have_the_sign(self, tmp_path: Path) -> None:
         path = tmp_path / "runs.csv"
         path.write_text(text().replace("0.", "").replace("\n", " %\n").replace("y %", "y"))
@@ -174,6 +187,23 @@ class TestWhatIsRefused:
     def test_no_advice_about_a_number_is_wrong(self, value: str, words: str, refusal: Callable[..., str]) -> None:
         assert refusal(text().replace("0.82", f'"{value}"')).startswith("line 3: ")
         assert words in refusal(text().replace("0.82", f'"{value}"'))
+
+    def test_a_point_beside_whole_numbers_may_separate_thousands(self, refusal: Callable[..., str]) -> None:
+        words = "line 3: y 1.026 may be 1026 or 1.026; write the one that is meant: a point may separate thousands"
+        lines = [HEADER, "none,0,985", "none,1,1.026", "bn,0,1.031", "bn,1,990"]
+        assert words in refusal("\n".join(lines))
+
+    @pytest.mark.parametrize("word", ["NA", "mean", "Std"])
+    def test_a_row_without_a_seed_is_no_run(self, word: str, refusal: Callable[..., str]) -> None:
+        said = refusal(text() + f"bn,{word},0.87\n")
+        assert said == f'line 6: seed "{word}" is not a seed; delete the row, or give it its seed'
+
+    def test_numbers_without_a_header_are_told_of_between_spaces(self, refusal: Callable[..., str]) -> None:
+        assert "its first line holds numbers: name the columns" in refusal("0 0 0.87\n0 1 0.88\n")
+
+    def test_a_decimal_comma_before_a_percent_sign_is_named(self, refusal: Callable[..., str]) -> None:
+        said = refusal(text(";").replace("0.", "8,").replace("\n", "%\n").replace("y%", "y"))
+        assert "line 2: y 8,81% has a decimal comma; write 8.81%" in said
 
     def test_a_percent_sign_among_percentages_is_not_to_be_divided(self, refusal: Callable[..., str]) -> None:
         content = text().replace("0.8", "8").replace("0.9", "9").replace("82", "82%")

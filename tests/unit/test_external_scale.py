@@ -48,6 +48,7 @@ class TestWhatIsTold:
             ("time_to_90_accuracy", (59.1, 47.0)),
             ("epochs_to_accuracy", (12, 30)),
             ("acc_hours", (0.3, 0.7)),
+            ("loss_at_90_accuracy", (0.3, 0.7)),
             ("relative_accuracy", (1.0046, 0.998)),
             ("relative_accuracy", (0.98, 0.998)),
             ("accuracy_rank", (1, 2)),

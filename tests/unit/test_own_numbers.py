@@ -405,6 +405,7 @@ class TestWhatIsRefused:
         ("column", "value", "words"),
         [
             ("regularizer", None, r"row 4 \(index 13\): regularizer is NaN \(.*keep_default_na=False"),
+            ("val_accuracy", pd.NA, r"row 4 \(index 13\): val_accuracy is NaN"),
             ("regularizer", pd.NA, r"row 4 \(index 13\): regularizer is NaN \(.*keep_default_na=False"),
             ("regularizer", " ", r"row 4 \(index 13\): regularizer is NaN \(an empty field\)"),
             ("regularizer", math.inf, r"row 4 \(index 13\): regularizer is infinite"),
@@ -626,6 +627,20 @@ class TestText:
     def test_a_difference_of_nothing_has_no_minus(self) -> None:
         table = comparison_table(analysed(((*row[:3], 0.1) for row in runs()), chance=0.1).analysis)
         assert table.rows[0][2] == "+0.0000"
+
+    def test_no_sentence_capitalizes_the_name_of_a_column(self) -> None:
+        lone = [*runs(2), (1, "l1", 0, 0.5), (2, "l1", 0, 0.5), (2, "l1", 1, 0.5)]
+        said = notes(analysed(lone).analysis)
+        assert (
+            "Only one run of depth 1, regularizer l1: its spread is unknown, and no interval can be computed." in said
+        )
+        assert "All 2 runs of depth 2, regularizer l1 have the same value: its spread may be underestimated." in said
+        assert not [each for each in said if each.startswith(("Depth", "Regularizer", "Seed", "Val_"))]
+
+    def test_collapse_is_advised_to_be_checked_of_accuracies_only(self) -> None:
+        of_losses = analysed(runs(), direction="lower").warnings
+        assert "collapse was not checked: it is defined for accuracies only" in of_losses
+        assert any("give the chance accuracy (--chance)" in warning for warning in analysed(runs()).warnings)
 
     def test_notes_say_what_decides_over_how_many_and_what_stays_open(self) -> None:
         said = " ".join(notes(analysed(runs(spread=0.03), chance=0.1).analysis))

@@ -228,6 +228,12 @@ class TestPower:
         ]
         assert power_warnings(0.05, None, response, [0.3, 0.4]) == power_warnings(5.0, 2.0, response, []) == []
 
+    @pytest.mark.parametrize("effect", [0.004, 0.005])
+    def test_an_effect_within_the_margin_is_remarked_on(self, effect: float) -> None:
+        [said] = power_warnings(effect, 0.01, "val_accuracy", [], rope=0.005)
+        assert said.startswith(f"effect {effect:g} is not above the equivalence margin 0.005: no number of seeds")
+        assert power_warnings(0.006, 0.01, "val_accuracy", [], rope=0.005) == []
+
     def test_a_large_effect_on_an_accuracy_is_planned_and_remarked_on(self) -> None:
         check_effect(0.3, 0.2, 0.0, "val_accuracy")
         effect, sd = power_warnings(0.3, 0.2, "val_accuracy", [])

@@ -18,6 +18,8 @@ from regulens.errors import UserError
 if TYPE_CHECKING:
     from regulens.api import Study
 
+_EFFECT = 0.01
+
 
 def plan(
     source: Source,
@@ -29,24 +31,28 @@ def plan(
         bool, typer.Option("--power", help="Estimate the seeds and the time that an effect requires.")
     ] = False,
     effect: Annotated[
-        float,
-        typer.Option(help="With --power: effect to detect; 0.01 is one percentage point."),
-    ] = 0.01,
+        float | None,
+        typer.Option(help="With --power: effect to detect (default: 0.01, one percentage point)."),
+    ] = None,
     sd: Annotated[
         float | None,
         typer.Option(help="With --power: SD between seeds (default: that of the runs so far, a pilot)."),
     ] = None,
-    collapse: Annotated[float, typer.Option(help="With --power and --sd: the fraction of runs that collapse.")] = 0.0,
+    collapse: Annotated[
+        float | None, typer.Option(help="With --power and --sd: the fraction of runs that collapse (default: none).")
+    ] = None,
     max_cells: MaxCells = None,
 ) -> None:
     """List what would run, with parameters and an estimate of time; nothing is trained."""
+    if not power and any(given is not None for given in (effect, sd, collapse)):
+        raise UserError("--effect, --sd and --collapse need --power: they say how many seeds an effect requires")
     study = open_study(source, out, max_cells).with_seeds(seeds)
     from regulens.study.plan import estimate_minutes
     from regulens.study.workers import check_workers
 
     count = check_workers(workers)
     if power:
-        _print_power(study, effect, sd, collapse, count)
+        _print_power(study, _EFFECT if effect is None else effect, sd, collapse or 0.0, count)
         return
     cells = study.plan()
     print_wide(plan_table(cells))

@@ -19,7 +19,7 @@ from regulens.stats.ties import ROUNDING
 from regulens.study.analysis_json import analysis_dict, cells_frame, comparisons_frame
 from regulens.study.analysis_text import place_text
 from regulens.study.external.finished import UnfinishedError, finished_runs
-from regulens.study.external.levels import level_problems, levels, matching, ordered
+from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
 from regulens.study.external.logs import last_of_runs, refuse_logs, repeated_runs, what_differs
 from regulens.study.external.options import COLLAPSE_MARGIN, Options, checked_options
 from regulens.study.external.problems import Problem
@@ -177,6 +177,7 @@ def _refuse_wrong_values(rows: Rows, options: Options) -> None:
     others = (*options.factors, *([options.seed] if options.seed else []))
     problems = [*rows.problems, *response_problems(rows, options.response, others)]
     problems += [problem for column in others for problem in level_problems(rows, column)]
+    problems += seed_problems(rows, options.seed) if options.seed else []
     if problems:
         raise rows.refuse_all(problems)
 

@@ -91,10 +91,11 @@ def power_rows(
 
 def power_notes(study: StudySpec, results: Sequence[RunResult], effect: float, sd: float | None = None) -> list[str]:
     """Say that an effect or an sd is very large, or the effect larger than anything a study's runs show."""
-    response = declared_analysis(study).response
+    declared = declared_analysis(study)
+    response = declared.response
     samples = samples_of(study, [result for result in results if result.spec.compared], response)
     values = [value for sample in samples.values() for value in sample.values.tolist()]
-    return power_warnings(effect, sd, response, values)
+    return power_warnings(effect, sd, response, values, declared.rope)
 
 
 def few_seeds_note(study: StudySpec) -> str:

@@ -99,16 +99,24 @@ def check_effect(effect: float, sd: float | None, collapse_rate: float, response
         raise UserError(in_points(f"sd {sd:g}", sd, response))
 
 
-def power_warnings(effect: float, sd: float | None, response: Response, values: Sequence[float]) -> list[str]:
-    """Say that an effect or an sd is very large, or that no two runs of a pilot are so far apart as the effect.
+def power_warnings(
+    effect: float, sd: float | None, response: Response, values: Sequence[float], rope: float = 0.0
+) -> list[str]:
+    """Say that an effect or an sd is very large, or the effect too small for the margin or too large for a pilot.
 
     Args:
         effect: to be decided.
         sd: stated, ``None`` where the pilot says it.
         response: of both.
         values: of the pilot's runs, if there are any.
+        rope: half-width of practical equivalence.
     """
     said = []
+    if effect <= rope:
+        said.append(
+            f"effect {effect:g} is not above the equivalence margin {rope:g}: no number of seeds can show that so "
+            "small a difference is better or worse"
+        )
     if is_fraction(response):
         stated = [(name, value) for name, value in (("effect", effect), ("sd", sd)) if value is not None]
         said += [in_points(f"{name} {value:g}", value, response) for name, value in stated if value > WIDEST_ROPE]

@@ -8,7 +8,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from regulens.errors import UserError
@@ -19,7 +19,7 @@ SEPARATORS = (",", ";", "\t", "|", " ")
 _HEADER_WITHIN = 100  # records; what stands above a header is short
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(?P<separator>\\t|[^"\r\n])"?[,;\t| ]*(\r\n|\r|\n|\Z)', re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d*[.,]?\d+([eE][+-]?\d+)?")
-_OTHER_MARK = re.compile(r"^(%+|!|//)\s*(?=\S)")  # of a comment that is the header, as numpy.savetxt may write it
+_OTHER_MARK = re.compile(r"^(%+|!|//)\s*(?=\S|\Z)")  # of a comment that is the header, as numpy.savetxt may write it
 _RULE = re.compile(r":?-{2,}:?|")  # below the header of a Markdown table
 
 
@@ -81,7 +81,8 @@ def header_hint(header: Sequence[str]) -> str:
     """Say why columns may be missing, empty where nothing points to a reason."""
     if header and header[0][:1] in {"{", "["}:
         return "; the file looks like JSON: write CSV"
-    if sum(bool(_NUMBER.fullmatch(name)) for name in header) > 1:
+    names = header[0].split() if len(header) == 1 else header
+    if sum(bool(_NUMBER.fullmatch(name)) for name in names) > 1:
         return "; its first line holds numbers: name the columns in a line above it"
     return ""
 
@@ -145,7 +146,14 @@ def _records(text: str, separator: str) -> Iterator[_Record]:
         if separator == " ":
             fields = [field for field in fields if field]
         if not all(map(_RULE.fullmatch, fields)):
-            yield _Record(lines.first, fields, [_OTHER_MARK.sub("", fields[0]), *fields[1:]])
+            yield _Record(lines.first, fields, _names(fields, separator))
+
+
+def _names(fields: list[str], separator: str) -> list[str]:
+    """Return what fields are as a header: without a mark in front, which between spaces is a field of its own."""
+    if separator == " " and len(fields) > 1 and _OTHER_MARK.fullmatch(f"{fields[0]} "):
+        return fields[1:]
+    return [_OTHER_MARK.sub("", fields[0]), *fields[1:]]
 
 
 def _comment(line: int, text: str, separator: str) -> _Record:
@@ -221,6 +229,8 @@ def _table(records: Sequence[_Record], line: int, separator: str, wanted: Sequen
     body = records[place + 1 :]
     if all(record.comment for record in body):  # then # is part of a name
         body = [_Record(each.line, each.fields, each.fields) for each in body if len(each.fields) == len(header)]
+    if separator in {" ", "\t"} and _has_row_names(body, len(header)):
+        body = [replace(each, fields=each.fields[1:], names=each.names[1:]) for each in body]
     first_fields = {record.fields[0] for record in body if not record.comment}
     table = Table(header, [], [], [], [])
     for record in body:
@@ -237,6 +247,14 @@ def _table(records: Sequence[_Record], line: int, separator: str, wanted: Sequen
                 _add_empty(table, record)
     table.notes.extend(passed.notes())
     return table
+
+
+def _has_row_names(body: Sequence[_Record], width: int) -> bool:
+    """Tell whether all rows have one field more than the header, and it numbers them: so R and pandas print tables."""
+    runs = [record.fields for record in body if not record.comment and len(record.fields) != width]
+    numbers = [fields[0] for fields in runs]
+    counted = any(numbers == [str(row + start) for row in range(len(runs))] for start in (0, 1))
+    return bool(runs) and counted and all(len(fields) == width + 1 for fields in runs) and len(runs) == len(body)
 
 
 def _add(table: Table, record: _Record, separator: str, wanted: Sequence[str]) -> None:

@@ -13,9 +13,13 @@ from regulens.stats.analysis import Level
 from regulens.study.external.alike import alike, text_key
 from regulens.study.external.problems import Problem
 from regulens.study.external.rounding import same_number
-from regulens.study.external.values import NUMBER, WHOLE, is_missing
+from regulens.study.external.values import NUMBER, WHOLE, is_missing, is_number
 from regulens.study.own_rows import Rows
 
+_NO_SEEDS = {
+    *("na", "n/a", "<na>", "null", "none", "missing", "mean", "average", "avg", "median", "std", "sd", "sem"),
+    *("min", "max", "sum", "total", "all"),
+}
 _EXACT = 2**53  # beyond it not every whole number is a float of its own
 
 
@@ -37,6 +41,19 @@ def level_problems(rows: Rows, column: str) -> list[Problem]:
     broken = {problem.row for problem in rows.problems}
     wrong = ((row, _wrong(value)) for row, value in enumerate(rows.columns[column]) if row not in broken)
     return [Problem(row, f"{column} {what}", fix) for row, (what, fix) in wrong if what]
+
+
+def seed_problems(rows: Rows, column: str) -> list[Problem]:
+    """Return the rows that have no seed where others have numbers: a missing one, or the word of a summary."""
+    values = rows.columns[column]
+    if not any(map(is_number, values)):
+        return []
+    fix = "delete the row, or give it its seed"
+    return [
+        Problem(row, f'{column} "{value}" is not a seed', fix)
+        for row, value in enumerate(values)
+        if isinstance(value, str) and value.lower() in _NO_SEEDS
+    ]
 
 
 def levels(rows: Rows, column: str) -> Levels:

@@ -20,7 +20,23 @@ _PLAIN = 10.0  # some accuracy in percent is at least that
 _ACCURACY = re.compile(r"accura|acc(?![a-z])")
 _DIFFERENCES = re.compile("gap|diff|delta|drop|gain|improvement|change")  # in the unit of accuracies, but not in 0..1
 _NO_ACCURACY = {
-    *("time", "times", "timing", "sec", "secs", "second", "seconds", "minutes", "hour", "hours", "ms", "duration"),
+    *(
+        "loss",
+        "time",
+        "times",
+        "timing",
+        "sec",
+        "secs",
+        "second",
+        "seconds",
+        "minutes",
+        "hour",
+        "hours",
+        "days",
+        "hours",
+        "ms",
+        "duration",
+    ),
     *("latency", "speed", "speedup", "flops", "energy", "cost", "watt", "joule", "to", "until", "per", "count", "rank"),
     *("relative", "rel", "ratio", "normalized", "normalised", "scaled", "std", "sd", "var", "variance", "log", "logit"),
 }

@@ -27,6 +27,9 @@ _EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?( ?%)?")
 _GROUPS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(\.\d*)?|[+-]?\d{1,3}(?:['’_ \u00a0\u2009\u202f]\d{3})+([.,]\d*)?")
 _GROUPS_OF_POINTS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+|[+-]?\d{1,3}(?:\.\d{3}){2,}")
+_POINT_AND_THREE = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+_THREE_DIGITS = re.compile(r"[+-]?[1-9]\d{2}")
+_MEANT_BY_POINT = "write the one that is meant: a point may separate thousands or decimals (then as in 985.000)"
 _LEAVE_OUT = "leave the run out, or give it the value that it counts for"
 _AS_TEXT = (datetime.date, datetime.time, datetime.timedelta, pd.Interval, pd.Period)
 
@@ -95,11 +98,26 @@ def response_problems(rows: Rows, column: str, others: Collection[str] = ()) -> 
         raise rows.refuse(read[0], _no_number(rows, column, read, others))
     unsigned = [abs(number(values[row])) for row in read if is_number(values[row])]
     found = []
+    if _points_may_separate_thousands([values[row] for row in read]):
+        of_three = [row for row in read if "." in str(values[row])]
+        return [Problem(row, f"{column} {_either(str(values[row]))}", _MEANT_BY_POINT) for row in of_three]
     for row in read:
         wrong = _in_percent(values[row], unsigned) if in_percent(values[row]) else _wrong(values[row])
         if wrong:
             found.append(Problem(row, f"{column} {wrong[0]}", wrong[1]))
     return found
+
+
+def _points_may_separate_thousands(values: Sequence[object]) -> bool:
+    """Tell whether values are whole numbers of three digits, and others with three behind a point: 985 and 1.021."""
+    texts = [value for value in values if isinstance(value, str)]
+    pointed = [text for text in texts if _POINT_AND_THREE.fullmatch(text)]
+    whole = [text for text in texts if _THREE_DIGITS.fullmatch(text)]
+    return bool(pointed and whole) and len(pointed) + len(whole) == len(values)
+
+
+def _either(text: str) -> str:
+    return f"{text} may be {text.replace('.', '')} or {text}"
 
 
 def _no_number(rows: Rows, column: str, read: Sequence[int], others: Collection[str]) -> str:
