@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -21,16 +21,29 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True, eq=False)
 class PackedArray:
-    """An array that is still in its archive: what its header says, and how to read it while the archive is open."""
+    """An array that is still in its archive: what its header says, and how to read it while the archive is open.
+
+    ``pieces`` are the bytes of its numbers, in the ``order`` of C or of Fortran.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    read: Callable[[], NDArray[Any]]
+    order: Literal["C", "F"]
+    pieces: Callable[[], Iterator[bytes]]
 
     @property
     def bytes(self) -> int:
         """What it takes in memory."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    def read(self) -> NDArray[Any]:
+        """Return it in memory."""
+        numbers = np.empty(math.prod(self.shape), self.dtype)
+        content, place = numbers.view(np.uint8).data, 0
+        for piece in self.pieces():
+            content[place : place + len(piece)] = piece
+            place += len(piece)
+        return numbers.reshape(self.shape, order=self.order)
 
 
 @contextmanager
@@ -57,15 +70,17 @@ def _packed(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> PackedArray:
     if not dtype.hasobject and begin + math.prod(shape) * dtype.itemsize != entry.file_size:
         raise ValueError(f"{entry.filename!r} announces another size than is stored")
 
-    def read() -> NDArray[Any]:
+    def pieces() -> Iterator[bytes]:
         if dtype.hasobject:
             raise ValueError(f"{entry.filename!r} holds objects, not numbers")
-        numbers = np.empty(math.prod(shape), dtype)
-        content = numbers.view(np.uint8).data
+        left = math.prod(shape) * dtype.itemsize
         with archive.open(entry) as stream:
             stream.read(begin)
-            for place in range(0, len(content), _CHUNK):
-                content[place : place + _CHUNK] = stream.read(min(_CHUNK, len(content) - place))
-        return numbers.reshape(shape, order="F" if fortran else "C")
+            while left:
+                piece = stream.read(min(_CHUNK, left))
+                if not piece:
+                    raise ValueError(f"{entry.filename!r} is cut off")
+                left -= len(piece)
+                yield piece
 
-    return PackedArray(shape, dtype, read)
+    return PackedArray(shape, dtype, "F" if fortran else "C", pieces)

@@ -29,6 +29,7 @@ from regulens.interpret.kernels import (
     scale_kernels,
 )
 from regulens.weights.kernels import ConvKernels
+from regulens.weights.lazy import Numbers, blocks, chosen
 
 SIGNED_GAP = "#9aa0a8"
 """Between kernels whose colours are red, white and blue."""
@@ -70,13 +71,13 @@ def kernels_info(kernels: ConvKernels, scaling: Scaling, network: str, shown: Sh
     Kernels of 1x1 are not scaled one by one, as a single value has no contrast of its own. Of a large layer the first
     page of filters and channels is drawn, or those of ``shown``; the subtitle says which.
     """
-    filters, channels, height, width = kernels.weight.shape
+    filters, channels, height, width = kernels.numbers.shape
     scaling = drawable_scaling(scaling, height, width)
     shown = shown or choose_kernels(filters, channels, most=room(channels, height, width))
-    part = kernels.weight[np.ix_(shown.filters, shown.channels)]
-    tiles = marked(fitted(scale_kernels(part, scaling, kernels.weight)))
+    part = chosen(kernels.numbers, shown.filters, shown.channels)
+    tiles = marked(fitted(scale_kernels(part, scaling, kernels.numbers)))
     place = layout(len(shown.filters), len(shown.channels), tiles.shape[2:4])
-    lines = [shown.words, _color_note(kernels.weight, scaling), not_finite_note(kernels.weight)]
+    lines = [shown.words, _color_note(kernels.numbers, scaling), not_finite_note(kernels.numbers)]
     return KernelsInfo(
         *_titles(kernels, network, lines),
         lay_out_rows(tiles, place.across, place.beside),
@@ -84,7 +85,7 @@ def kernels_info(kernels: ConvKernels, scaling: Scaling, network: str, shown: Sh
         _numbers(shown.channels) * place.across if channels > 1 else (),
         (tiles.shape[2], tiles.shape[3]),
         place,
-        greatest(kernels.weight) if scaling == "signed" else None,
+        greatest(kernels.numbers) if scaling == "signed" else None,
     )
 
 
@@ -99,14 +100,14 @@ def rgb_info(kernels: ConvKernels, scaling: Scaling, network: str, shown: Shown 
     Raises:
         ValueError: if the layer's input channels are not three.
     """
-    filters, _, height, width = kernels.weight.shape
+    filters, _, height, width = kernels.numbers.shape
     shown = shown or choose_kernels(filters, 3, most=rgb_room(height, width))
-    pictures = rgb_kernels(kernels.weight[shown.filters], scaling, kernels.weight)
+    pictures = rgb_kernels(kernels.numbers[shown.filters], scaling, kernels.numbers)
     tiles = marked(fitted(pictures[:, None]))
     size = (tiles.shape[2], tiles.shape[3])
     place = layout(len(tiles), 1, size, largest=max(1, min(20, _COLOURED // max(size))))
     return KernelsInfo(
-        *_titles(kernels, network, [shown.words, _COLOURS[scaling], not_finite_note(kernels.weight)]),
+        *_titles(kernels, network, [shown.words, _COLOURS[scaling], not_finite_note(kernels.numbers)]),
         lay_out_rows(tiles, place.across, place.beside),
         _row_names(shown.filters, place.across),
         (),
@@ -204,13 +205,13 @@ def add_scale(figure: Figure, picture: AxesImage, limit: float, **where: Any) ->
     bar.outline.set_visible(False)
 
 
-def greatest(weight: NDArray[np.float32]) -> float:
+def greatest(weight: Numbers) -> float:
     """Return the greatest finite magnitude of a layer's weights, 0 if none is finite."""
     low, high = finite_range(weight)
     return max(abs(low), abs(high)) if low <= high else 0.0
 
 
-def scale_note(weight: NDArray[np.float32], scaling: Scaling) -> str:
+def scale_note(weight: Numbers, scaling: Scaling) -> str:
     """Say what the colours mean, that of weights that are not finite too where there are some."""
     return "; ".join(note for note in (_color_note(weight, scaling), not_finite_note(weight)) if note)
 
@@ -223,7 +224,7 @@ def number(value: float, limit: float, decimals: int = 1, sign: bool = False) ->
     return f"{value:{'+' if sign else ''}.1e}"
 
 
-def _color_note(weight: NDArray[np.float32], scaling: Scaling) -> str:
+def _color_note(weight: Numbers, scaling: Scaling) -> str:
     if scaling == "signed":
         return "blue is negative, red is positive"
     if scaling == "kernel":
@@ -233,16 +234,17 @@ def _color_note(weight: NDArray[np.float32], scaling: Scaling) -> str:
     return f"black to white: {number(low, limit, 2)} to {number(high, limit, 2)}" if low <= high else ""
 
 
-def not_finite_note(weight: NDArray[np.float32]) -> str:
+def not_finite_note(weight: Numbers) -> str:
     """Say how many weights are not finite, and their color; empty if all are."""
-    nans, infinite = (sum(int(test(each).sum()) for each in weight) for test in (np.isnan, np.isinf))
+    found = [(int(np.isnan(block).sum()), int(np.isinf(block).sum())) for _, block in blocks(weight)]
+    nans, infinite = np.sum(found, 0).tolist()
     counts = [f"{count:,} {name}" for count, name in ((nans, "NaN"), (infinite, "infinite")) if count]
     return f"yellow: {' and '.join(counts)} of {weight.size:,} weights" if counts else ""
 
 
 def _titles(kernels: ConvKernels, network: str, lines: list[str]) -> tuple[str, str]:
     """Return the title and what stands below it, in lines of a bounded length."""
-    lines = [line for line in (network, *lines, means_note(*kernels.weight.shape[2:])) if line]
+    lines = [line for line in (network, *lines, means_note(*kernels.numbers.shape[2:])) if line]
     below = "\n".join(in_lines(line, _LETTERS) for line in lines)
     return in_lines(f"{kernels.layer}, {kernels.shape}", _LETTERS), below
 

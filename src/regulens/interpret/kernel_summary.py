@@ -1,16 +1,14 @@
-"""A convolution's weights in a few numbers, counted filter by filter, so that no copy of the layer is made."""
+"""A convolution's weights in a few numbers, counted block by block, so that no layer is taken into memory."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from regulens.interpret.kernels import finite_range
 from regulens.weights.kernels import ConvKernels
+from regulens.weights.lazy import Numbers, blocks
 
 
 @dataclass(frozen=True)
@@ -42,28 +40,34 @@ class KernelSummary:
 
 def summarize(kernels: ConvKernels) -> KernelSummary:
     """Return a layer in numbers."""
-    weight = kernels.weight
-    sums = [(int(finite.sum()), float(each.sum(where=finite, dtype=np.float64))) for each, finite in _finite(weight)]
-    count = sum(each for each, _ in sums)
-    mean = math.fsum(each for _, each in sums) / count if count else math.nan
-    squares = math.fsum(
-        float(np.square(each.astype(np.float64) - mean).sum(where=finite)) for each, finite in _finite(weight)
-    )
-    low, high = finite_range(weight)
+    weight = kernels.numbers
+    count, greatest = 0, 0.0
+    anything = np.zeros(len(weight), bool)
+    sums = []
+    for (filters, _), block in blocks(weight):
+        finite = np.isfinite(block)
+        count += int(finite.sum())
+        greatest = max(greatest, float(np.abs(block).max(where=finite, initial=0)))
+        anything[filters] |= block.any((1, 2, 3))
+        sums += [float(each.sum(where=where, dtype=np.float64)) for each, where in zip(block, finite, strict=True)]
+    mean = math.fsum(sums) / count if count else math.nan
     return KernelSummary(
         kernels.layer,
         kernels.shape,
         len(weight),
         weight.size + len(kernels.bias),
         mean,
-        math.sqrt(squares / count) if count else math.nan,
-        max(abs(low), abs(high)) if count else math.nan,
-        sum(not each.any() for each in weight),
+        math.sqrt(_squares(weight, mean) / count) if count else math.nan,
+        greatest if count else math.nan,
+        int((~anything).sum()),
         weight.size - count,
     )
 
 
-def _finite(weight: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Yield each filter, and which of its weights are finite."""
-    for each in weight:
-        yield each, np.isfinite(each)
+def _squares(weight: Numbers, mean: float) -> float:
+    """Return the sum of squared deviations of the finite weights."""
+    return math.fsum(
+        float(np.square(each.astype(np.float64) - mean).sum(where=np.isfinite(each)))
+        for _, block in blocks(weight)
+        for each in block
+    )

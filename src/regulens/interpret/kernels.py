@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from regulens.models.cnn import CNN
 from regulens.weights.kernels import ConvKernels
+from regulens.weights.lazy import Numbers, blocks
 
 Scaling = Literal["kernel", "layer", "signed"]
 Choice = Literal["first", "even"]
@@ -80,19 +81,17 @@ def choose_kernels(
     return Shown(rows, columns, ", ".join(note for note in notes if note), page, pages)
 
 
-def finite_range(weight: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the least and the greatest finite value of kernels, (inf, -inf) if there is none, filter by filter."""
+def finite_range(weight: Numbers) -> tuple[float, float]:
+    """Return the least and the greatest finite value of kernels, (inf, -inf) if there is none, block by block."""
     low, high = math.inf, -math.inf
-    for each in weight:
+    for _, each in blocks(weight):
         finite = np.isfinite(each)
         low = min(low, float(each.min(where=finite, initial=np.inf)))
         high = max(high, float(each.max(where=finite, initial=-np.inf)))
     return low, high
 
 
-def scale_kernels(
-    weight: NDArray[np.float32], scaling: Scaling, whole: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
+def scale_kernels(weight: NDArray[np.float32], scaling: Scaling, whole: Numbers | None = None) -> NDArray[np.float32]:
     """Return (filters, channels, height, width) kernels in units of the colour scale, that of a ``whole`` layer.
 
     ``kernel`` spreads each kernel over 0 (black) to 1 (white), ``layer`` the layer as a whole, so that strengths can be
@@ -155,9 +154,7 @@ def lay_out_rows(kernels: NDArray[np.float32], across: int, beside: int = GAP) -
     return lay_out(places.reshape(rows, across, *filters.shape[1:]), GAP, beside)
 
 
-def rgb_kernels(
-    weight: NDArray[np.float32], scaling: Scaling, whole: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
+def rgb_kernels(weight: NDArray[np.float32], scaling: Scaling, whole: Numbers | None = None) -> NDArray[np.float32]:
     """Return the filters of a layer that sees colours as pictures (filters, height, width, 3) float32 in [0, 1].
 
     ``kernel`` spreads each filter over its three channels together, ``layer`` the ``whole`` layer, ``signed`` has

@@ -42,8 +42,8 @@ def read_kernels(path: Path | str) -> WeightsFile:
     tensors or arrays, NumPy's ``.npz``, ONNX, Keras' ``.keras``, ``.weights.h5`` and ``.h5`` and TensorFlow
     Lite are told by their content.
     Layers have the names of the file and torch's layout whatever the file's; grouped, depthwise and transposed
-    convolutions are turned to it too. No code of the file is run, nothing outside of it is opened, and only the
-    convolutions are taken into memory.
+    convolutions are turned to it too. No code of the file is run, nothing outside of it is opened, and a layer is taken
+    into memory when its ``weight`` is asked for: the file must stay as it is until then.
 
     Raises:
         DataError: in one line, if the file is absent, damaged, forged, of another kind, or has no 1D or 2D convolution.

@@ -6,18 +6,24 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
 
 from regulens.errors import DataError, UserError
 from regulens.search_path import child_environment, without_current_folder
 from regulens.weights.kernels import ConvKernels, WeightsFile
+from regulens.weights.lazy import Lazy, Mapped, mapped, stored
 
 SECONDS = 20.0
 BYTES_PER_SECOND = 5e6
 """A file has this long, and longer the larger it is, to be read."""
+LAYERS = "layers.npz"
 REFUSED = 3
 """The exit code of the reading process where the file is at fault, which it says on stderr."""
 _READER = (
@@ -34,15 +40,28 @@ def read_keras(path: Path) -> WeightsFile:
     """
     if find_spec("h5py") is None:
         raise UserError("reading Keras files needs h5py, which is not installed: pip install 'regulens[weights]'")
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "kernels.npz"
-        _read_apart(path, out)
-        with np.load(out, allow_pickle=False) as found:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as out:  # Windows keeps files that are mapped
+        folder = Path(out)
+        _read_apart(path, folder)
+        files = cache(lambda number: mapped(folder / str(number), own=True))
+        with np.load(folder / LAYERS, allow_pickle=False) as found:
             kernels = [
-                ConvKernels(str(layer), found[f"weight{place}"], found[f"bias{place}"], int(found["spatial"][place]))
+                ConvKernels(
+                    str(layer),
+                    _placed(found[f"weight{place}"], files),
+                    found[f"bias{place}"],
+                    int(found["spatial"][place]),
+                )
                 for place, layer in enumerate(found["layers"])
             ]
             return WeightsFile("Keras", tuple(kernels), tuple(map(str, found["notes"])))
+
+
+def _placed(place: NDArray[np.int64], files: Callable[[int], Mapped]) -> Lazy:
+    """Return the weight at a place: the number of its file, its first byte, four sides and strides."""
+    number, first, *sides = map(int, place)
+    numbers = np.frombuffer(files(number), np.float32, offset=first)
+    return stored(as_strided(numbers, sides[:4], sides[4:], writeable=False))
 
 
 def _read_apart(path: Path, out: Path) -> None:

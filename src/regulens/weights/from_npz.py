@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from regulens.errors import DataError
 from regulens.npz import PackedArray, packed_arrays
 from regulens.weights.kernels import Gathering, WeightsFile
 from regulens.weights.layouts import gather_named
+from regulens.weights.lazy import Lazy, Spill, looked_at
 from regulens.weights.rebuilding import widened
 from regulens.weights.refusing import refusing
 from regulens.weights.stored import StoredTensor, split_name
@@ -35,7 +36,7 @@ def read_npz(path: Path) -> WeightsFile:
                 shown = " x ".join(map(str, array.shape))
                 gathering.leave_out(f"{name} ({shown})", 'not named "weight" or "kernel"')
             else:
-                tensors[plain] = _stored(array)
+                tensors[plain] = _stored(array, gathering.spill)
         gather_named(tensors, gathering)
     return gathering.result()
 
@@ -60,12 +61,18 @@ def read_npy(path: Path) -> WeightsFile:
     )
 
 
-def _stored(array: PackedArray) -> StoredTensor:
+def _stored(array: PackedArray, spill: Spill) -> StoredTensor:
     kind, size = array.dtype.kind, array.dtype.itemsize
     bfloat16 = kind == "V" and size == 2 and not array.dtype.names  # NumPy has no name for it
 
-    def read() -> NDArray[np.float32]:
-        return widened(array.read())
+    def read() -> Lazy:
+        numbers = spill.empty((math.prod(array.shape),), array.dtype)
+        content, place = numbers.view(np.uint8), 0
+        for piece in array.pieces():
+            with looked_at(content):
+                content[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
+            place += len(piece)
+        return Lazy(widened, (numbers.reshape(array.shape, order=array.order),))
 
     unfit = {"O": "an array of objects", "c": "complex numbers"}.get(kind, "")
     floating = bfloat16 or (kind == "f" and size <= 8)

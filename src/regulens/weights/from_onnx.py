@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from regulens.errors import DataError, UserError
 from regulens.weights.kernels import Gathering, WeightsFile, readable
 from regulens.weights.layouts import untransposed
+from regulens.weights.lazy import Numbers
 from regulens.weights.onnx_graph import Scope, Visit, Walk
 from regulens.weights.onnx_values import LeftOut, Values
 from regulens.weights.refusing import refusing
@@ -97,7 +98,8 @@ def _gather(visit: Visit, walk: Walk, gathering: Gathering) -> None:
         if inputs.bias is not None:  # what is added to a ConvInteger's output need not be a bias
             gathering.leave_out(name, f"the bias alone, {str(reason).replace('its weight', 'which')}")
     spatial = weight.ndim - 2
-    return gathering.add(name, weight if spatial == 2 else weight[:, :, None], bias, spatial)
+    sides = (*weight.shape[:2], *(1, *weight.shape[2:])[-2:])
+    return gathering.add(name, weight.reshape(*sides), bias, spatial)
 
 
 def _input(node: Any, place: int | None) -> str:
@@ -171,7 +173,7 @@ def _other(node: Any, name: str) -> str:
     return next((each for each in node.input if each != name), "")
 
 
-def _oriented(weight: NDArray[np.float32], node: Any, scope: Scope) -> NDArray[np.float32]:
+def _oriented(weight: NDArray[np.float32], node: Any, scope: Scope) -> Numbers:
     """Return a weight as (filters, channels, ...)."""
     if "Transpose" in node.op_type:
         groups = scope.attribute(node, "group")

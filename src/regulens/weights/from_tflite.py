@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from regulens.errors import UserError
 from regulens.weights.kernels import Gathering, WeightsFile, readable
+from regulens.weights.lazy import Lazy, mapped
+from regulens.weights.rebuilding import widened
 from regulens.weights.refusing import refusing
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def read_tflite(path: Path) -> WeightsFile:
         ) from error
     gathering = Gathering(path, "TensorFlow Lite")
     with refusing(path, "TensorFlow Lite"), np.errstate(all="ignore"):  # a damaged scale may be anything
-        for graph in Model(path.read_bytes()).graphs():
+        for graph in Model(mapped(path)).graphs():
             for operation in graph.operations():
                 _gather(operation, graph, gathering)
     return gathering.result()
@@ -104,7 +106,7 @@ def _layer(name: str) -> str:
     return _CONVOLUTION.sub("", name)
 
 
-def _values(tensor: Tensor, graph: Graph, gathering: Gathering, name: str) -> NDArray[np.float32]:
+def _values(tensor: Tensor, graph: Graph, gathering: Gathering, name: str) -> Lazy:
     """Return the real numbers of a tensor, its own or those that it is dequantized from."""
     for _ in range(_MOST_STEPS):
         source = None if tensor.stored else graph.packed.get(tensor.place)
@@ -120,12 +122,18 @@ def _values(tensor: Tensor, graph: Graph, gathering: Gathering, name: str) -> ND
     if not tensor.numeric:
         raise _LeftOut("not stored as numbers that are known")
     gathering.reserve(name, tensor.shape)
-    values, scale, zero = tensor.numbers(), tensor.scale, tensor.zero
+    values = tensor.numbers()
     if tensor.real:
-        return values.astype(np.float32)
-    if not scale.size:
+        return Lazy(widened, (values,))
+    if not tensor.scale.size:
         raise _LeftOut("not stored as real numbers (quantized?)")
-    return (values.astype(np.float32) - _along(zero, tensor)) * _along(scale, tensor)
+    steps = [np.broadcast_to(_along(parameter, tensor), values.shape) for parameter in (tensor.zero, tensor.scale)]
+    return Lazy(_dequantized, (values, *steps))
+
+
+def _dequantized(values: NDArray[Any], zero: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(all="ignore"):
+        return (values.astype(np.float32) - zero) * scale
 
 
 def _along(parameter: NDArray[Any], tensor: Tensor) -> NDArray[np.float32]:
@@ -145,23 +153,23 @@ def _bias(
     bias = operation.input(3 if operation.kind == "TRANSPOSE_CONV" else 2)
     if bias is None:
         return ()
-    values = _values(bias, graph, gathering, name)
+    values = _values(bias, graph, gathering, name)[...]
     if values.size != filters:
         raise _LeftOut(f"which has {values.size} numbers for {filters} filters")
     return values.ravel()
 
 
-def _ordinary(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def _ordinary(weight: Lazy) -> Lazy:
     """Turn (filters, height, width, channels), of transposed convolutions too."""
     return _flat(weight).transpose(0, 3, 1, 2)
 
 
-def _depthwise(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def _depthwise(weight: Lazy) -> Lazy:
     """Turn (1, height, width, filters)."""
     return _flat(weight).transpose(3, 0, 1, 2)
 
 
-def _flat(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def _flat(weight: Lazy) -> Lazy:
     if weight.ndim != 4:
         raise _LeftOut(f"no 1D or 2D convolution ({weight.ndim} dimensions)")
     if not weight.size:
@@ -169,7 +177,7 @@ def _flat(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return weight
 
 
-_TURNED: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+_TURNED: dict[str, Callable[[Lazy], Lazy]] = {
     "CONV_2D": _ordinary,
     "DEPTHWISE_CONV_2D": _depthwise,
     "TRANSPOSE_CONV": _ordinary,

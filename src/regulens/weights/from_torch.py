@@ -11,10 +11,11 @@ from regulens.errors import DataError
 from regulens.weights.frozen import frozen_convolutions
 from regulens.weights.kernels import Gathering, WeightsFile, readable
 from regulens.weights.layouts import Convolution, gather_named
+from regulens.weights.lazy import mapped
 from regulens.weights.networks import Network, made_by, networks, prefixes
 from regulens.weights.refusing import SAVE_INSTEAD, refusing
 from regulens.weights.stored import StoredTensor
-from regulens.weights.torch_archive import Archive, Reading, mapped, read_archive, read_legacy, read_pickle
+from regulens.weights.torch_archive import Archive, Bytes, Reading, read_archive, read_legacy, read_pickle
 from regulens.weights.unpickling import Stub
 
 PICKLE = "Python pickle"
@@ -28,8 +29,8 @@ def read_torch_archive(path: Path) -> WeightsFile:
     Raises:
         DataError: if it is damaged or compressed, or holds no tensors by name, or no convolution.
     """
-    with refusing(path, _KIND), path.open("rb") as stream:
-        archive = Archive(path, mapped(stream))
+    with refusing(path, _KIND):
+        archive = Archive(path, mapped(path))
         script = "constants.pkl" in archive
         gathering = Gathering(path, "TorchScript" if script else "PyTorch")
         reading = Reading(path, gathering.spend)
@@ -66,11 +67,10 @@ def read_torch(path: Path) -> WeightsFile:
     Raises:
         DataError: if it is damaged, or holds no tensors by name, or no convolution.
     """
-    with refusing(path, _KIND), path.open("rb") as stream:
-        content = mapped(stream)
+    with refusing(path, _KIND):
         gathering = Gathering(path, "PyTorch")
         reading = Reading(path, gathering.spend)
-        return _gathered(read_legacy(content, memoryview(content), reading), gathering, reading)
+        return _gathered(read_legacy(memoryview(mapped(path)), reading), gathering, reading)
 
 
 def read_pickled(path: Path) -> WeightsFile:
@@ -79,10 +79,10 @@ def read_pickled(path: Path) -> WeightsFile:
     Raises:
         DataError: if it is damaged, or holds no tensors by name, or no convolution.
     """
-    with refusing(path, "a Python pickle"), path.open("rb") as stream:
+    with refusing(path, "a Python pickle"):
         gathering = Gathering(path, PICKLE)
         reading = Reading(path, gathering.spend)
-        return _gathered(read_pickle(mapped(stream), reading), gathering, reading)
+        return _gathered(read_pickle(Bytes(memoryview(mapped(path))), reading), gathering, reading)
 
 
 def _gathered(

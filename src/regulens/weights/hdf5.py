@@ -1,11 +1,12 @@
 """Kernels from the HDF5 in Keras' files, read with h5py alone.
 
-``from_keras`` runs it as a program, ``python -m regulens.weights.hdf5 FILE OUT``: on some damaged files the HDF5
+``from_keras`` runs it as a program, ``python -m regulens.weights.hdf5 FILE FOLDER``: on some damaged files the HDF5
 library hangs, crashes or takes all memory.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -23,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.errors import DataError
-from regulens.weights.from_keras import REFUSED
+from regulens.weights.from_keras import LAYERS, REFUSED
 from regulens.weights.keras_classes import Configuration, Kind
 from regulens.weights.keras_layers import Group, Layer, saved_layers, stated_layers
 from regulens.weights.kernels import Gathering, WeightsFile, allowance, readable
-from regulens.weights.layouts import Weight, keras_layout, natural
+from regulens.weights.layouts import Bias, keras_layout, natural
+from regulens.weights.lazy import BLOCK, Lazy, Numbers, Spill, looked_at, rows, slices, stored
 from regulens.weights.refusing import refusing
 
 _KIND = "a Keras file"
@@ -45,24 +47,35 @@ _PARTS: dict[Kind, tuple[str, str]] = {
 }
 """What the two weights of one layer are, in their order."""
 
-Shared = dict[tuple[str, str], list[Weight]]
+Shared = dict[tuple[str, str], list[Lazy]]
 """The weights of layers that several models may share, by their variables' paths and names."""
 
 
 def main(path: Path, out: Path) -> str:
-    """Read the kernels of a file into ``out``, an npz; return what is wrong with it in one line, if anything is."""
+    """Read the kernels of a file into a folder; return what is wrong with it in one line, if anything is.
+
+    ``layers.npz`` says where in which of the other files the numbers of each layer lie.
+    """
     _limit_memory(path.stat().st_size)
+    spill = Spill(out)
     try:
         read = read_archive if zipfile.is_zipfile(path) else read_hdf5
-        found = read(path)
+        found = read(path, spill)
     except DataError as error:
         return str(error)
-    arrays = {f"weight{place}": layer.weight for place, layer in enumerate(found.kernels)}
-    arrays |= {f"bias{place}": layer.bias for place, layer in enumerate(found.kernels)}
+    arrays: dict[str, NDArray[Any]] = {}
+    for place, layer in enumerate(found.kernels):
+        arrays |= {f"weight{place}": _place(layer.numbers, spill), f"bias{place}": layer.bias}
     names = np.array([layer.layer for layer in found.kernels])
     spatial = np.array([layer.spatial for layer in found.kernels], np.int8)
-    np.savez(out, layers=names, spatial=spatial, notes=np.array(found.notes, np.str_), **arrays)  # type: ignore[arg-type]  # may not be allow_pickle
+    np.savez(out / LAYERS, layers=names, spatial=spatial, notes=np.array(found.notes, np.str_), **arrays)  # type: ignore[arg-type]  # may not be allow_pickle
     return ""
+
+
+def _place(numbers: Numbers, spill: Spill) -> NDArray[np.int64]:
+    """Return where a weight lies: file, first byte, sides and strides."""
+    array: Any = numbers.operands[0] if isinstance(numbers, Lazy) else numbers
+    return np.array([*spill.place(array), *array.shape, *array.strides], np.int64)
 
 
 def _limit_memory(size: int) -> None:
@@ -75,7 +88,7 @@ def _limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def read_archive(path: Path) -> WeightsFile:
+def read_archive(path: Path, spill: Spill) -> WeightsFile:
     """Read the kernels of a ``.keras`` archive, in the order of its configuration.
 
     Raises:
@@ -88,21 +101,21 @@ def read_archive(path: Path) -> WeightsFile:
         with archive.open("model.weights.h5") as packed:
             shutil.copyfileobj(packed, weights, 2**20)  # never more than announced: zipfile stops there
         config = json.loads(archive.read("config.json")) if "config.json" in sizes else {}
-        return _read(path, weights, config)
+        return _read(path, weights, config, spill)
 
 
-def read_hdf5(path: Path) -> WeightsFile:
+def read_hdf5(path: Path, spill: Spill) -> WeightsFile:
     """Read the kernels of ``.weights.h5`` or of the older ``.h5``, with or without the model's configuration.
 
     Raises:
         DataError: if it is damaged or holds no 1D or 2D convolution.
     """
     with refusing(path, _KIND), path.open("rb") as stream:
-        return _read(path, stream, {})
+        return _read(path, stream, {}, spill)
 
 
-def _read(path: Path, stream: Any, config: Any) -> WeightsFile:
-    gathering = Gathering(path, "Keras")
+def _read(path: Path, stream: Any, config: Any, spill: Spill) -> WeightsFile:
+    gathering = Gathering(path, "Keras", spill)
     with h5py.File(stream, "r") as file:
         text = _attribute(file, "model_config")
         configuration = Configuration(config or (json.loads(text[0]) if text else {}))
@@ -203,12 +216,12 @@ def _gather(layer: Layer, gathering: Gathering, shared: Shared) -> None:
         gathering.reserve(layer.name, array.shape)
         part = parts[place] if parts else leaf
         kind = layer.kind if layer.kind in {"ordinary", "depthwise", "transpose"} else "ordinary" if layer.kind else ""
-        values = _values(array)
+        values = _kept(array, gathering.spill)
         if layer.variable and _again(values, shared.setdefault((layer.variable, leaf), [])):
             continue
         biased = place == (0 if recurrent else len(kernels) - 1)
         weight, bias = keras_layout(
-            values if values.ndim == 4 else values[None],
+            values.reshape(*(1, *values.shape)[-4:]),
             _bias(layer, array.size) if biased else None,
             "depthwise" if part.startswith("depthwise") else kind,
             layer.hint,
@@ -216,19 +229,23 @@ def _gather(layer: Layer, gathering: Gathering, shared: Shared) -> None:
         gathering.add(layer.name if len(kernels) == 1 else f"{layer.name}/{part}", weight, bias, array.ndim - 2)
 
 
-def _again(values: Weight, before: list[Weight]) -> bool:
+def _again(values: Lazy, before: list[Lazy]) -> bool:
     """Tell whether a shared layer's weight was taken before, else remember it."""
-    if any(np.array_equal(values, other) for other in before):
+    if any(_equal(values, other) for other in before):
         return True
     before.append(values)
     return False
 
 
-def _bias(layer: Layer, most: int) -> Weight | None:
+def _equal(one: Lazy, other: Lazy) -> bool:
+    return one.shape == other.shape and all(map(np.array_equal, rows(one), rows(other)))
+
+
+def _bias(layer: Layer, most: int) -> Bias | None:
     """Return a layer's bias: its only vector, or that of this name."""
     vectors = {leaf: array for leaf, array in layer.arrays.items() if array.ndim == 1 and not _unfit(array, (1,))}
     found = [array for leaf, array in vectors.items() if len(vectors) == 1 or _BIAS.fullmatch(leaf)]
-    return _values(found[0]) if len(found) == 1 and found[0].size <= most else None
+    return _values(found[0][()]) if len(found) == 1 and found[0].size <= most else None
 
 
 def _unlike(layer: Layer, leaf: str, array: Any) -> str:
@@ -261,9 +278,27 @@ def _bfloat16(array: Any) -> bool:
     return array.dtype.kind == "V" and array.dtype.itemsize == 2 and _attribute(array, "dtype") in ([], ["bfloat16"])
 
 
-def _values(array: Any) -> Weight:
-    """Read an array; bfloat16 is the upper half of a float32."""
-    stored: NDArray[Any] = array[()]
+def _kept(array: Any, spill: Spill) -> Lazy:
+    """Lay out an array outside of HDF5, block by block."""
+    kept = spill.empty(array.shape)
+    for part in _parts(array.shape, array.chunks or (1,) * array.ndim):
+        values = _values(array[part])
+        with looked_at(kept):
+            kept[part] = values
+    return stored(kept)
+
+
+def _parts(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Cut an array into blocks of whole chunks."""
+    steps = list(chunks)
+    for axis in reversed(range(len(shape))):
+        fitting = BLOCK // (4 * math.prod(steps)) * steps[axis]
+        steps[axis] = min(shape[axis], max(steps[axis], fitting))
+    return itertools.product(*map(slices, shape, steps))
+
+
+def _values(stored: NDArray[Any]) -> NDArray[np.float32]:
+    """Return numbers as float32; bfloat16 is the upper half of one."""
     if stored.dtype.kind == "V":
         return (stored.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     with np.errstate(over="ignore"):  # float64 beyond float32 is infinite

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regulens.errors import DataError
+from regulens.weights.lazy import Lazy, Numbers, Spill, blocks
 
 EXPANSION = 20
 SLACK = 64 * 2**20
@@ -24,20 +25,35 @@ _NAMED = 3
 class ConvKernels:
     """One convolution's numbers: weight (filters, input channels, height, width), bias (filters,), float32.
 
+    ``numbers`` are the weight, in memory or still in their file, of which indexing reads what is asked for.
     A layer without a bias has one of no elements, (0,). In a grouped convolution each filter has the input channels
     of its group only, one in a depthwise convolution. A 1D convolution's kernels are strips of height 1; ``spatial``,
     the number of dimensions that the kernel moves along, tells it from a 2D convolution of such kernels.
     """
 
     layer: str
-    weight: NDArray[np.float32]
+    numbers: Numbers
     bias: NDArray[np.float32]
     spatial: int = 2
 
     @property
+    def weight(self) -> NDArray[np.float32]:
+        """The whole weight, which is read anew each time where it is in a file.
+
+        Raises:
+            DataError: if that file has changed or vanished.
+        """
+        if not isinstance(self.numbers, Lazy):
+            return self.numbers
+        weight = np.empty(self.numbers.shape, np.float32)
+        for where, part in blocks(self.numbers):
+            weight[where] = part
+        return weight
+
+    @property
     def shape(self) -> str:
         """Height x width x input channels x filters, the order in which Keras prints it; no height in 1D."""
-        filters, channels, height, width = self.weight.shape
+        filters, channels, height, width = self.numbers.shape
         return "x".join(map(str, [*(height, width)[2 - self.spatial :], channels, filters]))
 
 
@@ -58,9 +74,10 @@ def allowance(size: int) -> int:
 class Gathering:
     """Collects the layers of one file; what they would take in all is bounded by the file's own size."""
 
-    def __init__(self, path: Path, kind: str) -> None:
+    def __init__(self, path: Path, kind: str, spill: Spill | None = None) -> None:
         self.path = path
         self.kind = kind
+        self.spill = spill or Spill()
         self._size = path.stat().st_size
         self._left = allowance(self._size)
         self._kernels: list[ConvKernels] = []
@@ -89,15 +106,14 @@ class Gathering:
                 f"fetch it again"
             )
 
-    def add(self, layer: str, weight: ArrayLike, bias: ArrayLike = (), spatial: int = 2) -> None:
+    def add(self, layer: str, weight: Numbers, bias: ArrayLike = (), spatial: int = 2) -> None:
         """Take a layer: weight (filters, channels, height, width) and bias (filters,), or none."""
-        with np.errstate(over="ignore"):  # float64 beyond float32 is infinite
-            arrays = (np.array(weight, np.float32), np.array(bias, np.float32))
+        kept = weight if isinstance(weight, Lazy) else self.spill.keep(weight)
         name = readable(layer)
         self._times[name] += 1
         if self._times[name] > 1:
             name += f" ({self._times[name]})"
-        self._kernels.append(ConvKernels(name, *arrays, spatial))
+        self._kernels.append(ConvKernels(name, kept, np.array(bias, np.float32), spatial))
 
     def leave_out(self, name: str, reason: str) -> None:
         """Remember a layer that is not shown."""

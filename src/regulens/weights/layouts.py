@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.weights.kernels import Gathering
+from regulens.weights.lazy import Lazy, Numbers, Spill
 from regulens.weights.parametrized import resolved
 from regulens.weights.stored import StoredTensor, split_name
 
-Weight = NDArray[np.float32]
+Bias = NDArray[np.float32]
 _ATTENTION = ("query", "key", "value", "out", "attention_output")
 """How Flax and Keras call the projections of an attention, which are (features, heads, head features) or reversed."""
 
@@ -51,16 +52,21 @@ def gather_named(
             continue
         fits = bias is not None and len(bias.shape) == 1 and bias.floating and not bias.unfit
         gathering.reserve(name, tensor.shape)
-        values = bias.read() if bias is not None and fits and bias.shape[0] <= math.prod(tensor.shape[:4]) else None
+        fits = fits and bias is not None and bias.shape[0] <= math.prod(tensor.shape[:4])
+        values = bias.read()[...] if bias is not None and fits else None
         weight = tensor.read()
-        if leaf == "kernel":
-            turned = keras_layout(weight if weight.ndim == 4 else weight[None], values)
-        else:
-            turned = torch_layout(weight if weight.ndim == 4 else weight[:, :, None], values, kinds.get(layer))
+        turned = _turned(weight, values, leaf, kinds.get(layer))
         gathering.add(layer or name, *turned, spatial=weight.ndim - 2)
 
 
-def torch_layout(weight: Weight, bias: Weight | None, kind: Convolution | None = None) -> tuple[Weight, Weight]:
+def _turned(weight: Lazy, bias: Bias | None, leaf: str, kind: Convolution | None) -> tuple[Numbers, Bias]:
+    """Return a weight of three or four dimensions as four, laid out as torch does, with its bias."""
+    if leaf == "kernel":
+        return keras_layout(weight.reshape(*(1, *weight.shape)[-4:]), bias)
+    return torch_layout(weight.reshape(*weight.shape[:2], *(1, *weight.shape[2:])[-2:]), bias, kind)
+
+
+def torch_layout(weight: Lazy, bias: Bias | None, kind: Convolution | None = None) -> tuple[Numbers, Bias]:
     """Return torch's weight with its bias, which tells a transposed convolution, (in, out / groups, height, width).
 
     Without a bias, or where both readings fit it, the weight is taken as (out, in / groups, height, width), unless its
@@ -76,7 +82,7 @@ def torch_layout(weight: Weight, bias: Weight | None, kind: Convolution | None =
     return untransposed(weight, groups), _or_none(bias)
 
 
-def keras_layout(weight: Weight, bias: Weight | None, kind: str = "", hint: str = "") -> tuple[Weight, Weight]:
+def keras_layout(weight: Lazy, bias: Bias | None, kind: str = "", hint: str = "") -> tuple[Lazy, Bias]:
     """Return Keras' (height, width, in, out) weight with its bias.
 
     A depthwise convolution's is (height, width, in, multiplier), a transposed one's (height, width, out, in).
@@ -100,11 +106,13 @@ def keras_layout(weight: Weight, bias: Weight | None, kind: str = "", hint: str 
     return turned, _or_none(bias if bias is not None and len(bias) == len(turned) else None)
 
 
-def untransposed(weight: Weight, groups: int) -> Weight:
+def untransposed(weight: Numbers, groups: int) -> Numbers:
     """Return a transposed convolution's (in, out / groups, height, width) as (out, in / groups, height, width)."""
     entering, leaving, *size = weight.shape
-    grouped = weight.reshape(groups, entering // groups, leaving, *size)
-    return grouped.swapaxes(1, 2).reshape(groups * leaving, entering // groups, *size)
+    if groups == 1:
+        return weight.swapaxes(0, 1)
+    grouped = weight.reshape(groups, entering // groups, leaving, *size).swapaxes(1, 2)
+    return Spill().keep(grouped).reshape(groups * leaving, entering // groups, *size)
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
@@ -144,5 +152,5 @@ def _unlike(name: str, tensors: Mapping[str, StoredTensor], bias: StoredTensor |
     return "an attention's projection" if attention else ""
 
 
-def _or_none(bias: Weight | None) -> Weight:
+def _or_none(bias: Bias | None) -> Bias:
     return np.zeros(0, np.float32) if bias is None else bias

@@ -7,12 +7,9 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from regulens.weights.kernels import readable
 from regulens.weights.layouts import Convolution
-from regulens.weights.rebuilding import Array
+from regulens.weights.rebuilding import Array, nothing
 from regulens.weights.stored import StoredTensor
 from regulens.weights.unpickling import Name, Pairs, Stub
 
@@ -119,16 +116,12 @@ def _tensors(pairs: Any) -> Iterator[tuple[str | int, StoredTensor]]:
         if isinstance(tensor, StoredTensor) and isinstance(key, str | int):
             yield key, tensor
         elif isinstance(value, Stub) and isinstance(key, str) and key.endswith(_LEAVES):
-            yield key, StoredTensor(_UNKNOWN, False, _nothing, f"an object of another class ({made_by(value)})")
+            yield key, StoredTensor(_UNKNOWN, False, nothing, f"an object of another class ({made_by(value)})")
 
 
 def made_by(stub: Stub) -> str:
     """Return the name of an object's class, or of the function that made it."""
     return readable(str(stub.maker)) if isinstance(stub.maker, Name) else "object"
-
-
-def _nothing() -> NDArray[np.float32]:
-    return np.zeros(_UNKNOWN, np.float32)
 
 
 def _children(path: tuple[str, ...], item: Any, aside: bool) -> Iterator[Visit]:

@@ -98,7 +98,7 @@ class Values:
         self._gathering.reserve(self._layer, tensor.dims)
         self.first = self.first or tensor.name
         values: Array = numpy_helper.to_array(tensor)
-        return values.astype(np.float32) if _REAL.fullmatch(kind) else values
+        return values.astype(np.float32, copy=False) if _REAL.fullmatch(kind) else values
 
     def whole(self, name: str, scope: Scope) -> list[int]:
         """Return a short list of whole numbers."""

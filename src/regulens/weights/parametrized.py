@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from regulens.weights.lazy import Lazy, Numbers, rows
 from regulens.weights.stored import StoredTensor
 
 Tensors = Mapping[str, StoredTensor]
@@ -90,9 +91,7 @@ def _unknown(own: dict[str, StoredTensor]) -> StoredTensor:
     return StoredTensor(largest.shape, False, largest.read, f"computed from others in a way not known ({shown:.60})")
 
 
-def _of(
-    stored: dict[str, StoredTensor], shape: tuple[int, ...], read: Callable[[], NDArray[np.float32]]
-) -> StoredTensor:
+def _of(stored: dict[str, StoredTensor], shape: tuple[int, ...], read: Callable[[], Lazy]) -> StoredTensor:
     floating = all(tensor.floating for tensor in stored.values())
     unfit = next((tensor.unfit for tensor in stored.values() if tensor.unfit), "")
     identity = tuple(tensor.identity for tensor in stored.values())
@@ -102,7 +101,8 @@ def _of(
 def _pruned(original: StoredTensor, mask: StoredTensor) -> StoredTensor:
     if original.shape != mask.shape:
         return _unknown({"orig": original, "mask": mask})
-    return _of({"orig": original, "mask": mask}, original.shape, lambda: original.read() * mask.read())
+    parts = {"orig": original, "mask": mask}
+    return _of(parts, original.shape, lambda: Lazy(np.multiply, (original.read(), mask.read())))
 
 
 def _weight_normalized(length: StoredTensor, direction: StoredTensor) -> StoredTensor:
@@ -114,14 +114,24 @@ def _weight_normalized(length: StoredTensor, direction: StoredTensor) -> StoredT
     if sides != lengths or not axes:
         return _unknown(parts)
 
-    def read() -> NDArray[np.float32]:
+    def read() -> Lazy:
         vectors = direction.read()
-        norms = np.sqrt(np.square(vectors).sum(axes, keepdims=True))
         with np.errstate(all="ignore"):
-            weight: NDArray[np.float32] = vectors * (length.read().reshape(sides) / norms)
-        return weight
+            factors = length.read()[...].reshape(sides) / np.sqrt(_squares(vectors, axes))
+        return Lazy(_product, (vectors, np.broadcast_to(factors, vectors.shape)))
 
     return _of(parts, direction.shape, read)
+
+
+def _squares(vectors: Numbers, axes: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the sums of squares over these axes, which are kept as sides of one."""
+    sums = [np.square(part).sum(axes, keepdims=True) for part in rows(vectors)]
+    return np.asarray(sum(sums)) if 0 in axes else np.concatenate(sums)
+
+
+def _product(vectors: NDArray[np.float32], factors: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(all="ignore"):
+        return np.asarray(vectors * factors)
 
 
 def _spectrally_normalized(original: StoredTensor, left: StoredTensor, right: StoredTensor) -> StoredTensor:
@@ -136,12 +146,22 @@ def _spectrally_normalized(original: StoredTensor, left: StoredTensor, right: St
     if not axes or rows * columns != math.prod(original.shape):
         return _unknown(parts)
 
-    def read() -> NDArray[np.float32]:
-        weight, u, v = original.read(), left.read(), right.read()
-        images = [np.moveaxis(weight, axis, 0).reshape(rows, columns) @ v for axis in axes]
+    def read() -> Lazy:
+        weight, u, v = original.read(), left.read()[...], right.read()[...]
+        images = [_image(weight.swapaxes(0, axis), v) for axis in axes]
         sigmas = [np.float32(u @ image) for image in images]
         missed = [float(np.abs(image - sigma * u).sum()) for image, sigma in zip(images, sigmas, strict=True)]
-        with np.errstate(all="ignore"):
-            return weight / sigmas[int(np.argmin(missed))]
+        sigma = np.broadcast_to(sigmas[int(np.argmin(missed))], weight.shape)
+        return Lazy(_quotient, (weight, sigma))
 
     return _of(parts, original.shape, read)
+
+
+def _image(weight: Numbers, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the product of a vector and the matrix whose rows are those of the weight."""
+    return np.concatenate([part.reshape(len(part), -1) @ vector for part in rows(weight)])
+
+
+def _quotient(weight: NDArray[np.float32], sigma: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(all="ignore"):
+        return np.asarray(weight / sigma)

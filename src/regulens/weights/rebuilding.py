@@ -16,6 +16,7 @@ import torch
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from regulens.weights.lazy import Lazy, stored
 from regulens.weights.stored import StoredTensor
 from regulens.weights.unpickling import Name, Pairs
 
@@ -111,21 +112,27 @@ def _strided(storage: Storage, dtype: str, offset: Any, size: Any, stride: Any) 
     )
 
 
-def _numbers(
-    storage: Storage, dtype: str, offset: int, shape: tuple[int, ...], steps: tuple[int, ...]
-) -> NDArray[np.float32]:
+def _numbers(storage: Storage, dtype: str, offset: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Lazy:
     """Return a tensor's numbers; that all of them lie in what is really stored is checked first."""
     each = REAL[dtype]
     content = storage.content()
-    stored = np.frombuffer(content[: len(content) // each * each], f"{'>' if storage.big_endian else '<'}i{each}")
+    words = np.frombuffer(content[: len(content) // each * each], f"{'>' if storage.big_endian else '<'}i{each}")
     first = storage.first * storage.bytes_each // each + offset
     last = first + sum((side - 1) * step for side, step in zip(shape, steps, strict=True))
-    if last >= len(stored):
+    if last >= len(words):
         raise ValueError("a tensor reaches beyond what is stored")
-    words = as_strided(stored[first:], shape, [step * each for step in steps], writeable=False)
-    native = np.ascontiguousarray(words.astype(f"=i{each}"))
-    numbers: NDArray[np.float32] = torch.from_numpy(native).view(getattr(torch, dtype)).float().numpy()
-    return numbers
+    return real(as_strided(words[first:], shape, [step * each for step in steps], writeable=False), dtype)
+
+
+def real(words: NDArray[Any], dtype: str) -> Lazy:
+    """Return the numbers of a torch dtype of ``REAL`` that are stored as words, integers of its size."""
+
+    def compute(part: NDArray[Any]) -> NDArray[np.float32]:
+        native = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("=")))
+        numbers: NDArray[np.float32] = torch.from_numpy(native).view(getattr(torch, dtype)).float().numpy()
+        return numbers
+
+    return Lazy(compute, (words,))
 
 
 def _whole(sizes: Any) -> tuple[int, ...]:
@@ -148,16 +155,21 @@ def _unfit_dtype(dtype: str) -> str:
 
 def _array(shape: Any, dtype: Any, content: Any, order: str = "C") -> StoredTensor:
     shape, code = _whole(shape), dtype.code if isinstance(dtype, DType) else ""
-    if not code or not isinstance(content, bytes | bytearray | str):
-        return StoredTensor(shape, False, lambda: np.zeros(0, np.float32), "an array of what is no number")
+    if not code or not isinstance(content, bytes | bytearray | memoryview | str):
+        return StoredTensor(shape, False, nothing, "an array of what is no number")
 
-    def read() -> NDArray[np.float32]:
-        stored = content.encode("latin1") if isinstance(content, str) else content  # Python 2's bytes are texts
-        numbers = np.frombuffer(stored, f"{dtype.order}{'V2' if code == 'bfloat16' else code}")
-        return widened(numbers).reshape(shape, order="F" if order == "F" else "C")
+    def read() -> Lazy:
+        held = content.encode("latin1") if isinstance(content, str) else content  # Python 2's bytes are texts
+        numbers = np.frombuffer(held, f"{dtype.order}{'V2' if code == 'bfloat16' else code}")
+        return Lazy(widened, (numbers.reshape(shape, order="F" if order == "F" else "C"),))
 
     unfit = "complex numbers" if code.startswith("c") else ""
     return StoredTensor(shape, code in _REAL_CODES, read, unfit, (id(content), shape))
+
+
+def nothing() -> Lazy:
+    """Return no numbers, for what cannot be read."""
+    return stored(np.zeros(0, np.float32))
 
 
 def widened(numbers: NDArray[Any]) -> NDArray[np.float32]:
@@ -183,7 +195,7 @@ def _encoded(text: Any, *_encoding: Any) -> bytes:
 def _unread(reason: str) -> Callable[..., StoredTensor]:
     def rebuild(*arguments: Any) -> StoredTensor:
         shape = next((item for item in arguments if isinstance(item, tuple) and _is_shape(item)), ())
-        return StoredTensor(_whole(shape), False, lambda: np.zeros(0, np.float32), reason)
+        return StoredTensor(_whole(shape), False, nothing, reason)
 
     return rebuild
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from regulens.weights.lazy import Lazy
 
 
 @dataclass(frozen=True, eq=False)
 class StoredTensor:
-    """A tensor that is still in its file: its shape, whether it holds real numbers, and how to read it.
+    """A tensor that is still in its file: its shape, whether it holds real numbers, and how to find them.
 
     ``unfit`` says why it cannot be read, where something else than its numbers is the reason; tensors of one
     ``identity`` are the same numbers of the file.
@@ -19,7 +18,7 @@ class StoredTensor:
 
     shape: tuple[int, ...]
     floating: bool
-    read: Callable[[], NDArray[np.float32]]
+    read: Callable[[], Lazy]
     unfit: str = ""
     identity: Hashable = None
 

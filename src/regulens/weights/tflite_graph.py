@@ -17,6 +17,8 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 from numpy.typing import NDArray
 
+from regulens.weights.lazy import Mapped
+
 _MOST_OPERATIONS = 50_000
 _LONGEST_NAME = 500
 _MOST_DIMENSIONS = 8
@@ -31,14 +33,14 @@ _KINDS = {
     141: "CONV_3D_TRANSPOSE",
     171: "STABLEHLO_CONVOLUTION",
 }
-_REAL = {0: "<f4", 1: "<f2", 10: "<f8", 18: "bfloat16"}
+_REAL = {0: "<f4", 1: "<f2", 10: "<f8", 18: "V2"}
 _WHOLE = {2: "<i4", 3: "u1", 4: "<i8", 7: "<i2", 9: "i1", 15: "<u4", 16: "<u2", 17: "int4"}
 
 
 class Fields:
     """A table of the file, its fields by their places in the schema; an absent one is 0, nothing or None."""
 
-    def __init__(self, content: bytes, position: int) -> None:
+    def __init__(self, content: Mapped, position: int) -> None:
         self._table = Table(content, position)
 
     def _at(self, slot: int) -> int:
@@ -134,7 +136,7 @@ class Tensor:
         return bool(self._bytes.size)
 
     def numbers(self) -> NDArray[Any]:
-        """Return its numbers as they are stored, in its shape.
+        """Return its numbers as they are stored, in its shape; bfloat16 as two bytes.
 
         Raises:
             ValueError: if there are more or fewer.
@@ -143,8 +145,6 @@ class Tensor:
         if kind == "int4":  # two in a byte, the lower half first
             halves = np.stack([self._bytes << 4, self._bytes], axis=1).ravel().view(np.int8) >> 4
             return halves[: math.prod(self.shape)].reshape(self.shape)
-        if kind == "bfloat16":  # the upper half of a float32
-            return (self._bytes.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(self.shape)
         return self._bytes.view(kind).reshape(self.shape)
 
 
@@ -206,7 +206,7 @@ class Graph:
 class Model:
     """The root table of a file."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: Mapped) -> None:
         self._content = content
         self._root = Fields(content, int.from_bytes(content[:4], "little"))
         self._codes = self._root.tables(1)

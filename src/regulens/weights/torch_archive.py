@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import mmap
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from regulens.errors import DataError
 from regulens.weights.kernels import readable
+from regulens.weights.lazy import BLOCK, Mapped, slices
 from regulens.weights.rebuilding import Storage, call, storage_dtype
 from regulens.weights.refusing import SAVE_INSTEAD
 from regulens.weights.unpickling import Machine, Name, Stream
@@ -21,6 +20,7 @@ Persistent = Callable[[Any], Any]
 
 MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 """How a file of ``torch.save`` before version 1.6 begins: the pickle of a number."""
+_COPIED = 4096
 _LOCAL_HEADER = 30
 _ENCRYPTED = 0x1
 _LETTER_BYTES = 16
@@ -51,16 +51,40 @@ class Reading:
         return call(function, arguments)
 
 
-def mapped(stream: BinaryIO) -> mmap.mmap:
-    """Return a file's content, of which only what is looked at takes memory."""
-    return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+class Bytes:
+    """Bytes as a stream, of which long parts are not copied."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self._place = 0
+
+    def read(self, size: int, /) -> Any:
+        """Return up to ``size`` bytes, in place where they are many."""
+        found = self._content[self._place : self._place + size]
+        self._place += len(found)
+        return found if len(found) > _COPIED else bytes(found)
+
+    def readline(self) -> bytes:
+        """Return the bytes up to the next line feed."""
+        length = _COPIED
+        while (end := bytes(self._content[self._place : self._place + length]).find(b"\n")) < 0:
+            if self._place + length >= len(self._content):
+                end = len(self._content)
+                break
+            length *= 2
+        return bytes(self.read(end + 1))
+
+    def tell(self) -> int:
+        """Return the place of the next byte."""
+        return self._place
 
 
 class Archive:
     """The stored entries of a zip archive, each checked to lie in the file as it is announced."""
 
-    def __init__(self, path: Path, content: mmap.mmap) -> None:
+    def __init__(self, path: Path, content: Mapped) -> None:
         self._path = path
+        self._file = content
         self._content = memoryview(content)
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -104,14 +128,19 @@ class Archive:
         found = self._content[first : first + entry.file_size]
         if len(found) != entry.file_size:
             raise ValueError(f"its entry {name} goes on beyond its end")
-        if (
-            entry.CRC and name not in self._checked and zlib.crc32(found) != entry.CRC
-        ):  # torch can be told to write none
+        if entry.CRC and name not in self._checked and self._checksum(found) != entry.CRC:  # torch may write none
             raise DataError(
                 f"{self._path}: the checksum of its entry {readable(name)} differs; it is damaged, fetch it again"
             )
         self._checked.add(name)
         return found
+
+    def _checksum(self, found: memoryview) -> int:
+        checksum = 0
+        for part in slices(len(found), BLOCK):
+            checksum = zlib.crc32(found[part], checksum)
+            self._file.release()
+        return checksum
 
 
 def read_pickle(stream: Stream, reading: Reading, persistent: Persistent | None = None) -> Any:
@@ -120,7 +149,7 @@ def read_pickle(stream: Stream, reading: Reading, persistent: Persistent | None 
     def known(function: Name, arguments: Any) -> Any:
         if function == Name("torch.storage", "_load_from_bytes"):
             [content] = arguments
-            return read_legacy(BytesIO(content), memoryview(content), reading, within=True)
+            return read_legacy(memoryview(content), reading, within=True)
         return reading.call(function, arguments)
 
     return Machine(stream, known, persistent or _nothing_outside, reading.spend).load()
@@ -143,7 +172,7 @@ def read_archive(archive: Archive, name: str, folder: str, reading: Reading) -> 
             )
         return storages[key]
 
-    return read_pickle(BytesIO(bytes(archive.read(name))), reading, persistent)
+    return read_pickle(Bytes(archive.read(name)), reading, persistent)
 
 
 @dataclass(eq=False)
@@ -158,15 +187,15 @@ class _Located:
         return self.content
 
 
-def read_legacy(stream: Stream, content: memoryview, reading: Reading, *, within: bool = False) -> Any:
+def read_legacy(content: memoryview, reading: Reading, *, within: bool = False) -> Any:
     """Return the object of the format before version 1.6: five pickles, then the storages' bytes, little-endian.
 
     Args:
-        stream: the file, at its begin.
-        content: its bytes.
+        content: the file's bytes.
         reading: is told what its pickles take and ask for.
         within: whether the file lies within a pickle; files within files within files are refused.
     """
+    stream = Bytes(content)
     storages: dict[str, Storage] = {}
     located: dict[str, _Located] = {}
 

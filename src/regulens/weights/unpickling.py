@@ -22,10 +22,10 @@ _MOST_STEPS = 10_000_000
 
 
 class Stream(Protocol):
-    """What a pickle is read from: an open file, ``BytesIO`` or ``mmap``."""
+    """What a pickle is read from."""
 
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes."""
+    def read(self, size: int, /) -> Any:
+        """Return up to ``size`` bytes, as such or as a ``memoryview``."""
         ...
 
     def readline(self) -> bytes:

@@ -46,17 +46,17 @@ class KernelView:
 
     def most(self, kernels: ConvKernels) -> tuple[int, int]:
         """Return how many filters and input channels of a layer a picture holds."""
-        _, channels, height, width = kernels.weight.shape
+        _, channels, height, width = kernels.numbers.shape
         return rgb_room(height, width) if self.rgb else room(channels, height, width)
 
     def pages(self, kernels: ConvKernels) -> int:
         """Return on how many pages a layer stands."""
-        filters, channels = kernels.weight.shape[:2]
+        filters, channels = kernels.numbers.shape[:2]
         return 1 if self.sample else page_count(filters, channels, self.most(kernels))
 
     def shown(self, kernels: ConvKernels) -> Shown:
         """Return what of a layer is drawn."""
-        filters, channels = kernels.weight.shape[:2]
+        filters, channels = kernels.numbers.shape[:2]
         return choose_kernels(filters, channels, "even" if self.sample else "first", self.page, self.most(kernels))
 
 
@@ -91,9 +91,9 @@ def visible(layers: Sequence[tuple[Of, ConvKernels]], view: KernelView) -> list[
     """
     if not layers:
         return []
-    coloured = [each for each in layers if not view.rgb or each[1].weight.shape[1] == 3]
+    coloured = [each for each in layers if not view.rgb or each[1].numbers.shape[1] == 3]
     if not coloured:
-        shapes = ", ".join(dict.fromkeys(f"{each.layer} has {each.weight.shape[1]}" for _, each in layers[:3]))
+        shapes = ", ".join(dict.fromkeys(f"{each.layer} has {each.numbers.shape[1]}" for _, each in layers[:3]))
         raise UserError(f"only a layer with 3 input channels can be drawn in colours; {shapes}")
     pages = [view.pages(kernels) for _, kernels in coloured]
     if not 1 <= view.page <= max(pages):
