@@ -10,8 +10,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations, prune
@@ -22,6 +24,7 @@ from regulens.weights import hdf5, lazy
 from regulens.weights.files import read_kernels
 from regulens.weights.kernels import ConvKernels
 from regulens.weights.lazy import Spill, blocks, chosen
+from regulens.weights.onnx_aside import Aside
 
 LARGE = (640, 4096, 3, 3)
 MEBIBYTES = 90
@@ -90,6 +93,35 @@ def test_what_was_unpacked_does_not_need_its_file(tmp_path: Path, suffix: str) -
     [layer] = read_kernels(path).kernels
     path.unlink()
     np.testing.assert_array_equal(layer.weight, kernel.transpose(3, 2, 0, 1))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.float64, np.int8])
+@pytest.mark.parametrize("constant", [False, True])
+def test_large_tensors_of_onnx_are_read_where_they_lie(tmp_path: Path, kind: type, constant: bool) -> None:
+    values = np.arange(-40, 40).repeat(72).astype(kind).reshape(80, 8, 3, 3)
+    tensor = numpy_helper.from_array(values, "w")
+    nodes = [helper.make_node("Conv", ["x", "real"], ["y"], name="c")]
+    nodes[:0] = (
+        [helper.make_node("Cast", ["w"], ["real"], to=TensorProto.FLOAT)]
+        if kind != np.int8
+        else [helper.make_node("DequantizeLinear", ["w", "s"], ["real"])]
+    )
+    nodes[:0] = [helper.make_node("Constant", [], ["w"], value=tensor)] if constant else []
+    scale = numpy_helper.from_array(np.float32(0.5), "s")
+    graph = helper.make_graph(nodes, "g", [], [], [scale] if constant else [tensor, scale])
+    onnx.save(helper.make_model(graph), tmp_path / "w.onnx")
+    assert values.tobytes() not in Aside(tmp_path / "w.onnx").model()
+    [layer] = read_kernels(tmp_path / "w.onnx").kernels
+    np.testing.assert_array_equal(layer.weight, values.astype(np.float32) * (0.5 if kind == np.int8 else 1))
+
+
+def test_a_model_that_is_cut_off_is_left_as_it_is(tmp_path: Path) -> None:
+    tensor = numpy_helper.from_array(np.ones((80, 8, 3, 3), np.float32), "w")
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "g", [], [], [tensor])
+    content = helper.make_model(graph).SerializeToString()
+    for length in (1, 10, 100, 5000):
+        (tmp_path / "w.onnx").write_bytes(content[:length])
+        assert Aside(tmp_path / "w.onnx").model() == content[:length]
 
 
 def _computed() -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ from regulens.errors import DataError, UserError
 from regulens.weights.kernels import Gathering, WeightsFile, readable
 from regulens.weights.layouts import untransposed
 from regulens.weights.lazy import Numbers
+from regulens.weights.onnx_aside import Aside
 from regulens.weights.onnx_graph import Scope, Visit, Walk
 from regulens.weights.onnx_values import LeftOut, Values
 from regulens.weights.refusing import refusing
@@ -71,7 +72,8 @@ def read_onnx(path: Path) -> WeightsFile:
         raise DataError(f"{path}: is larger than an ONNX file can be (2 GiB); fetch it again")
     gathering = Gathering(path, "ONNX")
     with refusing(path, "ONNX"), np.errstate(all="ignore"):  # a damaged scale may be anything
-        walk = Walk(onnx.load_model(path, format="protobuf", load_external_data=False), size)
+        aside = Aside(path)
+        walk = Walk(onnx.load_model_from_string(aside.model(), format="protobuf"), size, aside)
         for visit in walk.convolutions():
             _gather(visit, walk, gathering)
     return gathering.result()

@@ -199,7 +199,7 @@ class Spill:
         kept = self.empty(numbers.shape)
         first = 0
         for part in rows(numbers):
-            with looked_at(kept):
+            with looked_at(kept, *(() if isinstance(numbers, Lazy) else (numbers,))):
                 kept[first : first + len(part)] = part
             first += len(part)
         return stored(kept)

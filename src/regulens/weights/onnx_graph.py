@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from regulens.weights.onnx_aside import Aside
+
 DEEPEST = 64
 """Functions within functions and graphs within graphs; beyond it a model is not a network's."""
 _MOST_ENTRIES = 100_000
@@ -87,7 +89,8 @@ class Visit:
 class Walk:
     """The convolutions of a model in the order of its nodes; what is walked is bounded by the file's size."""
 
-    def __init__(self, model: Any, size: int) -> None:
+    def __init__(self, model: Any, size: int, aside: Aside) -> None:
+        self.aside = aside
         self._functions = {_key(each.domain, each.name, each): each for each in model.functions}
         self._left = _MOST_ENTRIES + size // _BYTES_PER_ENTRY
         self._graph = model.graph

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ COMPUTED = "its weight is computed within the network"
 _ELSEWHERE = "its weight is in another file, which is not followed (onnx.save writes one file)"
 _REAL = re.compile("FLOAT.*|BFLOAT16|DOUBLE")
 _INTEGER = re.compile(r"U?INT\d+")
+_WHOLE_BYTES = re.compile(r"FLOAT(16|8.*)?|BFLOAT16|DOUBLE|U?INT(8|16|32|64)")
 _MOST_STEPS = 128
 """From a convolution back to its stored weight, scales included."""
 
@@ -86,8 +88,6 @@ class Values:
 
     def load(self, tensor: Any) -> Array:
         """Return the numbers of a stored tensor: real ones as float32, whole ones as they are."""
-        from onnx import numpy_helper
-
         kind = tensor.DataType.Name(tensor.data_type)
         if tensor.data_location or tensor.external_data:
             raise LeftOut(_ELSEWHERE)
@@ -97,8 +97,19 @@ class Values:
             raise ValueError("it has a tensor of negative size")
         self._gathering.reserve(self._layer, tensor.dims)
         self.first = self.first or tensor.name
-        values: Array = numpy_helper.to_array(tensor)
+        values = self._stored(tensor, kind)
         return values.astype(np.float32, copy=False) if _REAL.fullmatch(kind) else values
+
+    def _stored(self, tensor: Any, kind: str) -> Array:
+        from onnx import helper, numpy_helper
+
+        raw = self._walk.aside.find(tensor.raw_data)
+        if raw is not None and sys.byteorder == "little" and _WHOLE_BYTES.fullmatch(kind):
+            found: Array = np.frombuffer(raw, helper.tensor_dtype_to_np_dtype(tensor.data_type)).reshape(tensor.dims)
+            return found
+        if raw is not None:
+            tensor.raw_data = bytes(raw)
+        return numpy_helper.to_array(tensor)
 
     def whole(self, name: str, scope: Scope) -> list[int]:
         """Return a short list of whole numbers."""
