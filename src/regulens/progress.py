@@ -194,7 +194,7 @@ def _event_text(event: StudyEvent, study: StudySpec | None) -> str:
             return f"selected on validation{among}: {selection.label} ({mean})"
         case Opened(spec, record):
             label = run_label(spec, _started(study))
-            return f"test part opened for {label}: accuracy {record.test_accuracy:.4f}"
+            return f"evaluated on the held-out test set: {label}: accuracy {record.test_accuracy:.4f}"
     return ""
 
 

@@ -101,6 +101,14 @@ def test_figures_are_saved_as_svg_and_png_and_repeat_to_the_byte(tmp_path: Path)
     assert paths[0].with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_no_font_draws_is_replaced_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    figure = draw_comparison(comparison_info([CellPoints("a", np.array([0.5, 0.6]), 0.1)]))
+    figure.suptitle("a\udcff\x1b \N{SNOWMAN}\u6570")
+    saved = save_figure(figure, tmp_path, "odd").read_text(encoding="utf-8")
+    assert "\x1b" not in saved
+    assert [str(each.message) for each in recwarn] == []
+
+
 def test_single_value_kernels_are_scaled_by_layer_and_broken_ones_have_a_color_of_their_own() -> None:
     weight = np.array([0.0, 1.0, np.nan], np.float32).reshape(3, 1, 1, 1)
     info = kernels_info(ConvKernels("conv1", weight[:2], np.zeros(2, np.float32)), "kernel", "a network")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,14 @@ class TestImages:
         assert notes["inverted"][2] == "its border is bright (255), that of the data set dark (0): inverted?"
         assert "unlike the training images: the nearest differs by" in notes["inverted"][3]
         assert any(note.startswith("unlike all training images in contrast: 0, theirs ") for note in notes["black"])
+
+    def test_whose_names_are_not_text_are_called_what_can_be_printed(
+        self, learned: Study, digits: Dataset, tmp_path: Path
+    ) -> None:
+        networks = networks_of(learned.spec, learned.folder, results_of(learned)[:1])
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff\n\x1b.png"))
+        Image.fromarray(digits.images[0, ..., 0]).save(path)
+        assert subject_of(path, digits, networks).label == "a\N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER}.png"
 
     @pytest.mark.parametrize("name", ["\N{SUPERSCRIPT TWO}", "--5", "9" * 5000, "12 "])
     def test_that_are_no_index_are_files(self, name: str, learned: Study, digits: Dataset) -> None:

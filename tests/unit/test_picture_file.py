@@ -315,15 +315,26 @@ def test_a_file_that_is_no_picture_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "empty.png").touch()
     (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
     for name, words in {
         "text.png": "is not a picture",
-        "empty.png": "is not a picture",
+        "empty.png": "is empty",
         "folder.png": "is a folder",
+        "pipe.png": "is not a regular file",
         "none.png": "there is no such file",
     }.items():
         refused(tmp_path / name, words)
     with pytest.raises(UserError, match="2 channels"):
         read_picture(tmp_path / "text.png", (8, 8, 2))
+
+
+def test_a_png_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    ramp().save(tmp_path / "a.png")
+    sound = (tmp_path / "a.png").read_bytes()
+    first = sound.index(b"IDAT") + 4
+    for place in range(first, sound.index(b"IEND") - 4):
+        (tmp_path / "a.png").write_bytes(sound[:place] + bytes([sound[place] ^ 16]) + sound[place + 1 :])
+        refused(tmp_path / "a.png", "checksum")
 
 
 @pytest.mark.parametrize("limit", [50, 10])

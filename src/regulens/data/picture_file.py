@@ -54,9 +54,7 @@ def read_picture(path: Path, image_shape: tuple[int, int, int]) -> tuple[NDArray
             f"{path}: a picture cannot be made into an image of {image_shape[2]} channels; name one by its index"
         )
     try:
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "there is no such file"
-            raise DataError(f"{path}: {what}; give the index of an image of the data set, or a picture file")
+        _check_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd tags, which are not used
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -75,6 +73,16 @@ def read_picture(path: Path, image_shape: tuple[int, int, int]) -> tuple[NDArray
     except Exception as error:  # Pillow raises nearly every kind for damaged files
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{path}: is not a picture that can be read ({why}); save it anew, as PNG") from None
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file, or an empty one, before it is opened: a pipe would be waited for."""
+    if path.is_file() and path.stat().st_size:
+        return
+    if path.is_file():
+        raise DataError(f"{path}: is empty; fetch or save it again")
+    what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "there is no such file"
+    raise DataError(f"{path}: {what}; give the index of an image of the data set, or a picture file")
 
 
 @contextmanager
@@ -97,8 +105,8 @@ def _silenced() -> Iterator[None]:
 def _read(path: Path, image_shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     height, width, channels = image_shape
     mode, colors = _MODES[channels]
-    Image.init()  # formats that this Pillow was built without are not in its table
-    with Image.open(path, formats=[each for each in FORMATS if each in Image.OPEN]) as opened:
+    _check_sums(path)
+    with _opened(path) as opened:
         notes = [*_frame_note(opened), *_depth_note(opened)]
         picture, turning = _upright(opened)
     if picture.mode.startswith(("I", "F")):
@@ -117,6 +125,18 @@ def _read(path: Path, image_shape: tuple[int, int, int]) -> tuple[NDArray[np.uin
     if changes:
         notes.append(f"converted from {', '.join(changes)}")
     return np.asarray(picture, np.uint8).reshape(image_shape), tuple(notes)
+
+
+def _opened(path: Path) -> Image.Image:
+    Image.init()  # formats that this Pillow was built without are not in its table
+    return Image.open(path, formats=[each for each in FORMATS if each in Image.OPEN])
+
+
+def _check_sums(path: Path) -> None:
+    """Refuse a PNG whose checksums differ: Pillow would show its pixels black, or others, from the fault on."""
+    with _opened(path) as opened:
+        if opened.format == "PNG":
+            opened.verify()
 
 
 def _frame_note(picture: Image.Image) -> list[str]:

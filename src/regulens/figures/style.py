@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from regulens.files import write_atomically
+from regulens.text import printable
 
 TRAIN = "#1f5fbf"
 VALIDATION = "#c8102e"
@@ -68,13 +71,24 @@ def bare(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:
-    """Write ``name.svg`` and ``name.png`` (160 dpi) and return the path of the SVG."""
-    with house_style(), settled(figure):
+    """Write ``name.svg`` and ``name.png`` (160 dpi) and return the path of the SVG.
+
+    Characters that no font draws and no SVG may hold are replaced; letters that the font lacks are boxes in the PNG.
+    """
+    for text in figure.findobj(Text):
+        text.set_text(printable(text.get_text()))
+    with house_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        _save(figure, folder, name)
+    return folder / f"{name}.svg"
+
+
+def _save(figure: Figure, folder: Path, name: str) -> None:
+    with settled(figure):
         for suffix, (resolution, options) in _FORMATS.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, dpi=resolution, **options)
             write_atomically(folder / f"{name}.{suffix}", buffer.getvalue())
-    return folder / f"{name}.svg"
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from regulens.data.dataset import Dataset
 from regulens.data.novelty import novelties
 from regulens.data.picture_file import read_picture
 from regulens.data.split import Split, split
-from regulens.errors import UserError, check_type, suggestion
+from regulens.errors import UserError, check_type, one_line, suggestion
 from regulens.figures.feature_maps import true_text
 from regulens.figures.parts import chance
 from regulens.files import file_slug
@@ -256,7 +256,7 @@ def subject_of(source: int | str | Path, dataset: Dataset, networks: Sequence[Ne
         notes = ("a picture from outside the data set", "true class unknown", *changes, *found.notes)
         stem = file_slug(path)
         stem = f"file-{stem}" if stem.startswith("image-") else stem  # image-7 is that of the data set
-        return Subject(path.name, stem, pixels, None, None, notes)
+        return Subject(one_line(path.name), stem, pixels, None, None, notes)
     index, count = int(text), len(dataset.labels)
     if not 0 <= index < count:
         raise UserError(f"image {index}: {dataset.name} has images 0 to {count - 1}")
