@@ -52,7 +52,7 @@ def test_inside_measures_says_and_reports(regulens: Run, trained: Study) -> None
         "The look inside",
         "Filters at work",
         "linear probe",
-        "How alike seeds and networks are",
+        "Similarity of representations across seeds and networks",
         "Calibration",
     ):
         assert words in page

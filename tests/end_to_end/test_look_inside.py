@@ -118,7 +118,7 @@ def test_a_look_follows_an_image_and_a_picture_file(regulens: Run, learned: Stud
     index = image_of(learned, "validation")
     done = regulens("look", learned.folder, "--image", index, "--out", "out")
     assert len(drawn(done, tmp_path)) == 1
-    assert "in the validation part: not trained on" in done.stdout
+    assert "in the validation set: not trained on" in done.stdout
     Image.new("RGB", (40, 30), "white").save(tmp_path / "white.png")
     across = regulens(
         "look", learned.folder, "--image", "white.png", "--cell", "all", "--layer", "pool1", "--out", "out"
@@ -143,7 +143,7 @@ def test_an_explanation_with_its_controls_and_the_mistakes(regulens: Run, learne
         *("--method", "occlusion", "--class", "3", "--out", "out"),
     )
     assert [name.partition("-")[0] for name in drawn(done, tmp_path)] == ["explain", "faithfulness", "agreement"]
-    for words in ("what speaks for 3", "random orders", "random weights", "seeds of depth 1, batchnorm"):
+    for words in ("evidence for 3", "random orders", "random weights", "seeds of depth 1, batchnorm"):
         assert words in done.stdout
     mistakes = regulens("explain", learned.folder, "--mistakes", "2", "--cell", "depth 1, none", "--out", "out")
     assert [name.partition("-")[0] for name in drawn(mistakes, tmp_path)] == ["mistakes"]

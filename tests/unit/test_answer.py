@@ -79,7 +79,7 @@ def test_each_comparison_has_its_verdict_difference_and_interval() -> None:
     means = {(1, "none"): 0.86, (1, "l2(0.01)"): 0.86, (1, "dropout(0.1)"): 0.8, (1, "batchnorm"): 0.88}
     found = results(study, means)
     first, worse, better, equal = answer(study, found)
-    assert first == "validation accuracy, simultaneous 95 % intervals, equivalence margin ±0.5 points:"
+    assert first == "validation accuracy, simultaneous 95 % intervals, equivalence margin ±0.5 percentage points:"
     comparisons = {each.a: each.result for each in analyse_study(study, found).analysis.comparisons}
     for line, level, words in (
         (worse, "dropout(0.1)", "dropout(0.1) is worse than none at depth 1: "),
@@ -103,7 +103,9 @@ def test_places_of_one_verdict_share_a_line() -> None:
         (depth, name): 0.8 + 0.01 * depth * (name != "none") for depth in range(1, 5) for name in ("none", "batchnorm")
     }
     [_, *lines] = answer(study, results(study, means | {(1, "batchnorm"): 0.8}))
-    assert re.fullmatch(r"batchnorm is better than none at 3 of 4 places: \+[12]\.\d+ to \+[34]\.\d+ points", lines[0])
+    assert re.fullmatch(
+        r"batchnorm is better than none at 3 of 4 places: \+[12]\.\d+ to \+[34]\.\d+ percentage points", lines[0]
+    )
     assert lines[1].startswith("batchnorm is practically equivalent to none at depth 1: ")
 
 

@@ -132,7 +132,7 @@ class TestFamily:
         cells = [normal(1, 0.9), normal(2, 0.87), sample([0.1] * 9 + [0.87], [True] * 9 + [False])]
         (found,) = compare([(cells[0], cells[1])], Design(rope=0.005), cells, RNG(0))
         assert found.verdict == "undecided"
-        assert found.reason == "better among the runs that trained, but so few runs leave the collapse rates open"
+        assert found.reason == "better among the non-collapsed runs, but so few runs leave the collapse rates open"
         (free,) = compare([(cells[0], cells[1])], Design(rope=0.005), cells[:2], RNG(0))
         assert free.verdict == "better"
         (declared,) = compare([(cells[0], cells[1])], Design(rope=0.005, primary="trained"), cells, RNG(0))

@@ -244,7 +244,7 @@ class TestBlocks:
         shutil.copytree(learned.folder, tmp_path / "study")
         store = open_store(tmp_path / "study")
         blocks = pixel_blocks(learned.spec, tmp_path / "study", store.results(), selections_in_force(store))
-        assert blocks[0] == Heading("Which pixels decide", 2)
+        assert blocks[0] == Heading("Attribution maps", 2)
         names = [block.picture.path.name.partition("-")[0] for block in blocks if isinstance(block, Figure)]
         assert names == ["explain", "faithfulness", "agreement", "mistakes"]
         trust, cells = (block for block in blocks if isinstance(block, Table))
@@ -262,8 +262,8 @@ class TestBlocks:
 
         text = pixels._agreement_text({"gradient": rows(6, 3.0), "occlusion": rows(6, 0.0)})
         assert text == (
-            "By 95 % intervals over runs, each on its own, the maps of seeds are more alike than those of networks "
-            "with random weights in Gradient; not told apart from those in Occlusion."
+            "By unadjusted 95 % intervals over runs, the maps of seeds are more alike than those of networks "
+            "with random weights in Gradient; not conclusively different from those in Occlusion."
         )
         assert "nothing follows for others" in pixels._agreement_text({"gradient": rows(2, 3.0)})
         assert pixels._agreement_text({}) == ""

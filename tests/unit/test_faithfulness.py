@@ -265,7 +265,7 @@ def test_maps_that_do_not_change_fail_the_check_whatever_their_sign() -> None:
     assert check.mean == pytest.approx(1)
     assert not check.passed
     assert check.verdict == (
-        "is much the same without learning: rank correlation with random weights 1.00, not below 0.5"
+        "is nearly unchanged with random weights: rank correlation with random weights 1.00, not below 0.5"
     )
 
 

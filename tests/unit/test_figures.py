@@ -61,7 +61,7 @@ def test_curves_of_refits_have_no_validation(finished: Study) -> None:
 @pytest.mark.parametrize(
     ("accuracies", "titles"),
     [
-        ([0.1, 0.8], ["all runs", "enlarged: runs that trained"]),
+        ([0.1, 0.8], ["all runs", "enlarged: non-collapsed runs"]),
         ([0.7, 0.8], [""]),
         ([0.1, 0.1], ["all runs"]),
     ],

@@ -439,7 +439,7 @@ def test_bands_leave_out_collapsed_runs_which_are_dotted() -> None:
     for band, (low, high) in zip(axes.collections, [(0.6, 0.9), (0.675, 0.825)], strict=True):
         heights = band.get_paths()[0].vertices[:, 1]
         np.testing.assert_allclose((heights.min(), heights.max()), (low, high))
-    assert "6 runs that trained; 2 collapsed, dotted" in figure.legends[0].get_title().get_text()
+    assert "6 non-collapsed runs; 2 collapsed, dotted" in figure.legends[0].get_title().get_text()
     everything = CurvesInfo("a", values[:2], values[:2], np.ones(2, np.bool_))
     assert not marked(drawn(draw_banded_curves(everything, (0, 1))).axes[0], "collapsed")
 
@@ -511,11 +511,11 @@ def test_confusion_averages_shares_and_lists_the_worst_pairs_with_counts() -> No
 
 
 def test_confusion_colours_errors_only() -> None:
-    matrix = draw_confusion(confusion_info("a", ("x", "y", "z"), COUNTS, which="runs that trained")).axes[0]
+    matrix = draw_confusion(confusion_info("a", ("x", "y", "z"), COUNTS, which="non-collapsed runs")).axes[0]
     shown = matrix.images[0].get_array()
     np.testing.assert_array_equal(np.ma.getmaskarray(shown), np.eye(3, dtype=bool))
     assert matrix.images[0].get_clim() == (0, pytest.approx(30.0))
-    assert "mean of 2 runs that trained" in matrix.texts[-1].get_text()
+    assert "mean of 2 non-collapsed runs" in matrix.texts[-1].get_text()
 
 
 def test_confusion_leaves_cells_blank_that_would_round_to_zero() -> None:

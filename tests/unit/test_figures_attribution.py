@@ -149,7 +149,7 @@ def test_rows_of_maps_stand_beside_their_image(side: int, channels: int, columns
     np.testing.assert_allclose(shown(pictures(figure)[0]), as_picture(image))
     assert "deletion 0.25 random 0.50 (0.40–0.60) insertion 0.75 random 0.50" in words(figure)
     assert "random weights +0.80 (!)" in words(figure)
-    assert "0.5 or more, much the same without learning" in words(figure)
+    assert "0.5 or more, nearly unchanged with random weights" in words(figure)
 
 
 def test_small_print_is_explained_only_where_it_stands() -> None:
@@ -177,7 +177,7 @@ def test_notes_have_the_range_over_ties_and_the_error_of_the_sum() -> None:
         "sum off by 0.42 %",
     )
     assert map_notes("m", 0, found, completeness=0.03)[-1] == "sum off by 3 % (!)"
-    assert map_notes("m", 0, found, completeness=np.inf)[-1] == "sum off by any share: the logits are equal (!)"
+    assert map_notes("m", 0, found, completeness=np.inf)[-1] == "sum off by undefined: the logits are equal (!)"
     figure = drawn(
         draw_attribution(
             attribution_info(
@@ -185,7 +185,7 @@ def test_notes_have_the_range_over_ties_and_the_error_of_the_sum() -> None:
             )
         )
     )
-    assert "more than 1%, in spite of 800 steps" in words(figure)
+    assert "more than 1 %, in spite of 800 steps" in words(figure)
 
 
 def test_a_map_has_a_scale_with_its_unit_and_a_picture_its_classes() -> None:
@@ -245,7 +245,7 @@ def test_mistakes_are_three_pictures_each(count: int, places: int) -> None:
     assert "true: Shirt" in words(figure)
     assert "p = 0.900" in words(figure)
     assert "p < 0.001" in words(figure)
-    assert "Occlusion. Red speaks for" in words(figure)
+    assert "Occlusion. Red supports" in words(figure)
 
 
 def test_both_maps_of_a_mistake_are_drawn_to_one_scale() -> None:

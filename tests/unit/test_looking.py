@@ -298,7 +298,7 @@ class TestKernels:
                 regulens.kernels_of_file(tmp_path / "net.pth", out=tmp_path, **options)
 
     def test_in_colours_need_three_channels(self, learned: Study, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="only a layer with 3 input channels can be drawn in colours; conv1 has 1"):
+        with pytest.raises(UserError, match="only a layer with 3 input channels can be drawn in colors; conv1 has 1"):
             learned.kernels(run="all", rgb=True, out=tmp_path)
 
 
@@ -333,7 +333,7 @@ class TestBlocks:
         store = open_store(tmp_path / "study")
         arguments = (finished.spec, tmp_path / "study", store.results(), selections_in_force(store))
         texts = [block.text for block in kernel_blocks(*arguments) if isinstance(block, Paragraph)]
-        assert texts[-1].startswith("No network has two runs that trained")
+        assert texts[-1].startswith("No network has two non-collapsed runs")
         assert any("did not train" in block.text for block in answer_blocks(*arguments) if isinstance(block, Paragraph))
 
     def test_say_in_a_sentence_what_is_missing(

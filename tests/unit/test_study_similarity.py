@@ -195,7 +195,7 @@ class TestReport:
         runs = runs_of(finished)
         found, similar = analysis_of(finished, runs), stage_similarities(runs, finished.folder)
         alike, correspondence, layers = written.similarity_tables(finished.spec, found, similar)
-        assert "Compared: 2 runs of each network, which trained and are judged on the same images." in alike.note
+        assert "Compared: 2 runs of each network, not collapsed and evaluated on the same images." in alike.note
         assert "Left out" not in alike.note
         assert [row[0] for row in correspondence.rows] == [cell_label(spec, finished.spec) for spec in runs]
         assert len(layers.rows) == 4 + 4 + 5 + 5
@@ -231,7 +231,7 @@ class TestReport:
         assert all(math.isfinite(each.same_run("block1", "dense").estimate) for each in similar.layers)
         blocks = list(written.similarity_blocks(finished.spec, found, similar, tmp_path))
         (note,) = [block.text for block in blocks if isinstance(block, Paragraph) and block.kind == "note"]
-        assert note.startswith("Seeds vary the split, so no two runs of a network are judged on the same images")
+        assert note.startswith("Seeds vary the split, so no two runs of a network are evaluated on the same images")
         assert not any(isinstance(block, Table) for block in blocks)
         assert [block.picture.path.stem for block in blocks if isinstance(block, Figure)] == ["similarity-layers"]
         tables = written.similarity_tables(finished.spec, found, similar)

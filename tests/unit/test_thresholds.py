@@ -210,7 +210,7 @@ class TestPower:
             ({"effect": 0.01, "sd": 0.01, "collapse_rate": 10}, "got 10; for 10 percent write 0.1"),
             (
                 {"effect": 0.01, "sd": 0.01, "collapse_rate": -0.1},
-                "collapse must be a share of runs in [0, 1), got -0.1",
+                "collapse must be a fraction of runs in [0, 1), got -0.1",
             ),
         ],
     )

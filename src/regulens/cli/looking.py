@@ -65,7 +65,7 @@ def look(
         with steps_shown() as on_step:
             excited = study.exciting(run=run, cell=cell, layer=layer, filters=filters, out=out, on_step=on_step)
         for found in excited:
-            dead = f"{found.responses.dead.sum()} of {len(found.responses.dead)} filters are zero on all of them"
+            dead = f"{found.responses.dead.sum()} of {len(found.responses.dead)} filters are dead (zero on all of them)"
             console.print(f"{found.picture.caption} {dead}.", soft_wrap=True)
             print_path(found.picture)
     if maximise:
@@ -132,7 +132,7 @@ def _print_look(found: Look) -> None:
 def _said(seen: Seen) -> str:
     maps = [each for each in seen.activations.maps if each.kind == "ReLU"]
     zero = [f"{each.layer} {int((each.maps == 0).all(axis=(1, 2)).sum())} of {len(each.maps)}" for each in maps]
-    return f"{seen.said}; maps that are zero: {', '.join(zero)}"
+    return f"{seen.said}; dead filters (zero on this image): {', '.join(zero)}"
 
 
 def _print_explanation(found: Explanation) -> None:
@@ -154,7 +154,7 @@ def _print_explanation(found: Explanation) -> None:
 def _trust_table(explained: Explained) -> Table:
     from regulens.figures.attribution import area_text, error_text
 
-    table = _table("method", "deletion", "insertion", "without learning")
+    table = _table("method", "deletion AUC", "insertion AUC", "random-weight check")
     followed = explained.faithfulness
     for method, sanity in explained.sanity.items():
         curves = followed.methods.get(method)

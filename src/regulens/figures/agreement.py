@@ -65,9 +65,9 @@ def draw_agreement(info: AgreementInfo) -> Figure:
     """Draw a row per image or cell: the image, some seeds' maps, the agreement map and that of random weights."""
     footer = (
         f"{info.method}; the seeds' maps each to their own 99th percentile. Agreement: mean rank correlation of the "
-        "pairs (and their range, which is no confidence interval), and each pixel's part in it, the mean product of "
-        "standardized ranks: blue where ranked high by some and low by others, red where ranked alike, one scale for "
-        "all. Random weights: the same of networks that learned nothing."
+        "pairs (and their range, which is no confidence interval), and each pixel's contribution to it, the mean "
+        "product of standardized ranks: blue where ranked high by some and low by others, red where ranked alike, one "
+        "scale for all. Random weights: the same for networks with random weights."
     )
     return draw_grid(info.title, [_row(row, info.limit) for row in info.rows], footer)
 

@@ -15,24 +15,24 @@ from regulens.interpret.attribution import PARTS, STEPS, TOLERANCE
 from regulens.interpret.faithfulness import SANITY_THRESHOLD, Faithfulness, Sanity
 
 _FOOTER = (
-    "Red speaks for the class, blue against it (gradients: red where a brighter pixel would speak for it). Each map is "
+    "Red supports the class, blue opposes it (gradients: red where a brighter pixel would support it). Each map is "
     "drawn to its own 99th percentile; the image is faint below, with a dark edge as its negative."
 )
 _PAIRED = (
-    "Red speaks for the class named above, blue against it; both maps of an image are drawn to one scale, over the "
+    "Red supports the class named above, blue opposes it; both maps of an image are drawn to one scale, over the "
     "image in faint gray, with a dark edge as its negative."
 )
 _AREAS = (
-    "Deletion (low is good) and insertion (high is good): areas under the curves, means over random orders of equal "
-    "pixels with their range where it shows, beside the mean and range of random orders."
+    "Deletion (low is good) and insertion (high is good): AUC, means over random orders of pixels of equal importance "
+    "with their range where it shows; random: mean and range over random orders of all pixels."
 )
 _COMPLETE = (
-    "Sum: how far it is from the difference of logits between image and black, as a share of it; (!): more than "
-    f"{TOLERANCE:.0%}, in spite of {STEPS * PARTS[-1]} steps."
+    "Sum: its deviation from the difference of logits between image and black, as a fraction of it; (!): more than "
+    f"{100 * TOLERANCE:g} %, in spite of {STEPS * PARTS[-1]} steps."
 )
 _SANITY = (
-    f"Random weights: rank correlation with the maps of networks that learned nothing; (!): {SANITY_THRESHOLD:g} or "
-    "more, much the same without learning."
+    f"Random weights: rank correlation with the maps of networks with random weights; (!): {SANITY_THRESHOLD:g} or "
+    "more, nearly unchanged with random weights."
 )
 _PER_ROW = 2
 
@@ -132,7 +132,7 @@ def area_text(areas: NDArray[np.float64]) -> str:
 
 def error_text(error: float) -> str:
     """Write the error of a map's sum, a share, in percent with two significant figures."""
-    return f"{100 * error:.2g} %" if np.isfinite(error) else "any share: the logits are equal"
+    return f"{100 * error:.2g} %" if np.isfinite(error) else "undefined: the logits are equal"
 
 
 def _random(areas: NDArray[np.float64]) -> str:

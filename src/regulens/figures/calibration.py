@@ -118,6 +118,6 @@ def _handles(panels: Sequence[ReliabilityPanel], highest: float) -> list[Line2D 
     run = Line2D([], [], color=VALIDATION, lw=0.8, alpha=0.6, label=f"one run (bins of {FEW_IMAGES} images or more)")
     pooled = Line2D([], [], color=VALIDATION, lw=2, marker="o", ms=3, label="all runs together")
     ideal = Line2D([], [], color=MUTED, lw=1, ls="--", label="calibrated")
-    bars = Patch(color="#cfd6df", label=f"share of images, the highest bar {100 * highest:.0f} %")
+    bars = Patch(color="#cfd6df", label=f"fraction of images, the highest bar {100 * highest:.0f} %")
     several = any(len(panel.confidence) > 1 for panel in panels)
     return [run, pooled, ideal, bars] if several else [run, ideal, bars]

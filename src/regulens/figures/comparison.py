@@ -20,7 +20,7 @@ class CellPoints:
 
     ``chance_bound`` is the accuracy above which a run of it has trained, ``published`` the figure that others
     printed for it, if any. ``mean`` is the mean of all runs with the ends of its interval (NaN for none),
-    ``trained_mean`` that of the runs that trained.
+    ``trained_mean`` that of the non-collapsed runs.
     """
 
     label: str
@@ -50,7 +50,7 @@ class ComparisonInfo:
 
 
 def comparison_info(cells: Sequence[CellPoints], level: float = 0.95) -> ComparisonInfo:
-    """Where runs collapsed, take the full range and beside it, enlarged, that of the runs that trained."""
+    """Where runs collapsed, take the full range and beside it, enlarged, that of the non-collapsed runs."""
     everything = np.concatenate([cell.accuracies for cell in cells])
     trained = np.concatenate([cell.trained for cell in cells])
     published = [cell.published for cell in cells if cell.published is not None]
@@ -62,7 +62,7 @@ def comparison_info(cells: Sequence[CellPoints], level: float = 0.95) -> Compari
     panels = [("all runs", (0.0, 1.0))]
     if len(trained):
         limits = _around([*trained, *published], [cell.trained_mean for cell in cells])
-        panels.append(("enlarged: runs that trained", limits))
+        panels.append(("enlarged: non-collapsed runs", limits))
     return ComparisonInfo(tuple(cells), tuple(panels), bound, level)
 
 

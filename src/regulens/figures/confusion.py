@@ -94,7 +94,7 @@ def confusion_info(
     """Average the confusion matrices (runs, true, predicted) of one cell, whose entries are numbers of images.
 
     A collapsed run takes every image for one class and hides what the others confuse: leave it out and name the
-    rest by ``which``, such as "runs that trained".
+    rest by ``which``, such as "non-collapsed runs".
 
     Raises:
         ValueError: if there is no run or the matrices do not have a row and a column per class.

@@ -90,8 +90,8 @@ def draw_banded_curves(info: CurvesInfo, limits: tuple[float, float]) -> Figure:
 def _explain_bands(figure: Figure, axes: Axes, seeds: int, lost: int) -> None:
     handles = axes.get_legend_handles_labels()[0]
     handles.append(Patch(color=MUTED, alpha=0.6, lw=0, label="middle half"))
-    handles.append(Patch(facecolor=MUTED, alpha=0.2, label="least to greatest"))
-    runs = f"{seeds - lost} runs that trained; {lost} collapsed, dotted" if lost else f"{seeds} runs"
+    handles.append(Patch(facecolor=MUTED, alpha=0.2, label="smallest to largest"))
+    runs = f"{seeds - lost} non-collapsed runs; {lost} collapsed, dotted" if lost else f"{seeds} runs"
     title = f"lines and bands: {runs}"
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, title=title, title_fontsize=8)
 

@@ -33,7 +33,7 @@ _NARROW = 20
 """Characters of a line below a small picture."""
 _NOTE = (
     "patches: one per image; the frame in the image is the first\n"
-    "kernels: negative weights blue, positive red, each up to its own greatest magnitude |w|"
+    "kernels: negative weights blue, positive red, each up to its own largest magnitude |w|"
 )
 _HIGH = 0.78
 """Inches of a row, for its six lines of text."""
@@ -139,7 +139,7 @@ def draw_exciting(info: ExcitingInfo) -> Figure:
         for axes, row in zip(grid, info.rows, strict=False):
             _draw_row(axes, row, info.columns)
         _draw_bar(grid[-1])
-        for axes, head in zip(grid[0], ("kernel", "image", "patches, the most exciting first"), strict=False):
+        for axes, head in zip(grid[0], ("kernel", "image", "patches, largest activation first"), strict=False):
             axes.set_title(head, fontsize=8)
         figure.suptitle(title, fontsize=9.5, fontweight="bold")
         figure.supxlabel(_NOTE, fontsize=7.5)
@@ -255,7 +255,7 @@ def maximised_info(
     where = "classes" if layer == OUTPUT else f"{shown} in {layer}" if shown else f"filters of {layer}"
     other = "; at its right the validation image that reaches most, read alike" if real else ""
     note = f"below each: the {what} that it reaches{other}"
-    title = f"{network}\ninputs made by gradient ascent to excite {where}"
+    title = f"{network}\nactivation maximization: inputs by gradient ascent for {where}"
     return MaximisedInfo(title, note, names, tuple(made), tuple(beside))
 
 

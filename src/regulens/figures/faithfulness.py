@@ -19,8 +19,8 @@ from regulens.interpret.faithfulness import Curves, Faithfulness
 Kind = Literal["deletion", "insertion"]
 _TITLES: dict[Kind, str] = {"deletion": "Deletion: lower is better", "insertion": "Insertion: higher is better"}
 _AXES: dict[Kind, str] = {
-    "deletion": "share of pixels blurred, the most important first",
-    "insertion": "share of pixels restored, the most important first",
+    "deletion": "fraction of pixels blurred, the most important first",
+    "insertion": "fraction of pixels restored, the most important first",
 }
 
 

@@ -122,8 +122,8 @@ def rgb_room(height: int, width: int) -> tuple[int, int]:
 
 
 _COLOURS: dict[Scaling, str] = {
-    "kernel": "red, green and blue are the input channels; each filter from its least to its greatest weight",
-    "layer": "red, green and blue are the input channels; dark to bright from the layer's least to its greatest weight",
+    "kernel": "red, green and blue are the input channels; each filter from its smallest to its largest weight",
+    "layer": "red, green and blue are the input channels; dark to bright, the layer's smallest to its largest weight",
     "signed": "red, green and blue are the input channels; gray is 0",
 }
 
@@ -228,7 +228,7 @@ def _color_note(weight: Numbers, scaling: Scaling) -> str:
     if scaling == "signed":
         return "blue is negative, red is positive"
     if scaling == "kernel":
-        return "each kernel from its least (black) to its greatest (white)"
+        return "each kernel from its smallest (black) to its largest weight (white)"
     low, high = finite_range(weight)
     limit = greatest(weight)
     return f"black to white: {number(low, limit, 2)} to {number(high, limit, 2)}" if low <= high else ""

@@ -303,7 +303,7 @@ def _scaled(part: NDArray[np.float32], scaling: Scaling, whole: NDArray[np.float
 def _scale_words(weight: NDArray[np.float32], scaling: Scaling) -> str:
     if scaling != "kernel":
         return scale_note(weight, scaling)
-    notes = ["each filter from its least (black) to its greatest weight (white)", not_finite_note(weight)]
+    notes = ["each filter from its smallest (black) to its largest weight (white)", not_finite_note(weight)]
     return "; ".join(note for note in notes if note)
 
 

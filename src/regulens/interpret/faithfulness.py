@@ -260,7 +260,7 @@ class Sanity:
         """What follows, in words."""
         if not self.usable.size:
             return "cannot be checked: the maps are constant"
-        what = "depends on the learned weights" if self.passed else "is much the same without learning"
+        what = "depends on the learned weights" if self.passed else "is nearly unchanged with random weights"
         sign = "below" if self.passed else "not below"
         return f"{what}: rank correlation with random weights {self.mean:.2f}, {sign} {SANITY_THRESHOLD:g}"
 

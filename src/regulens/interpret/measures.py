@@ -230,7 +230,7 @@ _LIST = (
     Measure(
         "dead",
         "dead filters",
-        "share of filters",
+        "fraction of filters",
         (0, 1),
         "1 if the map behind the ReLU is zero everywhere on every image, else 0",
         "definition",
@@ -254,7 +254,7 @@ _LIST = (
     Measure(
         "orientation",
         "orientation energy",
-        "share of energy",
+        "fraction of energy",
         (0, 1),
         "sum over channels of (w . gy)^2 + (w . gx)^2, over sum w^2; gy, gx derivatives of a Gaussian",
         "Freeman and Adelson 1991",

@@ -59,11 +59,11 @@ def forest(study: StudySpec, found: StudyAnalysis, folder: Path) -> Picture | No
         level=found.level,
     )
     path = save_figure(draw_forest(info), folder / FIGURES, "forest")
-    rope = f", shaded the region of practical equivalence (±{unit.size(found.declared.rope)})"
+    rope = f", shaded the equivalence margin (±{unit.size(found.declared.rope)})"
     return Picture(
         path,
-        f"Differences in {unit.name}: thick the 95 % interval of each alone, thin the interval that holds together "
-        f"with all others and decides{rope if found.declared.rope else ''}.",
+        f"Differences in {unit.name}: thick the unadjusted 95 % interval, thin the simultaneous interval, "
+        f"which decides{rope if found.declared.rope else ''}.",
     )
 
 
@@ -80,7 +80,7 @@ def interaction_pictures(study: StudySpec, found: StudyAnalysis, folder: Path) -
     drawn = []
     for name, title, intervals in (
         ("all", "mean over all runs", means),
-        ("trained", "mean among the runs that trained", trained),
+        ("trained", "mean over non-collapsed runs", trained),
     ):
         if name == "trained" and not any(cell.collapse and cell.collapse.estimate for cell in found.analysis.cells):
             continue
@@ -98,7 +98,7 @@ def interaction_pictures(study: StudySpec, found: StudyAnalysis, folder: Path) -
             response=unit.name,
         )
         path = save_figure(draw_interaction(info), folder / FIGURES, f"interaction-{name}")
-        drawn.append(Picture(path, f"{unit.name.capitalize()}, {title}, with 95 % intervals, each for itself."))
+        drawn.append(Picture(path, f"{unit.name.capitalize()}, {title}, with unadjusted 95 % intervals."))
     return drawn
 
 
@@ -161,12 +161,12 @@ def confusion(study: StudySpec, runs: Sequence[RunResult], folder: Path) -> Pict
     worst = sorted(wrong, key=lambda index: (-wrong[index], index))[:EXAMPLES]
     examples = [ConfusedImage(_picture(dataset.images[index]), f"{wrong[index]} of {len(trained)}") for index in worst]
     label = cell_label(spec.cell, study)
-    info = confusion_info(label, dataset.class_names, counts, examples, "runs that trained")
+    info = confusion_info(label, dataset.class_names, counts, examples, "non-collapsed runs")
     path = save_figure(draw_confusion(info), folder / FIGURES, file_name("confusion", label))
     return Picture(
         path,
-        f"What {label} takes for what on validation, the mean over {len(trained)} runs that trained; the images of the "
-        "most confused pair that most runs get wrong, with how many do.",
+        f"Confusion matrix of {label} on validation, the mean over {len(trained)} non-collapsed runs; the images of "
+        "the most confused pair that most runs get wrong, with how many do.",
     )
 
 

@@ -53,7 +53,7 @@ def audit_document(audit: Audit) -> Document:
 def _blocks(audit: Audit) -> Iterator[Block]:
     if audit.missing:
         yield Paragraph(f"Not run yet: {', '.join(audit.missing)}.", "note")
-    yield Heading("What survives")
+    yield Heading("Robustness of the claims")
     yield Bullets(tuple(Paragraph(text) for text in conclusions(audit)))
     yield _verdicts(audit)
     for place, claim in enumerate(audit.claims):
@@ -135,8 +135,8 @@ def _parts(audit: Audit, place: int) -> Table:
         caption="Its parts under each variation",
         columns=("part", "variation", "difference", "claim x variation"),
         rows=tuple(rows),
-        note="Differences of accuracies in points, with 95 % intervals, each for itself. Claim x variation: by how "
-        "much the variation moves the difference, an interaction.",
+        note="Differences of accuracies in percentage points, with unadjusted 95 % intervals. Claim x variation: by "
+        "how much the variation moves the difference, an interaction.",
         left=(1,),
         name=f"parts-{claim.claim.spec.id}",
     )

@@ -22,9 +22,9 @@ def facts_of(study: StudySpec, reports: Sequence[CellReport], results: Sequence[
         ("Networks", _networks_text(study)),
         ("Architecture", _architecture_text(study)),
         ("Training", _training_text(study)),
-        ("Made with", versions),
+        ("Software", versions),
         ("Machine", f"{made.cpu}, {made.platform}, device {made.device}, one thread per run"),
-        ("Data digest", ", ".join(dict.fromkeys(run.dataset_digest for run in first_runs))),
+        ("SHA-256 of the data", ", ".join(dict.fromkeys(run.dataset_digest for run in first_runs))),
     ]
 
 
@@ -52,7 +52,8 @@ def _split_text(run: RunResult, several: bool) -> str:
 
 def _networks_text(study: StudySpec) -> str:
     factors = "; ".join(f"{path}: {', '.join(map(level_text, levels))}" for path, levels in study.factors.items())
-    return f"{counted(len(cells(study)), 'cell')} ({factors or 'no factors'}), {counted(study.seeds, 'seed')} each"
+    networks = counted(len(cells(study)), "configuration")
+    return f"{networks} ({factors or 'no factors'}), {counted(study.seeds, 'seed')} each"
 
 
 def _architecture_text(study: StudySpec) -> str:

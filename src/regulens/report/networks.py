@@ -142,7 +142,7 @@ def _published(
         if value is not None and ours and with_levels(study, published.where) == cell:
             place = place_among(value, ours)
             if len(trained) < len(ours):
-                place += f"; of those that trained: {place_among(value, trained)}" if trained else "; none trained"
+                place += f"; of the non-collapsed runs: {place_among(value, trained)}" if trained else "; none trained"
             return PublishedFigure(value, place)
     return None
 

@@ -107,8 +107,8 @@ def _confusion(study: StudySpec, trained: Sequence[RunResult], found: StudyAnaly
 class TestedNetwork:
     """A refitted network: what its refits have right on the test part, its trainings on validation, (runs, images).
 
-    Of runs that trained only. ``rule`` says how long a refit trains; ``more_images`` is by how many images it has more;
-    ``collapsed`` is how many refits are left out.
+    Of non-collapsed runs only. ``rule`` says how long a refit trains; ``more_images`` is by how many images it has
+    more; ``collapsed`` is how many refits are left out.
     """
 
     label: str
@@ -134,7 +134,7 @@ def choice_blocks(
         found: the analysis.
     """
     if selections:
-        yield Heading("Choice and test")
+        yield Heading("Selection and test")
     for selection in selections:
         yield Paragraph(_choice_text(selection, fresh.get(selection.label, ()), found), cells=(selection.label,))
     for each in tested:

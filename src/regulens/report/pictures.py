@@ -43,7 +43,7 @@ def galleries(study: StudySpec, folder: Path) -> list[Picture]:
             info = gallery_info(dataset, np.sort(split(len(dataset.labels), data).train))
             save_figure(draw_gallery(info), path.parent, path.stem)
         if path.is_file():
-            drawn.append(Picture(path, f"The classes of {name}: for each the first ten images of the train part."))
+            drawn.append(Picture(path, f"The classes of {name}: for each the first ten images of the training set."))
     return drawn
 
 

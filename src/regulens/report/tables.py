@@ -54,10 +54,10 @@ def spread_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
     ]
     return Table(
         caption="Spread, middle half, best of five, and the gap between training and validation",
-        columns=("network", "sd", "interquartile mean", "best of 5", "gap, points"),
+        columns=("network", "sd", "interquartile mean", "best of 5", "gap, percentage points"),
         rows=tuple(rows),
         note="Best of 5: the best that five runs are expected to have among them (of fewer, where there are not five). "
-        "Gap: the mean of training minus validation accuracy over all runs, in points.",
+        "Gap: the mean of training minus validation accuracy over all runs, in percentage points.",
         name="spread",
     )
 
@@ -82,10 +82,9 @@ def images_table(found: StudyAnalysis) -> Table:
         caption="Sources of the spread between non-collapsed runs, and accuracy on new seeds and new images",
         columns=("network", "sd observed", "of the finite images", "between runs", "over seeds and images"),
         rows=tuple(rows),
-        note="Standard deviations in points. The validation images are a sample too: on a different sample of "
-        "images the SD between runs would be the value in column “between runs” (Jordan 2023). The last column is the "
-        "mean with its 95 % interval over seeds "
-        "and images together.",
+        note="Standard deviations in percentage points. The validation images are a sample too: on a different sample "
+        "of images the SD between runs would be the value in column “between runs” (Jordan 2023). The last column is "
+        "the mean with its 95 % interval over seeds and images together.",
         name="images",
     )
 
@@ -102,7 +101,7 @@ def comparisons_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Tab
     rope = found.declared.rope
     rule = f"beyond ±{unit.size(rope)} better or worse, within it equivalent" if rope else "the sign decides"
     return Table(
-        caption=f"Differences in {unit.name}" + (", in points" if unit.points else ""),
+        caption=f"Differences in {unit.name}" + (", in percentage points" if unit.points else ""),
         columns=("where", "", "difference", "unadjusted 95 %", "non-collapsed", "verdict"),
         rows=tuple(rows),
         note=f"Difference: simultaneous {100 * found.level:.4g} % confidence intervals of {len(rows)} comparisons "
@@ -165,7 +164,7 @@ def factor_table(study: StudySpec, answers: FactorAnswers, found: StudyAnalysis,
         else ""
     )
     return Table(
-        caption=f"Effects of {name} on {unit.name}" + (", differences in points" if unit.points else ""),
+        caption=f"Effects of {name} on {unit.name}" + (", differences in percentage points" if unit.points else ""),
         columns=("kind", "effect", "where", "estimate, with its interval"),
         rows=tuple(
             (kind, *_effect_row(study, each, unit)) for kind, each in _listed(answers, found, len(study.factors) > 1)

@@ -71,7 +71,7 @@ class Unit:
 def unit_of(response: Response) -> Unit:
     """Return how a response is written."""
     shares = response in _SHARES
-    return Unit(NAMES[response], shares, "points" if shares else "s" if response == "train_seconds" else "")
+    return Unit(NAMES[response], shares, "percentage points" if shares else "s" if response == "train_seconds" else "")
 
 
 def minus(text: str) -> str:

@@ -36,7 +36,7 @@ def results_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
         yield comparisons_table(study, found, unit)
         yield tests_table(study, found)
     for answers in found.factors:
-        yield Heading(f"What {factor_label(answers.factor)} does", 2)
+        yield Heading(f"Effects of {factor_label(answers.factor)}", 2)
         yield factor_table(study, answers, found, unit)
     if found.anova.sources:
         yield variance_table(found)

@@ -13,7 +13,7 @@ from regulens.stats.intervals import Interval
 _NOTHING = "–"
 _ESTIMANDS = {
     "mean": "the mean of all runs, collapses included",
-    "trained": "the mean among runs that trained",
+    "trained": "the mean over non-collapsed runs",
     "median": "the median of all runs",
 }
 

@@ -162,7 +162,7 @@ def _from_pilot(
     question: Question, pilots: Sequence[Sample], collapsed_mean: float | None, rng: np.random.Generator
 ) -> tuple[SeedsNeeded | None, str]:
     if len(pilots) < len(question.weights) or min(len(pilot.trained) for pilot in pilots) < PILOT_RUNS:
-        return None, f"a pilot needs {PILOT_RUNS} runs of each network that trained"
+        return None, f"a pilot needs {PILOT_RUNS} non-collapsed runs of each network"
     needed = seeds_needed_from_pilot(
         question, pilots, rng, collapsed_mean=collapsed_mean, max_seeds=MAX_SEEDS_NEEDED, studies=1000
     )

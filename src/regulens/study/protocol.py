@@ -137,7 +137,7 @@ class Choice:
 
 
 def select(study: StudySpec, trained: Sequence[RunResult]) -> list[Choice]:
-    """Choose a cell by ``SELECTION_RULE`` among those that are judged on the same images.
+    """Choose a cell by ``SELECTION_RULE`` among those that are evaluated on the same images.
 
     A study whose factors leave data set and split alone, the usual one, has one choice; otherwise one for
     each set of images. Where seeds vary the split, cells are still judged on the same images, seed by seed.

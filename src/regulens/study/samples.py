@@ -52,7 +52,7 @@ def right_images(paths: Sequence[Path]) -> NDArray[np.bool_] | None:
 
 
 def trained_above(samples: Sequence[Sample]) -> bool:
-    """Tell whether runs that trained lie above those that collapsed, as accuracies do."""
+    """Tell whether non-collapsed runs lie above those that collapsed, as accuracies do."""
     trained, collapsed = (
         np.concatenate([sample.values[sample.collapsed == state] for sample in samples]) for state in (False, True)
     )

@@ -92,7 +92,7 @@ def check_effect(effect: float, sd: float | None, collapse_rate: float, response
             raise UserError(f"{name} must be a number above 0, got {value:g}")
     if not 0 <= collapse_rate < 1:
         percent = f"; for {collapse_rate:g} percent write {collapse_rate / 100:g}" if 1 <= collapse_rate < 100 else ""
-        raise UserError(f"collapse must be a share of runs in [0, 1), got {collapse_rate:g}{percent}")
+        raise UserError(f"collapse must be a fraction of runs in [0, 1), got {collapse_rate:g}{percent}")
     if is_fraction(response) and effect >= LARGEST_EFFECT:
         raise UserError(in_points(f"effect {effect:g}", effect, response))
     if sd is not None and is_fraction(response) and sd > LARGEST_SD:

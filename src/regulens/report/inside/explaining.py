@@ -189,7 +189,9 @@ def _seed_notes(trained: int, compared: int) -> list[str]:
     """Say which seeds could not be compared, and why."""
     notes = []
     if compared < trained:
-        notes.append(f"left out: {trained - compared} of {trained} seeds, of which the image is in the sealed part")
+        notes.append(
+            f"left out: {trained - compared} of {trained} seeds, of which the image is in the held-out test set"
+        )
     if compared < 2:
         notes.append(f"seeds are not compared: {compared} can be, two are needed")
     return notes
@@ -237,11 +239,11 @@ def pictures_of_maps(
             )
             for each in page.items
         ]
-        title = f"{subject.label}: what speaks for {target}{page.words}"
+        title = f"{subject.label}: evidence for {target}{page.words}"
         path = save_figure(draw_attribution(attribution_info(title, rows)), out, name + page.suffix)
         caption = (
-            f"What speaks for {target} in {subject.label}, by method{page.words}; below each map how far it is to be "
-            "trusted."
+            f"Evidence for {target} in {subject.label}, by method{page.words}; below each map its faithfulness and "
+            "sanity checks."
         )
         drawn.append(Picture(path, caption))
     return drawn
@@ -278,12 +280,12 @@ def picture_of_agreement(
         )
         rows.append(AgreementRow(chosen.title, subject.pixels, maps, found.seeds, found.randomised, classes))
     cell = _common(seeds)
-    title = f"{cell}: what speaks for {target} in {subject.label}, by seed"
+    title = f"{cell}: evidence for {target} in {subject.label}, by seed"
     figure = draw_agreement(agreement_info(title, "A method in each row", rows))
     name = file_name("agreement", subject.stem, target, cell)
     caption = (
-        f"Where {len(seeds)} seeds of {cell} point in {subject.label}, and as many networks with random weights: a "
-        "description of these networks and this image."
+        f"Attribution maps of {len(seeds)} seeds of {cell} for {subject.label}, and their agreement beside that of as "
+        "many networks with random weights: a description of these networks and this image."
     )
     return Picture(save_figure(figure, out, name), caption)
 
@@ -330,8 +332,8 @@ def mistakes_of(
         figure = draw_mistakes(mistakes_info(title + page.words, chosen.title, page.items, chosen.unit))
         path = save_figure(figure, out, file_name("mistakes", network.label, method) + page.suffix)
         caption = (
-            f"The errors that {network.label} is surest of, with the maps of the predicted and the true class"
-            f"{page.words}."
+            f"The errors that {network.label} makes with the highest confidence, with the maps of the predicted and "
+            f"the true class{page.words}."
         )
         pictures.append(Picture(path, caption))
     return MistakesPicture(network.run.run_id, network.label, shown, wrong, len(predicted), tuple(pictures))
@@ -365,7 +367,7 @@ def _classes(explained: Explained, target: str, class_names: Sequence[str]) -> t
     predicted, confidence = class_names[int(explained.predicted[0])], float(explained.confidence[0])
     return (
         f"predicted: {predicted} ({chance(confidence)})",
-        f"what speaks for {target} ({chance(float(explained.probabilities[0]))})",
+        f"evidence for {target} ({chance(float(explained.probabilities[0]))})",
     )
 
 

@@ -94,7 +94,7 @@ def visible(layers: Sequence[tuple[Of, ConvKernels]], view: KernelView) -> list[
     coloured = [each for each in layers if not view.rgb or each[1].numbers.shape[1] == 3]
     if not coloured:
         shapes = ", ".join(dict.fromkeys(f"{each.layer} has {each.numbers.shape[1]}" for _, each in layers[:3]))
-        raise UserError(f"only a layer with 3 input channels can be drawn in colours; {shapes}")
+        raise UserError(f"only a layer with 3 input channels can be drawn in colors; {shapes}")
     pages = [view.pages(kernels) for _, kernels in coloured]
     if not 1 <= view.page <= max(pages):
         raise UserError(f"page must be from 1 to {max(pages)}, got {view.page}")

@@ -60,7 +60,7 @@ class PanelsPicture:
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """The filters of a cell's runs that trained, matched layer by layer, and what random kernels give."""
+    """The filters of a cell's non-collapsed runs, matched layer by layer, and what random kernels give."""
 
     cell: str
     runs: tuple[RunResult, ...]
@@ -168,7 +168,7 @@ def matched_kernels(
     scaling: Scaling = "kernel",
     out: Path | None = None,
 ) -> list[MatchedPicture]:
-    """Match the filters of a cell's runs that trained, layer by layer, and draw them beside their similarity.
+    """Match the filters of a cell's non-collapsed runs, layer by layer, and draw them beside their similarity.
 
     Args:
         study: as declared.
@@ -188,7 +188,7 @@ def matched_kernels(
 
 
 def match_of(study: StudySpec, folder: Path, results: Sequence[RunResult], cell: str) -> Match:
-    """Match the filters of a cell's runs that trained; nothing is drawn.
+    """Match the filters of a cell's non-collapsed runs; nothing is drawn.
 
     Raises:
         UserError: if there is no such cell, or fewer than two of its runs trained.
@@ -239,7 +239,7 @@ def _panels(
         path = save_figure(draw_panels(info), out, stem + (f"-page-{number}" if number > 1 else ""))
         strengths = ", ".join(f"{greatest(each.weight):.2g}" for each in kernels)
         caption = (
-            f"{kernels[0].layer}, {kernels[0].shape} {_AXES}, of the runs that stand for their networks; their weights "
+            f"{kernels[0].layer}, {kernels[0].shape} {_AXES}, of each network's representative run; their weights "
             f"reach magnitudes of {strengths}, in this order."
         )
         yield PanelsPicture(kernels[0].layer, runs, kernels, Picture(path, caption))

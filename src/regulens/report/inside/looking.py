@@ -206,7 +206,7 @@ def exciting_images(
     _check_filters(filters, names, networks)
     return [
         picture
-        for network in stepped(networks, "what excites filters", on_step)
+        for network in stepped(networks, "maximally activating images", on_step)
         for picture in _exciting(network, dataset, names, filters, out)
     ]
 
@@ -303,8 +303,8 @@ def _exciting(
                 name = file_name("exciting", network.label, kernels.layer) + _suffix(page.items, count, bool(filters))
                 shown = shown_filters(page.items, count)
                 caption = (
-                    f"{kernels.layer} of {network.label}{shown and f' ({shown})'}: of {found.images:,} validation "
-                    "images those that excite each filter most, and what it sees of them."
+                    f"{kernels.layer} of {network.label}{shown and f' ({shown})'}: the maximally activating of "
+                    f"{found.images:,} validation images for each filter, and the patches that it sees."
                 )
                 picture = Picture(save_figure(figure, out, name), caption)
                 yield ExcitingPicture(network.run.run_id, network.label, found, picture)
@@ -365,7 +365,9 @@ def _maximised(
     figure = draw_maximised(info)
     name = file_name("maximised", network.label, layer) + (_suffix(units, count, named) if count else page.suffix)
     what = f"{shown_filters(units, count) or 'the filters'} in {layer}" if count else f"the classes{page.words}"
-    caption = f"Inputs made to excite {what} of {network.label}, by gradient ascent from noise of seed {seed}."
+    caption = (
+        f"Activation maximization: inputs for {what} of {network.label}, by gradient ascent from noise of seed {seed}."
+    )
     picture = Picture(save_figure(figure, out, name), caption)
     return MaximisedPicture(network.run.run_id, network.label, layer, tuple(found), tuple(indices.tolist()), picture)
 

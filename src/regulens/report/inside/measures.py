@@ -27,7 +27,7 @@ _WHOLE = ("noise", "blur", "shift", "contrast", "overconfidence")
 _HUGE = 1e5
 """Weights of diverged networks reach any size: numbers beyond this are written with an exponent."""
 _NAMED = 5
-"""Differences that are written out for each pair: the largest, in standard deviations among runs that trained."""
+"""Differences that are written out for each pair: the largest, in standard deviations among non-collapsed runs."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ def writer_of(measure: str, filters: int | None = None) -> Writer:
     """Return how a measure is written; ``filters`` of the layer, so that dead ones are counted."""
     if measure == "dead" and filters is not None:
         return Writer(filters, f"of {counted(filters, 'filter')}")
-    return Writer(100, "points") if measure in _POINTS else Writer(1, "")
+    return Writer(100, "percentage points") if measure in _POINTS else Writer(1, "")
 
 
 def measure_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
     """Write up the measures of kernels and filters."""
-    yield Heading("What regularization does to the filters", 2)
+    yield Heading("Effects of regularization on the filters", 2)
     yield Paragraph(family_text(found))
     yield Bullets(tuple(difference_paragraphs(study, found, whole=False)))
     for caption, names in (
@@ -85,7 +85,9 @@ def whole_blocks(study: StudySpec, found: InsideAnalysis) -> Iterator[Block]:
 
 def robustness_table(study: StudySpec, found: InsideAnalysis) -> Table:
     """Show what corruptions cost each network, and its overconfidence."""
-    return _table(study, found, "Accuracy lost to corruptions, and overconfidence, in points", _WHOLE, [NETWORK])
+    return _table(
+        study, found, "Accuracy drop under corruptions, and overconfidence, in percentage points", _WHOLE, [NETWORK]
+    )
 
 
 Cell = frozenset[tuple[str, Level]]
@@ -126,10 +128,10 @@ def family_text(found: InsideAnalysis) -> str:
         return text + "There is no second level to compare with."
     return text + (
         f"All {found.family} comparisons are one exploratory family, apart from those declared. A difference is named "
-        "where its sign is sure both over all runs and among those that trained; at most 5 % of the named ones are "
-        f"expected to be wrong, by intervals of {100 * found.level:.4g} % each (false coverage rate: Benjamini and "
-        "Yekutieli 2005; if comparisons are independent or depend on each other positively). Over all runs, collapsed "
-        "ones are taken to be as frequent as they were. sd: standard deviations, among runs that trained."
+        "where its interval excludes zero both over all runs and over non-collapsed runs; at most 5 % of the named "
+        f"ones are expected to be wrong, by intervals of {100 * found.level:.4g} % each (false coverage rate: "
+        "Benjamini and Yekutieli 2005; for independent or positively dependent comparisons). Over all runs, the "
+        "observed collapse rate is taken as given. sd: standard deviations among non-collapsed runs."
     )
 
 
@@ -156,7 +158,7 @@ def difference_paragraphs(study: StudySpec, found: InsideAnalysis, whole: bool) 
 
 def _held_text(found: InsideAnalysis, held: Sequence[MeasureComparison], of: int, filters: Filters) -> str:
     if not held:
-        return f"none of {counted(of, 'measure')} can be told apart."
+        return f"no conclusive difference in {counted(of, 'measure')}."
     named = "; ".join(_difference_text(found, each, filters) for each in held[:_NAMED])
     more = len(held) - _NAMED
     rest = f"; and {more} more, see the table of all differences" if more > 0 else ""
@@ -202,7 +204,7 @@ def _table(study: StudySpec, found: InsideAnalysis, caption: str, names: Sequenc
             )
             for (label, place), values in rows.items()
         ),
-        note="Means over all runs with 95 % intervals, each for itself; a run in which a measure is not defined is "
+        note="Means over all runs with unadjusted 95 % intervals; a run in which a measure is not defined is "
         "left out of its mean, which then says of how many runs it is."
         + (" Dead filters are counted." if "dead" in names else ""),
         left=() if whole else (1,),
@@ -217,7 +219,7 @@ def _table_text(row: Measured, filters: Filters) -> str:
 
 def _column(name: str) -> str:
     title = TITLES[name].title
-    return f"{title}, points" if name in _POINTS and name not in _WHOLE else title
+    return f"{title}, percentage points" if name in _POINTS and name not in _WHOLE else title
 
 
 def differences_table(study: StudySpec, found: InsideAnalysis, every: bool = False) -> Table:
@@ -229,11 +231,11 @@ def differences_table(study: StudySpec, found: InsideAnalysis, every: bool = Fal
         if every or each.holds
     ]
     return Table(
-        caption="Every comparison" if every else "Every difference that holds",
-        columns=("pair", "measure", "all runs", "among trained", "sd", *(("sign",) if every else ())),
+        caption="All comparisons" if every else "Conclusive differences",
+        columns=("pair", "measure", "all runs", "non-collapsed", "sd", *(("sign",) if every else ())),
         rows=tuple(rows),
         note=f"Of {found.family} comparisons, with intervals of {100 * found.level:.4g} %; dead filters are counted, "
-        "or given as shares where the two networks have different numbers of them. regulens measures prints "
+        "or given as fractions where the two networks have different numbers of them. regulens measures prints "
         "every comparison.",
         left=(1, 5),
         name="differences",
@@ -243,7 +245,7 @@ def differences_table(study: StudySpec, found: InsideAnalysis, every: bool = Fal
 def _difference_row(study: StudySpec, each: MeasureComparison, filters: Filters) -> tuple[str, ...]:
     pair = f"{level_label(each.factor, each.a)} − {level_label(each.factor, each.b)}"
     writer = writer_of(each.measure, _filters_of(each, filters))
-    points = ", points" if each.measure in _POINTS else ""
+    points = ", percentage points" if each.measure in _POINTS else ""
     return (
         f"{pair}, {cell_text(study, each.where)}" if each.where else pair,
         f"{TITLES[each.measure].title}{points}, {each.place}",
@@ -256,7 +258,7 @@ def _difference_row(study: StudySpec, each: MeasureComparison, filters: Filters)
 def _definitions(names: Sequence[str]) -> Table:
     rows = tuple((TITLES[name].title, TITLES[name].formula, TITLES[name].scale, TITLES[name].source) for name in names)
     return Table(
-        caption="How each is defined",
+        caption="Definitions",
         columns=("measure", "formula", "scale", "source"),
         rows=rows,
         left=(1, 2, 3),
@@ -265,20 +267,20 @@ def _definitions(names: Sequence[str]) -> Table:
 
 
 def measures_picture(study: StudySpec, found: InsideAnalysis, folder: Path) -> Picture | None:
-    """Draw the measures of all layers, every run that trained a point; weights of diverged ones have no scale."""
+    """Draw the measures of all layers, every non-collapsed run a point; weights of diverged ones have no scale."""
     panels = measure_panels(study, found)
     if not panels:
         return None
     path = save_figure(draw_measures(measures_info(panels)), folder / FIGURES, "measures")
     return Picture(
         path,
-        "Measures of kernels and filters by network and layer: a point per run that trained, and their mean with its "
+        "Measures of kernels and filters by network and layer: a point per non-collapsed run, and their mean with its "
         "95 % interval.",
     )
 
 
 def measure_panels(study: StudySpec, found: InsideAnalysis) -> list[MeasurePanel]:
-    """Return the panels of the figure of all layers' measures: runs that trained, NaN where one is not defined."""
+    """Return the panels of the figure of all layers' measures: non-collapsed runs, NaN where one is not defined."""
     return [
         MeasurePanel(TITLES[name].title, TITLES[name].scale, rows)
         for name in (*_SHAPES, *_VARIETY, *_ACTIVITY)

@@ -104,7 +104,7 @@ class InsideMethods:
         return pd.DataFrame(measured_rows(self.spec, self.measured()))
 
     def similarity(self) -> list[StageSimilarity]:
-        """Return how alike the measured runs that trained represent the same images, stage by stage.
+        """Return how alike the measured non-collapsed runs represent the same images, stage by stage.
 
         Raises:
             UserError: if the study has not been run, or nothing is measured yet.
@@ -160,7 +160,7 @@ class InsideMethods:
         out: Place = None,
         on_step: OnStep = unwatched,
     ) -> list[MatchedPicture]:
-        """Match the filters of a cell's seeds that trained, by default of the selected cell, and draw them.
+        """Match the filters of a cell's non-collapsed seeds, by default of the selected cell, and draw them.
 
         Raises:
             UserError: if there is no such cell or layer, or fewer than two of its runs trained.

@@ -35,13 +35,13 @@ Place = tuple[tuple[str, Level], ...]
 def probe_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
     """Write up what a linear classifier reads off each stage of the networks."""
     first = next(iter(found.runs.values()))[0][1]
-    yield Heading("What the layers hold", 2)
+    yield Heading("Linear probes and similarity of representations", 2)
     yield Paragraph(
         "A linear probe is multinomial logistic regression on what a stage of a network hands on, fitted on "
         f"{first.probe_images[0]:,} training images and scored on {first.probe_images[1]:,} validation images; on the "
         "pixels themselves it is the same for all networks. Wide stages are averaged over areas first and so "
-        "understated by up to three points: a stage that lies further below the pixels has lost what a linear "
-        "classifier could use. " + _trained_text(found)
+        "understated by up to three percentage points: a stage that lies further below the pixels has lost what a "
+        "linear classifier could use. " + _trained_text(found)
     )
     if not found.trained():
         return
@@ -50,7 +50,7 @@ def probe_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Itera
     path = save_figure(draw_probes(probes_info(panels)), folder / FIGURES, "probes")
     yield Figure(
         Picture(
-            path, "Validation accuracy of linear probes by stage, mean over runs that trained with its 95 % interval."
+            path, "Validation accuracy of linear probes by stage, mean over non-collapsed runs with its 95 % interval."
         )
     )
 
@@ -70,7 +70,7 @@ def probe_table(study: StudySpec, found: InsideAnalysis) -> Table:
         caption="Validation accuracy of linear probes",
         columns=("network", *longest),
         rows=tuple(rows),
-        note="Means over runs that trained with 95 % intervals, each for itself.",
+        note="Means over non-collapsed runs with unadjusted 95 % intervals.",
         name="probes",
     )
 
@@ -130,12 +130,12 @@ def _mean_of(values: NDArray[np.float64]) -> Interval:
 def robustness_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) -> Iterator[Block]:
     """Write up the accuracy on corrupted images, and the overconfidence."""
     first = next(iter(found.runs.values()))[0][1]
-    yield Heading("How they stand up, and whether they know it", 2)
+    yield Heading("Robustness and calibration", 2)
     yield Paragraph(
         f"Accuracy on the first {first.corrupted_images:,} validation images, corrupted before any scaling in "
-        f"{SEVERITIES} severities, the same for all networks. Lost is the accuracy on the clean images less the mean "
-        "over the severities: a network that was never right has nothing to lose. Overconfidence is the mean "
-        "probability of the predicted class less the accuracy, on all validation images."
+        f"{SEVERITIES} severities, the same for all networks. The accuracy drop is the accuracy on the clean images "
+        "minus the mean over the severities. Overconfidence is the mean probability of the predicted class minus the "
+        "accuracy, on all validation images."
     )
     yield from whole_blocks(study, found)
     for picture in _robustness_pictures(study, found, folder):
@@ -206,13 +206,19 @@ def calibration_blocks(study: StudySpec, found: InsideAnalysis, folder: Path) ->
 
 
 def calibration_table(study: StudySpec, found: InsideAnalysis, folder: Path) -> Table:
-    """Show the calibration of the run that stands for each network."""
+    """Show the calibration of each network's representative run."""
     return Table(
-        caption="Calibration of the run that stands for each network",
-        columns=("network", "expected calibration error", "overconfidence, points", "Brier score", "log loss, nats"),
+        caption="Calibration of each network's representative run",
+        columns=(
+            "network",
+            "expected calibration error",
+            "overconfidence, percentage points",
+            "Brier score",
+            "log loss, nats",
+        ),
         rows=tuple((cell_label(spec, study), *_calibration_row(spec, found, folder)) for spec in found.runs),
         note="On its validation images, with 95 % intervals over images; the expected calibration error has 15 bins "
-        f"and its bias taken off. Each network is represented by {TYPICAL}.",
+        f"and is bias-corrected. Each network is represented by {TYPICAL}.",
         name="calibration",
     )
 

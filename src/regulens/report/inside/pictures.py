@@ -64,7 +64,7 @@ def kernel_blocks(
     selections: Sequence[Selection],
 ) -> list[Block]:
     """Show the regularizers' kernels side by side, and whether seeds learn the same filters."""
-    return [Heading("The kernels", 2), *_kernels(study, folder, results, selections)]
+    return [Heading("Kernels of every network", 2), *_kernels(study, folder, results, selections)]
 
 
 def answer_blocks(
@@ -74,7 +74,7 @@ def answer_blocks(
     selections: Sequence[Selection],
 ) -> list[Block]:
     """Show an image on its way through the networks, and what excites filters and classes."""
-    head = Heading("What the layers answer", 2)
+    head = Heading("Activations", 2)
     scene = scene_of(study, folder, results, selections)
     if isinstance(scene, str):
         return [head, Paragraph(scene)]
@@ -123,14 +123,14 @@ def _kernels(
         return
     yield Paragraph(
         f"Each network is represented by {TYPICAL}. Each kernel is drawn from its smallest weight (black) to its "
-        "greatest (white), so that patterns can be compared; how strong they are is said below. The order of filters "
-        "means nothing here."
+        "largest (white), so that patterns can be compared; their magnitudes are given below. The order of filters is "
+        "arbitrary."
     )
     for picture in kernels_by_cell(study, folder, results):
         yield Figure(picture.picture)
     matches = [match for label in groups if (match := _match(study, folder, results, label)) is not None]
     if not matches:
-        yield Paragraph("No network has two runs that trained: whether seeds learn the same filters cannot be said.")
+        yield Paragraph("No network has two non-collapsed runs: filters cannot be compared across seeds.")
         return
     yield Paragraph(_alike_text(matches))
     yield _alike_table(matches)
@@ -152,9 +152,9 @@ def _alike_text(matches: Sequence[Match]) -> str:
     above = [(cell, layer) for cell, layer, (mean, _, high) in layers if mean > high]
     text = (
         "The filters of a network's seeds are matched to those of the seed that is most similar to all, one to one. "
-        "Similarity is the correlation of their weights; any kernels have some after matching, and beside it stands "
-        f"what random ones have. It lies above the central 95 % of those in {len(above)} of "
-        f"{counted(len(layers), 'layer')}, where chance alone would in one of 40"
+        "Similarity is the correlation of their weights; even random kernels have some after matching, which is given "
+        f"for comparison. It lies above the central 95 % of those in {len(above)} of "
+        f"{counted(len(layers), 'layer')}; by chance alone it would in one of 40"
     )
     named = "; ".join(f"{layer} of {cell}" for cell, layer in above)
     return text + (f" ({named})." if above and len(above) < len(layers) else ".")
@@ -178,8 +178,8 @@ def _alike_table(matches: Sequence[Match]) -> Table:
         for (layer, (mean, low, high)), random in zip(_similarities(match), match.random, strict=True)
     ]
     return Table(
-        caption="Are the filters of different seeds alike?",
-        columns=("network", "layer", "seeds that trained", "similarity", "of random kernels (95 %)"),
+        caption="Similarity of filters across seeds",
+        columns=("network", "layer", "non-collapsed seeds", "similarity", "of random kernels (95 %)"),
         rows=tuple(rows),
         note="Mean over filters and seeds of the similarity to the matched filter of the reference seed.",
         left=(1,),
@@ -199,8 +199,8 @@ def _through(study: StudySpec, folder: Path, results: Sequence[RunResult], scene
     across = look_at(others, scene.index, out, layer=layer, scaling="own", dataset=scene.dataset)
     zero = [(each.network, _zeros(each.activations, layer)) for each in across.seen]
     yield Paragraph(
-        "The first layer of the runs that stand for the networks, each on a scale of its own, the ends of which stand "
-        f"at its right. Maps that are zero for this image: {'; '.join(f'{name} {text}' for name, text in zero)}."
+        "The first layer of each network's representative run, each on a scale of its own, given at its right. Dead "
+        f"filters (zero on this image): {'; '.join(f'{name}: {text}' for name, text in zero)}."
     )
     yield from map(Figure, across.pictures)
 
@@ -219,10 +219,10 @@ def _excited(scene: Scene, out: Path) -> Iterator[Block]:
     dead = int(exciting.responses.dead.sum())
     filters = len(exciting.responses.dead)
     yield Paragraph(
-        f"What excites the filters of its last convolution: {dead} of {counted(filters, 'filter')} "
-        f"{'is' if dead == 1 else 'are'} zero on all {exciting.responses.images:,} validation images. Inputs made by "
-        "gradient ascent from noise show what a filter or a class would want to see; they need not look like anything "
-        "that there is."
+        f"Maximally activating images of its last convolution, of whose {counted(filters, 'filter')} {dead} "
+        f"{'is' if dead == 1 else 'are'} dead (zero on all {exciting.responses.images:,} validation images). "
+        "Activation maximization, gradient ascent from noise, finds inputs that a filter or a class responds to most; "
+        "they need not resemble real images."
     )
     yield Figure(exciting.picture)
     for name in (layer, OUTPUT):
@@ -235,7 +235,7 @@ def _zero_text(seen: Look) -> str:
     found = seen.seen[0].activations
     layers = [maps.layer for maps in found.maps if maps.kind == "ReLU"]
     parts = [f"{_zeros(found, layer)} of {layer.replace('relu', 'conv')}" for layer in layers]
-    return f"Maps that are zero for it: {', '.join(parts)}."
+    return f"Dead filters (zero on this image): {', '.join(parts)}."
 
 
 def _zeros(activations: ImageActivations, layer: str) -> str:

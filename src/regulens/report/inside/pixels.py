@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.figures.attribution import error_text
-from regulens.figures.parts import percent
 from regulens.interpret.attribution import METHODS
 from regulens.interpret.faithfulness import SANITY_THRESHOLD, Curves
 from regulens.report.document import Block, Figure, Heading, Paragraph, Table
@@ -54,9 +53,9 @@ def pixel_blocks(
     study: StudySpec, folder: Path, results: Sequence[RunResult], selections: Sequence[Selection]
 ) -> list[Block]:
     """Show which pixels speak for a class, whether maps are faithful, whether seeds agree, and the surest mistakes."""
-    head = Heading("Which pixels decide", 2)
+    head = Heading("Attribution maps", 2)
     if not has_captum():
-        text = "Captum is not installed (pip install 'regulens[explain]'): which pixels decide is not shown."
+        text = "Captum is not installed (pip install 'regulens[explain]'): attribution maps are not shown."
         return [head, Paragraph(text)]
     scene = scene_of(study, folder, results, selections)
     if isinstance(scene, str):
@@ -87,20 +86,20 @@ def _explained(study: StudySpec, folder: Path, results: Sequence[RunResult], sce
         yield Figure(picture_of_agreement(first, seeds, subject, name, out, class_names=scene.dataset.class_names))
         yield from _by_cell(study, folder, results, scene, replace(question, methods=_single_pass(methods)))
     else:
-        yield Paragraph(f"Fewer than two runs of {scene.cell} trained: whether seeds agree cannot be said.")
+        yield Paragraph(f"Fewer than two runs of {scene.cell} trained: agreement of seeds cannot be measured.")
 
 
 def _trust_text(found: Explained, agreement: dict[str, list[SeedAgreement]], images: int) -> str:
     better = [METHODS[method].title for method in found.faithfulness.methods if _beats_all(found, method)]
     alike = [METHODS[method].title for method, each in found.sanity.items() if each.usable.size and not each.passed]
     text = (
-        f"The same for {counted(images, 'image')}, that one and of each class the one that the network gets right "
-        "with the class's median confidence: on average "
+        f"Over {counted(images, 'image')} (that one, and of each class the one classified correctly with the class's "
+        "median confidence), on average "
         f"{_listed(better) or 'no method'} {'do' if len(better) > 1 else 'does'} better than every one of "
         f"{counted(len(found.faithfulness.random), 'random order')} in both deletion and insertion"
     )
     if alike:
-        text += f"; {_listed(alike)} {'are' if len(alike) > 1 else 'is'} much the same without learning"
+        text += f"; {_listed(alike)} {'are' if len(alike) > 1 else 'is'} nearly unchanged with random weights"
     return f"{text}. {_agreement_text(agreement)}".strip()
 
 
@@ -114,17 +113,14 @@ def _agreement_text(agreement: dict[str, list[SeedAgreement]]) -> str:
         if math.isfinite((difference := mover_difference(*(_agreed(rows, kind) for kind in _KINDS))).low)
     }
     if not known:
-        return (
-            "So few runs give no interval of how far seeds agree: the table describes these runs, and nothing follows "
-            "for others."
-        )
+        return "There are too few runs for an interval of the agreement of seeds: the table describes these runs only."
     kinds = {
         "more alike than those of networks with random weights in": [n for n, each in known.items() if each.low > 0],
         "less alike than those in": [n for n, each in known.items() if each.high < 0],
-        "not told apart from those in": [n for n, each in known.items() if each.low <= 0 <= each.high],
+        "not conclusively different from those in": [n for n, each in known.items() if each.low <= 0 <= each.high],
     }
     said = [f"{words} {_listed(names)}" for words, names in kinds.items() if names]
-    return f"By 95 % intervals over runs, each on its own, the maps of seeds are {'; '.join(said)}."
+    return f"By unadjusted 95 % intervals over runs, the maps of seeds are {'; '.join(said)}."
 
 
 def _trust_table(found: Explained, agreement: dict[str, list[SeedAgreement]], images: int, seeds: int) -> Table:
@@ -138,14 +134,16 @@ def _trust_table(found: Explained, agreement: dict[str, list[SeedAgreement]], im
     if followed.random:
         deletions, insertions = followed.random_deletion_areas.mean(1), followed.random_insertion_areas.mean(1)
         rows.append(("random orders", _span(deletions), _span(insertions), DASH, DASH, DASH))
+    what = f"Faithfulness and sanity checks of the maps of {found.network.label}"
     return Table(
-        caption=f"How far to trust the maps of {found.network.label}: means over {counted(images, 'image')}",
+        caption=f"{what}: means over {counted(images, 'image')}",
         columns=("method", "deletion", "insertion", "random weights", "seeds agree", "random weights agree"),
         rows=tuple(rows),
-        note="Deletion (low is good) and insertion (high is good): areas under the curves of the class's probability; "
-        "mean and range over random orders, for a method those of equal pixels. Random weights: rank correlation with "
-        f"the maps of networks that learned nothing, from {SANITY_THRESHOLD:g} on much the same without learning. "
-        f"Agreement: mean rank correlation of all pairs of {counted(seeds, 'seed')} that trained, with 95 % intervals "
+        note="Deletion (low is good) and insertion (high is good): AUC of the class's probability; "
+        "mean and range over random orders, for a method those of pixels of equal importance. Random weights: "
+        "rank correlation with the maps of networks with random weights, nearly unchanged from "
+        f"{SANITY_THRESHOLD:g} on. "
+        f"Agreement: mean rank correlation of all pairs of {counted(seeds, 'non-collapsed seed')}, with 95 % intervals "
         "over runs from three runs on. A constant map is left out of correlations and followed in random "
         f"orders.{_completeness_text(found)}",
         name="trust-in-maps",
@@ -173,10 +171,10 @@ def _by_cell(
         return
     titles = [METHODS[method].title for method in question.methods]
     yield Table(
-        caption=f"Do seeds point at the same pixels? Means over {counted(len(question.pixels), 'image')}",
+        caption=f"Agreement of attribution maps across seeds: means over {counted(len(question.pixels), 'image')}",
         columns=("network", "seeds", *(each for title in titles for each in (title, "random weights"))),
         rows=tuple(rows),
-        note="The same images and classes for all networks; mean rank correlation of all pairs of seeds that trained, "
+        note="The same images and classes for all networks; mean rank correlation of all pairs of non-collapsed seeds, "
         "and of as many networks with random weights, with 95 % intervals over runs (jackknife) from three runs on.",
         name="agreement-by-network",
     )
@@ -193,8 +191,8 @@ def _mistakes(scene: Scene, folder: Path) -> Iterator[Block]:
     sure = [each.predicted_probability for each in found.mistakes]
     yield Paragraph(
         f"{scene.network.label} is wrong on {found.errors:,} of {found.images:,} validation images. "
-        f"Where it is surest ({counted(len(sure), 'image')}) it gives the wrong class {percent(min(sure))} to "
-        f"{percent(max(sure))}."
+        f"In the most confident errors ({counted(len(sure), 'image')}) the wrong class has probability "
+        f"{min(sure):.3f} to {max(sure):.3f}."
     )
     yield from map(Figure, found.pictures)
 

@@ -40,6 +40,7 @@ Part = Literal["train", "validation", "test", "unused"]
 _INDEX = re.compile(r"-?[0-9]{1,18}")
 ALL = "all"
 """In the place of a run or a cell: every one."""
+_SETS = {"train": "training", "validation": "validation"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,8 +308,8 @@ def _part_note(network: Network, index: int) -> str:
     if part == "unused":
         return "not among the images that the study uses"
     if part == "train" or refit:
-        return f"in the {part} part" + (" of a refit" if refit else "") + ": trained on"
-    return "in the validation part: not trained on"
+        return f"in the {_SETS[part]} set" + (" of a refit" if refit else "") + ": trained on"
+    return "in the validation set: not trained on"
 
 
 def _plain(text: str) -> str:

@@ -118,13 +118,13 @@ def similarity_table(study: StudySpec, found: InsideAnalysis, similar: StudySimi
     ]
     notes = (
         _runs_text(similar),
-        "With 95 % intervals, each for itself (jackknife over runs); none below three runs." if seeds else "",
+        "With unadjusted 95 % intervals (jackknife over runs); none below three runs." if seeds else "",
         _elsewhere_text(study, similar),
         _dead_text(dead),
     )
     numbers = ("excess", "between", "within the first", "within the second") if seeds else ("between",)
     return Table(
-        caption="How alike seeds and networks are",
+        caption="Similarity of representations across seeds and networks",
         columns=("stage", "where", "networks", *numbers),
         rows=tuple(rows),
         note=" ".join(filter(None, notes)),
@@ -136,15 +136,15 @@ def similarity_table(study: StudySpec, found: InsideAnalysis, similar: StudySimi
 def _runs_text(similar: StudySimilarity) -> str:
     """Say how many runs are compared, or why none are."""
     if not similar.runs:
-        return "No run trained: there is nothing to compare."
+        return "All runs collapsed: there is nothing to compare."
     if not similar.layers:
         return f"How alike networks are is not measured: it takes {LEAST_IMAGES} validation images or more."
     shared = [runs for runs in similar.runs.values() if runs]
     if max(shared) > 1:
-        return f"Compared: {_of_each(shared)}, which trained and are judged on the same images."
-    why = "Only one run of a network trained"
+        return f"Compared: {_of_each(shared)}, not collapsed and evaluated on the same images."
+    why = "Only one run of a network did not collapse"
     if any(not each.same_images for each in similar.layers):
-        why = "Seeds vary the split, so no two runs of a network are judged on the same images"
+        why = "Seeds vary the split, so no two runs of a network are evaluated on the same images"
     return (
         f"{why}: nothing can be compared within a network, and between networks only one run of each, where the "
         "network cannot be told from the seed."

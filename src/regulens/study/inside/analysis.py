@@ -108,9 +108,9 @@ class MeasureComparison:
         where: the other factors' levels.
         runs: (n_a, n_b).
         all: difference of the means over all runs, with an interval adjusted for the choice of what is named.
-        trained: the same among runs that trained; NaN if either cell has none.
+        trained: the same among non-collapsed runs; NaN if either cell has none.
         effect_size: Hedges' g over all runs: the difference in standard deviations; NaN without spread.
-        effect_size_trained: the same among runs that trained.
+        effect_size_trained: the same among non-collapsed runs.
     """
 
     place: str

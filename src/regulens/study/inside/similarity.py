@@ -86,7 +86,7 @@ class LayerSimilarity:
         stages: (s,) names, of ``interpret.representations.stages``: ``input`` first, ``output`` last.
         matrix: (r, s, r, s): stage a of run i with stage b of run j at [i, a, j, b]; NaN where either is dead, and
             between runs if ``same_images`` is false.
-        same_images: whether the runs are judged on the same images; they are not where seeds vary the split.
+        same_images: whether the runs are evaluated on the same images; they are not where seeds vary the split.
     """
 
     cell: RunSpec
