@@ -130,7 +130,7 @@ class TestExplanation:
         index = int(networks(learned)[0].parts.validation[0])
         found = learned.explain(index, run=run.run_id, method="gradient", out=tmp_path)
         assert found.seeds.endswith(", refit")
-        assert "in the validation part of a refit: trained on" in found.notes
+        assert "in the validation set of a refit: trained on" in found.notes
 
     def test_says_where_seeds_cannot_be_compared(self, finished: Study, tmp_path: Path) -> None:
         index = int(

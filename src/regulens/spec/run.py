@@ -132,7 +132,7 @@ class ModelSpec(Spec):
 class TrainSpec(Spec):
     """Plain stochastic gradient descent on the cross-entropy."""
 
-    epochs: int = Field(5, ge=1, description="passes over the train part")
+    epochs: int = Field(5, ge=1, description="passes over the training set")
     batch_size: int = Field(100, ge=1, description="images per step; a last smaller batch is kept")
     learning_rate: float = Field(0.01, gt=0, description="step size of SGD")
     momentum: float = Field(0.0, ge=0, lt=1, description="momentum of SGD")

@@ -308,7 +308,7 @@ def _part_note(network: Network, index: int) -> str:
     if part == "unused":
         return "not among the images that the study uses"
     if part == "train" or refit:
-        return f"in the {_SETS[part]} set" + (" of a refit" if refit else "") + ": trained on"
+        return f"in the {_SETS.get(part, part)} set" + (" of a refit" if refit else "") + ": trained on"
     return "in the validation set: not trained on"
 
 
