@@ -185,13 +185,13 @@ class Study(InsideMethods):
         Raises:
             UserError: if there is neither a pilot nor an sd, or an argument is out of range.
         """
-        check_type(effect, Real, "effect", "a number")
-        check_type(sd, (Real, NoneType), "sd", "a number")
+        _check_power(effect, sd)
         check_type(collapse_rate, Real, "collapse_rate", "a number")
         return power_rows(self.spec, self._finished(), effect=effect, sd=sd, collapse_rate=collapse_rate)
 
     def power_notes(self, effect: float, sd: float | None = None) -> list[str]:
         """Say that an effect or an sd is very large, or the effect larger than the runs in the folder differ by."""
+        _check_power(effect, sd)
         return power_notes(self.spec, self._finished(), effect, sd)
 
     def few_seeds(self) -> str:
@@ -234,11 +234,29 @@ def load_study(source: str | Path, out: str | Path | None = None, max_cells: int
     return Study(*find_study(source, out, max_cells))
 
 
+def _check_power(effect: float, sd: float | None) -> None:
+    check_type(effect, Real, "effect", "a number")
+    check_type(sd, (Real, NoneType), "sd", "a number")
+
+
 def _checked(study: Study | str | Path, max_cells: int | None) -> Study:
     """Return a study, loaded where it is named, that has no more networks than allowed."""
     study = study if isinstance(study, Study) else load_study(study, max_cells=max_cells)
     check_size(study.spec, max_cells)
     return study
+
+
+def _placed(study: Study, out: str | Path | None) -> Study:
+    """Return a study in the folder that is asked for, its own if none is."""
+    check_type(out, (str, Path, NoneType), "out", "the path of a folder")
+    return study if out is None else replace(study, folder=Path(out))
+
+
+def _check_helpers(executor: Executor | None, on_event: OnEvent) -> None:
+    if executor is not None and not (hasattr(executor, "run") and hasattr(executor, "workers")):
+        check_type(executor, NoneType, "executor", "an object with workers, run and close")
+    if not callable(on_event):
+        raise UserError(f"on_event must be a function of one event, got {type(on_event).__name__}")
 
 
 def run_study(
@@ -272,9 +290,8 @@ def run_study(
         RegulensError: if a run failed; the finished ones are kept and the report tells of them.
     """
     workers = check_workers(workers, device)
-    study = _checked(study, max_cells).with_seeds(seeds)
-    if out is not None:
-        study = replace(study, folder=Path(out))
+    study = _placed(_checked(study, max_cells).with_seeds(seeds), out)
+    _check_helpers(executor, on_event)
     ours = LocalExecutor(workers)
     at_work = executor or ours
     try:
@@ -326,9 +343,8 @@ def audit_study(
         RegulensError: if a run failed; the finished ones are kept.
     """
     workers = check_workers(workers, device)
-    study = _checked(study, max_cells).with_seeds(seeds)
-    if out is not None:
-        study = replace(study, folder=Path(out))
+    study = _placed(_checked(study, max_cells).with_seeds(seeds), out)
+    _check_helpers(executor, on_event)
     check_auditable(study.spec)
     ours = LocalExecutor(workers)
     at_work = executor or ours

@@ -176,10 +176,14 @@ def test_regularizers_written_differently_are_the_same_run() -> None:
 
 def test_specs_cannot_be_changed() -> None:
     spec = RunSpec()
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(UserError, match=r"RunSpec\.seed cannot be changed; make another RunSpec with seed=\.\.\."):
         spec.seed = 3
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(UserError, match=r"ModelSpec\.depth cannot be changed"):
         spec.model.depth = 2
+    with pytest.raises(UserError, match=r"RunSpec\.seed cannot be changed"):
+        del spec.seed
+    with pytest.raises(UserError, match="RunSpec has no field sede; did you mean seed"):
+        spec.sede = 3  # type: ignore[attr-defined]
     assert spec == RunSpec()
 
 
@@ -223,8 +227,18 @@ def test_specs_cannot_be_changed() -> None:
 )
 def test_a_spec_refuses_what_it_cannot_mean(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
-        RunSpec.model_validate(fields)
+        RunSpec.checked(fields)
     assert caught.value.error_count() == 1
+    with pytest.raises(UserError, match=r"^RunSpec: "):
+        RunSpec.model_validate(fields)
+
+
+def test_specs_in_json_and_in_texts_are_refused_in_a_line() -> None:
+    for wrong in ("{", '{"seed": "three"}', "3"):
+        with pytest.raises(UserError, match=r"^RunSpec: "):
+            RunSpec.model_validate_json(wrong)
+    with pytest.raises(UserError, match='^RunSpec: seed = "three": must be a whole number'):
+        RunSpec.model_validate_strings({"seed": "three"})
 
 
 @pytest.mark.parametrize(("text", "value"), [("1/255", 1 / 255), ("2", 2.0), ("0.5", 0.5), (" 1/4 ", 0.25)])

@@ -150,11 +150,11 @@ def results(
     ] = False,
 ) -> None:
     """Print every run's numbers."""
-    from regulens.study.store import open_store
+    from regulens.study.folder import own_store
     from regulens.study.table import result_columns, result_rows
 
     study, place = find(folder)
-    rows = result_rows(study, open_store(place), compared)
+    rows = result_rows(study, own_store(study, place), compared)
     if output is ResultsFormat.json:
         sys.stdout.write(json.dumps(rows, indent=1, allow_nan=False) + "\n")
     elif output is ResultsFormat.csv:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -53,10 +54,56 @@ def _first_field(spec: type[BaseModel]) -> str:
 class Spec(BaseModel, metaclass=_SpecType):
     """Base of all specs: immutable, no unknown keys, no silent conversions, no NaN.
 
-    Made directly, ``RunSpec(...)``, a mistake is a ``UserError``; in a larger spec it is pydantic's, with its place.
+    Made directly, ``RunSpec(...)``, or validated, a mistake is a ``UserError``; in a larger spec it is pydantic's, with
+    its place, as it is from ``checked``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def checked(cls, content: object) -> Self:
+        """Return what a file holds as a spec, its keys and types checked.
+
+        Raises:
+            ValidationError: pydantic's, of which ``first_mistake`` makes a line.
+        """
+        return super().model_validate(content)
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Validate as pydantic does; a mistake is a ``UserError``."""
+        return _plainly(cls, super().model_validate, obj, options)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Validate JSON as pydantic does; a mistake is a ``UserError``."""
+        return _plainly(cls, super().model_validate_json, json_data, options)
+
+    @classmethod
+    def model_validate_strings(cls, obj: Any, **options: Any) -> Self:
+        """Validate texts as pydantic does; a mistake is a ``UserError``."""
+        return _plainly(cls, super().model_validate_strings, obj, options)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse: a spec does not change."""
+        raise UserError(_unchangeable(type(self), name))
+
+    def __delattr__(self, name: str) -> None:
+        """Refuse: a spec does not change."""
+        raise UserError(_unchangeable(type(self), name))
+
+
+def _plainly(spec: type[BaseModel], validate: Callable[..., Any], given: object, options: dict[str, Any]) -> Any:
+    try:
+        return validate(given, **options)
+    except ValidationError as error:
+        raise UserError(f"{spec.__name__}: {first_mistake(error, spec)}") from None
+
+
+def _unchangeable(spec: type[BaseModel], name: str) -> str:
+    if name not in spec.model_fields:
+        return f"{spec.__name__} has no field {name}{suggestion(name, spec.model_fields)}"
+    return f"{spec.__name__}.{name} cannot be changed; make another {spec.__name__} with {name}=..."
 
 
 def _number_from_fraction(value: object) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
+from types import NoneType
 
 from regulens.errors import UserError, check_type
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
@@ -48,6 +49,7 @@ def find_study(
         UserError: if there is none, or naming what is wrong in the file.
     """
     check_type(source, (str, Path), "study", "a preset, or the path of a study file or folder")
+    check_type(out, (str, Path, NoneType), "out", "the path of a folder")
     path = Path(source)
     if path.is_dir() and not names_preset(source):
         if out is not None:
@@ -68,7 +70,7 @@ def with_seeds(study: StudySpec, seeds: int | None) -> StudySpec:
     check_type(seeds, Integral, "seeds", "a whole number")
     if not 1 <= seeds <= MAX_SEEDS:
         raise UserError(f"seeds must be at least 1 and at most {MAX_SEEDS}, got {seeds}")
-    return study.model_copy(update={"seeds": seeds})
+    return study.model_copy(update={"seeds": int(seeds)})
 
 
 def check_auditable(study: StudySpec) -> None:

@@ -66,7 +66,7 @@ def with_levels(study: StudySpec, levels: Mapping[str, Level], place: str = "") 
         *group, field = path.split(".")
         (fields[group[0]] if group else fields)[field] = level
     try:
-        return RunSpec.model_validate(fields)
+        return RunSpec.checked(fields)
     except ValidationError as error:
         mistake = first_mistake(error, RunSpec)
         name, equals, rest = mistake.partition(" = ")

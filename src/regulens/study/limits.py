@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sized
+from numbers import Integral
+from types import NoneType
 
-from regulens.errors import UserError
+from regulens.errors import UserError, check_type
 from regulens.spec import ClaimSpec, StudySpec
 
 MAX_CELLS = 10_000
@@ -29,6 +31,7 @@ def check_size(study: StudySpec, max_cells: int | None = None) -> None:
     Raises:
         UserError: naming the number of networks, or what else is too much, and the limit.
     """
+    check_type(max_cells, (Integral, NoneType), "max_cells", "a whole number")
     count, limit = count_cells(study), MAX_CELLS if max_cells is None else max_cells
     if count > limit:
         factors = " x ".join(str(len(levels)) for levels in study.factors.values())

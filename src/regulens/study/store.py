@@ -216,7 +216,13 @@ class Store:
     def failures(self) -> list[Failure]:
         """Return the runs whose last try failed."""
         rows = self._rows("SELECT run_id, spec, error, details FROM failures ORDER BY rowid")
-        return [Failure(row[0], RunSpec.model_validate_json(row[1]), row[2], row[3]) for row in rows]
+        try:
+            return [Failure(row[0], RunSpec.model_validate_json(row[1]), row[2], row[3]) for row in rows]
+        except UserError as error:
+            raise DataError(
+                f"{self.path}: holds a failed run that this version of Regulens cannot read ({error}); use the version "
+                "that wrote it, or choose another --out"
+            ) from None
 
     def selections(self) -> list[Selection]:
         """Return every selection that was made, the latest last."""

@@ -120,7 +120,7 @@ def parse_study(text: str, place: str, max_cells: int | None = None, *, stored: 
             f"{place}: holds a number of thousands of digits; write a number that a field can take"
         ) from None
     try:
-        study = StudySpec.model_validate(content)
+        study = StudySpec.checked(content)
         check_size(study, max_cells)
         _check(study)
         if not stored:

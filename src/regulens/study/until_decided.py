@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 
-from regulens.errors import UserError
+from regulens.errors import UserError, check_type
 from regulens.executors.base import Executor
 from regulens.spec import StudySpec
 from regulens.study.analysis import StudyAnalysis, analyse_study
@@ -49,9 +50,12 @@ def run_until_decided(
     Raises:
         UserError: if the study was begun with other looks, or they do not increase from 2 on.
     """
+    check_type(looks, Sequence, "looks", "a list of numbers of seeds")
+    for seeds in looks:
+        check_type(seeds, Integral, "looks", "a list of whole numbers")
     if not looks or looks[0] < 2 or list(looks) != sorted(set(looks)):
         raise UserError(f"looks = {', '.join(map(str, looks))}: must be increasing numbers of seeds from 2 on")
-    declared = tuple(looks)
+    declared = tuple(map(int, looks))
     if (folder / DATABASE).is_file():
         declared = declared_looks(Store(folder), declared)
     for seeds in declared:

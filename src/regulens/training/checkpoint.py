@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from regulens.data.dataset import Dataset
-from regulens.errors import DataError
+from regulens.errors import DataError, UserError
 from regulens.files import write_atomically
 from regulens.models.cnn import CNN, build_model
 from regulens.npz import packed_arrays
@@ -105,7 +104,7 @@ def saved_spec(folder: Path) -> RunSpec | None:
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as archive:
             return RunSpec.model_validate_json((archive.metadata() or {}).get("regulens", ""))
-    except (OSError, SafetensorError, ValidationError):
+    except (OSError, SafetensorError, UserError):
         return None
 
 
@@ -128,11 +127,11 @@ def load_model(folder: Path) -> CNN:
         raise DataError(f"{path}: was not written by Regulens: it does not say which network it holds")
     try:
         return _rebuilt(metadata, state)
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, UserError) as error:
         reason = next(iter(str(error).splitlines()), "")
         raise DataError(
-            f"{path}: does not hold the network that it describes ({reason}); remove it and run the study again to "
-            f"train this network anew"
+            f"{path}: does not hold the network that it describes ({reason}); move it elsewhere and run the study "
+            f"again to train this network anew"
         ) from None
 
 
