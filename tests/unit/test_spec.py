@@ -237,7 +237,7 @@ def test_specs_in_json_and_in_texts_are_refused_in_a_line() -> None:
     for wrong in ("{", '{"seed": "three"}', "3"):
         with pytest.raises(UserError, match=r"^RunSpec: "):
             RunSpec.model_validate_json(wrong)
-    with pytest.raises(UserError, match='^RunSpec: seed = "three": must be a whole number'):
+    with pytest.raises(UserError, match=r'^RunSpec: seed = "three": must be a whole number'):
         RunSpec.model_validate_strings({"seed": "three"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,6 +28,8 @@ Source = Literal["init", "order", "dropout", "split"]
 
 _SOURCES = get_args(Source)
 
+
+_S = TypeVar("_S", bound=BaseModel)
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -93,7 +95,7 @@ class Spec(BaseModel, metaclass=_SpecType):
         raise UserError(_unchangeable(type(self), name))
 
 
-def _plainly(spec: type[BaseModel], validate: Callable[..., Any], given: object, options: dict[str, Any]) -> Any:
+def _plainly(spec: type[_S], validate: Callable[..., _S], given: object, options: dict[str, Any]) -> _S:
     try:
         return validate(given, **options)
     except ValidationError as error:
