@@ -160,7 +160,7 @@ class Study(InsideMethods):
         store = own_store(self.spec, self.folder)
         results = store.results()
         if not any(result.spec.compared for result in results):
-            raise UserError(f"{self.folder}: no run is finished yet, there is nothing to analyse")
+            raise UserError(f"{self.folder}: no run is finished yet, there is nothing to analyze")
         note_deviations(self.spec, store)
         check_run_files(self.folder, store)
         return analyse_study(self.spec, results, self.folder, look_level(store, self.spec.seeds))

@@ -14,6 +14,8 @@ _SURE = 0.7
 _SHORT = 3
 """A word of so many letters or more is taken for another one as well where a single letter is wrong."""
 _LISTED = 20
+_LONGEST_WORD = 300
+_LONGEST_LINE = 1200
 _DOTTED = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 
 
@@ -40,8 +42,14 @@ class DataError(UserError):
 
 
 def one_line(text: str) -> str:
-    """Return a text as one printable line."""
-    return printable(" ".join(text.split()))
+    """Return a text as one printable line, without the middle of what is too long to be read."""
+    return printable(shortened(" ".join(shortened(word, _LONGEST_WORD) for word in text.split()), _LONGEST_LINE))
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text without its middle if it is longer than that."""
+    begin, end = longest * 2 // 3, longest // 3 - 1
+    return text if len(text) <= longest else f"{text[:begin]}…{text[-end:]}"
 
 
 def suggestion(word: str, known: Iterable[str], listed: str = "known") -> str:

@@ -90,7 +90,7 @@ class RunResult(Record):
 
 
 class Opening(Record):
-    """One opening of the sealed test part for one refitted run."""
+    """One opening of the held-out test set for one refitted run."""
 
     run_id: str
     opened_at: str

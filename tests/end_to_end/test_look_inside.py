@@ -129,7 +129,7 @@ def test_a_look_follows_an_image_and_a_picture_file(regulens: Run, learned: Stud
 
 
 def test_a_look_at_what_excites(regulens: Run, learned: Study, tmp_path: Path) -> None:
-    done = regulens("look", learned.folder, "--exciting", "--maximise", "--layer", "conv1", "--out", "out")
+    done = regulens("look", learned.folder, "--exciting", "--maximize", "--layer", "conv1", "--out", "out")
     assert [name.partition("-")[0] for name in drawn(done, tmp_path)] == ["exciting", "maximised"]
     named = regulens("look", learned.folder, "--exciting", "--filter", "2", "--filter", "3", "--layer", "conv1")
     assert [name.rpartition("conv1")[2] for name in drawn(named, tmp_path)] == ["-filters-2-to-3.svg"]
@@ -173,9 +173,9 @@ def test_images_of_the_test_set_are_not_looked_at(regulens: Run, learned: Study,
         (["look", "DIR", "--image", "FILE"], "is not a picture"),
         (["look", "DIR", "--exciting", "--layer", "dense"], 'no convolution is named "dense"'),
         (["look", "DIR", "--exciting", "--cell", "deep"], 'no network is named "deep"'),
-        (["look", "DIR", "--image", "1", "--filter", "2"], "--filter requires --exciting or --maximise"),
+        (["look", "DIR", "--image", "1", "--filter", "2"], "--filter requires --exciting or --maximize"),
         (["look", "DIR", "--exciting", "--filter", "99"], "has filters 1 to 4"),
-        (["look", "DIR", "--maximise", "--seed", "-1"], "seed must be from 0 to 2^64 - 1, got -1"),
+        (["look", "DIR", "--maximize", "--seed", "-1"], "seed must be from 0 to 2^64 - 1, got -1"),
         (["explain", "DIR"], "--mistakes COUNT"),
         (["explain", "DIR", "--image", "1", "--seed", "-1"], "seed must be from 0 to 2^64 - 1, got -1"),
         (["explain", "DIR", "--image", "1", "--method", "magic"], "'magic' is not one of"),

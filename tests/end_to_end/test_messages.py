@@ -192,3 +192,43 @@ def test_arguments_of_a_finished_study_are_checked_too(finished: Study) -> None:
     ):
         with pytest.raises(UserError):
             mistake()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "LONG.toml"),
+        ("plan", "lab", "--out", "LONG"),
+        ("kernels", "LONG"),
+        ("look", "DIR", "--image", "0", "--cell", "LONG"),
+        ("status", "LONG"),
+        ("LONG",),
+    ],
+)
+def test_no_length_of_a_word_makes_a_message_that_cannot_be_read(
+    arguments: tuple[str, ...], regulens: Run, finished: Study
+) -> None:
+    given = [word.replace("LONG", "long " * 1_000).replace("DIR", str(finished.folder)) for word in arguments]
+    done = regulens(*given)
+    assert done.returncode
+    assert done.stderr.count("\n") == 1
+    assert len(done.stderr) < 1_300
+    assert "OSError" not in done.stderr
+
+
+def test_a_long_value_in_a_study_file_is_quoted_without_its_middle(regulens: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(f'name = "m"\nt = {{ levels = {list(range(3_000))} }}\n')
+    regulens("plan", tmp_path / "m.toml").refused("unknown key t = {'levels': [0, 1, 2", "…", "2999]}; known: name")
+
+
+def test_help_is_broken_where_the_terminal_ends(regulens: Run) -> None:
+    shown = regulens("explain", "--help").stdout
+    assert 'non-collapsed seeds are compared. Requires the extra "explain"' in " ".join(shown.split())
+    assert len(min((line for line in shown.splitlines() if "Requires" in line), key=len).strip()) > 50
+
+
+def test_results_of_a_preset_over_the_folder_of_another_study_are_refused(
+    regulens: Run, finished: Study, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "studies" / "quickstart")
+    regulens("results", "quickstart").refused("holds a study with other")

@@ -256,7 +256,7 @@ def test_a_study_grows_from_look_to_look_and_then_is_tested(
     assert looks[0].declared == (2, 3)
     assert run.spec.seeds == looks[-1].seeds
     notes = [event.text for event in events if isinstance(event, Note)]
-    assert any(text.startswith("look at 2 seeds") for text in notes)
+    assert any(text.startswith("interim analysis at 2 seeds") for text in notes)
     assert len(store.ledger()) >= run.spec.seeds
     assert "Looks at 2, 3 seeds were declared" in (run.folder / "report.html").read_text()
 

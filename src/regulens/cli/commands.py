@@ -76,11 +76,14 @@ def main() -> None:
     except BrokenPipeError:
         print_no_more(sys.stdout)
         sys.exit(1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _end(one_line(f"failed: {place}{error.strerror or error} (--debug shows where)"), 1, debug)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help is printed
             sys.exit(2)
         if hasattr(error, "format_message"):  # the parser's own: an unknown option, a missing argument
-            _end(f"error: {plain_usage_error(error)} (see regulens --help)", 2, debug)
+            _end(one_line(f"error: {plain_usage_error(error)} (see regulens --help)"), 2, debug)
         _end(one_line(f"failed: {type(error).__name__}: {error} (--debug shows where)"), 1, debug)
 
 

@@ -9,13 +9,19 @@ import typer
 from rich.table import Table
 
 from regulens.cli import completing
+from regulens.cli.parsing import Command
 from regulens.cli.terminal import console, print_wide
 
-Name = Annotated[str, typer.Argument(autocompletion=completing.data_sets)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A data set that `regulens data list` names.", autocompletion=completing.data_sets
+    ),
+]
 data_app = typer.Typer(help="Find, fetch and verify data sets.", no_args_is_help=True)
 
 
-@data_app.command("list")
+@data_app.command("list", cls=Command)
 def data_list() -> None:
     """List the known data sets and where each is on this machine."""
     from regulens.data.catalog import CATALOG, locate
@@ -31,7 +37,7 @@ def data_list() -> None:
     print_wide(table)
 
 
-@data_app.command("get")
+@data_app.command("get", cls=Command)
 def data_get(name: Name) -> None:
     """Find a data set, or download it into the package's cache, and verify it."""
     from regulens.data.catalog import dataset_info, fetch, verify
@@ -42,7 +48,7 @@ def data_get(name: Name) -> None:
     console.print(f"{name}: {_where(located.place, located.paths)}, verified", soft_wrap=True)
 
 
-@data_app.command("check")
+@data_app.command("check", cls=Command)
 def data_check(name: Name) -> None:
     """Verify the checksums of a data set that is on this machine."""
     from regulens.data.catalog import dataset_info, verify

@@ -39,7 +39,9 @@ def look(
     ] = False,
     maximise: Annotated[
         bool,
-        typer.Option("--maximise", help="Activation maximization of filters and classes (--layer conv1, output)."),
+        typer.Option(
+            "--maximize", "--maximise", help="Activation maximization of filters and classes (--layer conv1, output)."
+        ),
     ] = False,
     filters: Filters = None,
     seed: Seed = 0,
@@ -50,11 +52,11 @@ def look(
     By default the selected network's representative run is used. The held-out test set stays unseen.
     """
     if image is None and not (exciting or maximise):
-        raise UserError("name an image with --image N or --image PATH, or ask for --exciting or --maximise")
+        raise UserError("name an image with --image N or --image PATH, or ask for --exciting or --maximize")
     if image is not None and (exciting or maximise):
-        raise UserError("--image does not go with --exciting or --maximise; omit --image")
+        raise UserError("--image does not go with --exciting or --maximize; omit --image")
     if image is not None and filters:
-        raise UserError("--filter requires --exciting or --maximise; omit it")
+        raise UserError("--filter requires --exciting or --maximize; omit it")
     study = open_study(folder)
     if image is not None:
         scaling: Literal["shared", "own"] = "own" if own_scale else "shared"

@@ -149,7 +149,7 @@ Filters = Annotated[
     typer.Option(
         "--filter",
         metavar="N",
-        help="With --exciting and --maximise: a filter, numbered from 1 as in the pictures; may be repeated.",
+        help="With --exciting and --maximize: a filter, numbered from 1 as in the pictures; may be repeated.",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed for noise and random weights.")]

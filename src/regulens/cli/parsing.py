@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -21,7 +22,14 @@ _PLAIN = (
 
 
 class Command(TyperCommand):
-    """A command that refuses an option given twice, where the first would be lost without a word."""
+    """A command that refuses an option given twice, where the first would be lost without a word.
+
+    The lines of its help are broken where the terminal ends, not where those of its docstring do.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(self.help or ""))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments of this command.

@@ -1,4 +1,4 @@
-"""The split of a data set's images into train, validation and the sealed test part."""
+"""The split of a data set's images into train, validation and the held-out test set."""
 
 from __future__ import annotations
 

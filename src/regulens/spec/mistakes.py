@@ -8,8 +8,9 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from regulens.errors import suggestion
+from regulens.errors import shortened, suggestion
 
+_LONGEST_VALUE = 150
 _LEVEL_TYPES = {"bool", "int", "float", "str"}
 _HOLD_LEVELS = {("factors",), ("also_refit",), ("published",), ("analysis",), ("claims",), ("variations",)}
 _PLAIN = (
@@ -39,14 +40,14 @@ def plain_message(message: str) -> str:
 
 
 def toml_text(value: object) -> str:
-    """Write a value as a study file has it: texts in double quotes, true and false in lower case."""
+    """Write a value as a study file has it, a long one without its middle: texts in double quotes, true, false."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return f'"{value}"'
+        return f'"{shortened(value, _LONGEST_VALUE)}"'
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(toml_text, value))}]"
-    return repr(value)
+        return shortened(f"[{', '.join(map(toml_text, value))}]", _LONGEST_VALUE)
+    return shortened(repr(value), _LONGEST_VALUE)
 
 
 def above_tables(key: str) -> str:

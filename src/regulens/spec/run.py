@@ -18,7 +18,7 @@ Level = bool | int | float | str
 """One level of a factor, as TOML writes it."""
 
 Stage = Literal["train", "refit"]
-"""``train``: on the train part, judged on validation. ``refit``: on both, for the sealed test part."""
+"""``train``: on the train part, judged on validation. ``refit``: on both, for the held-out test set."""
 
 RefitRule = Literal["epochs", "updates"]
 """How long a refit trains on its larger part: as many epochs as the training, or as many steps."""

@@ -21,12 +21,12 @@ def feature_sizes(model: ModelSpec, image_shape: tuple[int, int, int]) -> Iterat
     for block in range(model.depth):
         height, width = (_after_block(side, model) for side in size)
         if min(height, width) < 1:
-            mends = [f"depth <= {block}"] if block else []
-            mends += ['padding = "same"'] if _fits(model.model_copy(update={"padding": "same"}), image_shape) else []
-            mends += ["a smaller pool"] if model.padding == "same" else ["a smaller kernel_size or pool"]
+            fixes = [f"depth <= {block}"] if block else []
+            fixes += ['padding = "same"'] if _fits(model.model_copy(update={"padding": "same"}), image_shape) else []
+            fixes += ["a smaller pool"] if model.padding == "same" else ["a smaller kernel_size or pool"]
             raise UserError(
                 f"model.depth = {model.depth} is too deep for {image_shape[0]}x{image_shape[1]} images: block "
-                f"{block + 1} is left with {size[0]}x{size[1]}; use {' or '.join(mends)}"
+                f"{block + 1} is left with {size[0]}x{size[1]}; use {' or '.join(fixes)}"
             )
         size = (height, width)
         yield size

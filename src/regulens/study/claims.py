@@ -48,16 +48,16 @@ class DeclaredClaim:
 class _NotHereError(Exception):
     """The claim names a factor or a level that this study has not, though another may."""
 
-    def __init__(self, what: str, mend: str) -> None:
+    def __init__(self, what: str, fix: str) -> None:
         super().__init__(what)
-        self.what, self.mend = what, mend
+        self.what, self.fix = what, fix
 
 
 def declared_claims(study: StudySpec) -> list[DeclaredClaim]:
     """Return the claims of a study, in the order of the file.
 
     Raises:
-        UserError: naming the claim, the key, its value and the mend; a factor or level that the study has not is no
+        UserError: naming the claim, the key, its value and the fix; a factor or level that the study has not is no
             mistake in a claim that says what it ``needs``.
     """
     claims = []
@@ -69,7 +69,7 @@ def declared_claims(study: StudySpec) -> list[DeclaredClaim]:
             claims.append(DeclaredClaim(claim, tuple(_contrasts(study, claim, place))))
         except _NotHereError as error:
             if not claim.needs:
-                raise UserError(f'{place}: {error.what}{error.mend}; or write needs = "the study that has"') from None
+                raise UserError(f'{place}: {error.what}{error.fix}; or write needs = "the study that has"') from None
             claims.append(DeclaredClaim(claim, (), error.what))
     return claims
 
@@ -138,12 +138,12 @@ def _check_value(study: StudySpec, mention: _Mention, place: str) -> None:
 
 def _known(study: StudySpec, mention: _Mention) -> Level:
     if mention.path not in study.factors:
-        mend = suggestion(mention.path, study.factors)
-        raise _NotHereError(f"{mention.path} is not a factor of this study", mend)
+        fix = suggestion(mention.path, study.factors)
+        raise _NotHereError(f"{mention.path} is not a factor of this study", fix)
     level, known = normal_level(study, mention.path, mention.level), levels_of(study, mention.path)
     if level not in known:
-        mend = suggestion(level_text(level), map(level_text, known))
-        raise _NotHereError(f"{mention.key} = {level_text(level)} is not a level of {mention.path}", mend)
+        fix = suggestion(level_text(level), map(level_text, known))
+        raise _NotHereError(f"{mention.key} = {level_text(level)} is not a level of {mention.path}", fix)
     return level
 
 

@@ -53,7 +53,7 @@ def declared_analysis(study: StudySpec) -> DeclaredAnalysis:
     its first level.
 
     Raises:
-        UserError: naming the key, its value and the mend.
+        UserError: naming the key, its value and the fix.
     """
     asked = study.analysis
     factor = _compared_factor(study)

@@ -115,6 +115,8 @@ def own_store(study: StudySpec, folder: Path) -> Store:
     grid = cells(study)
     own = set(grid)
     for result in store.results():
+        if result.spec.stage == "refit" and result.spec.refit != study.refit:
+            raise UserError(_refusal(study, folder, f'refit ("{result.spec.refit}", not "{study.refit}")'))
         if result.spec.cell not in own:
             difference = _nearest_difference(result.spec.cell, grid)
             raise UserError(_refusal(study, folder, difference))

@@ -213,8 +213,8 @@ def _compared(rows: Rows, found: Mapping[str, Sequence[Level]], options: Options
     if not having:
         known = [str(level) for factor in among for level in ordered(found[factor])]
         where = options.compare or "any factor"
-        mend = suggestion(str(wanted), known) if options.control is not None else _name_one(options, known)
-        raise UserError(f'{rows.place}: control "{wanted}" is not a level of {where}{mend}')
+        fix = suggestion(str(wanted), known) if options.control is not None else _name_one(options, known)
+        raise UserError(f'{rows.place}: control "{wanted}" is not a level of {where}{fix}')
     if len(having) > 1:
         both = " and ".join(having)
         raise UserError(f'{rows.place}: {both} have the level "{wanted}"; say which is compared: compare {having[0]}')

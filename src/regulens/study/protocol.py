@@ -1,4 +1,4 @@
-"""The order of a study: train every cell, select on validation, refit, open the sealed test part once per refit."""
+"""The order of a study: train every cell, select on validation, refit, open the held-out test set once per refit."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def refits_of(study: StudySpec, chosen: Sequence[RunSpec]) -> list[Refit]:
 def open_test_parts(
     refits: Sequence[Refit], folder: Path, store: Store, datasets: dict[str, Dataset], on_event: OnEvent
 ) -> None:
-    """Evaluate each refitted run on the sealed test part, once ever.
+    """Evaluate each refitted run on the held-out test set, once ever.
 
     The opening is entered into the ledger before anything is seen, and its numbers filled in afterwards. Test
     predictions that were lost are made again from the run's weights, which is no new opening.
@@ -233,7 +233,8 @@ def _begun(refit: Refit, place: Path, store: Store, dataset: Dataset, on_event: 
     identity, reason = place.name, refit.reason
     if (place / TEST_PREDICTIONS).exists():
         text = (
-            f"run {identity} was evaluated on the test set before, which the ledger does not say: it is entered again"
+            f"run {identity} was evaluated on the test set before, which is missing from the test-set access log: it "
+            "is entered again"
         )
         store.save_deviation(Deviation(noted_at=now(), text=text))
         on_event(Note(text))

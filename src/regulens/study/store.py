@@ -229,7 +229,7 @@ class Store:
         return self._records(Selection, "SELECT selection FROM selections ORDER BY number")
 
     def ledger(self) -> list[Opening]:
-        """Return every opening of the sealed test part, in order."""
+        """Return every opening of the held-out test set, in order."""
         return self._records(Opening, "SELECT record FROM ledger ORDER BY rowid")
 
     def _records(self, kind: type[AnyRecord], query: str) -> list[AnyRecord]:
@@ -237,8 +237,8 @@ class Store:
             return [kind.model_validate_json(row[0]) for row in self._rows(query)]
         except ValidationError as error:
             raise DataError(
-                f"{self.path}: holds a {kind.__name__} that this version of Regulens cannot read "
-                f"({error.error_count()} fields differ); use the version that wrote it, or choose another --out"
+                f"{self.path}: holds a record ({kind.__name__}) that this version of Regulens cannot read "
+                f"(fields that differ: {error.error_count()}); use the version that wrote it, or choose another --out"
             ) from None
 
     def _rows(self, query: str) -> list[tuple[str, ...]]:

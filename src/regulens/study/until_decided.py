@@ -50,7 +50,8 @@ def run_until_decided(
     Raises:
         UserError: if the study was begun with other looks, or they do not increase from 2 on.
     """
-    check_type(looks, Sequence, "looks", "a list of numbers of seeds")
+    if isinstance(looks, str | bytes) or not isinstance(looks, Sequence):
+        raise UserError(f"looks must be a list of numbers of seeds, such as [5, 10, 20], got {type(looks).__name__}")
     for seeds in looks:
         check_type(seeds, Integral, "looks", "a list of whole numbers")
     if not looks or looks[0] < 2 or list(looks) != sorted(set(looks)):
@@ -92,4 +93,6 @@ def undecided(found: StudyAnalysis) -> list[str]:
 
 def _look_text(seeds: int, level: float, still_open: Sequence[str]) -> str:
     what = f"{len(still_open)} undecided ({'; '.join(still_open[:3])}{' ...' if len(still_open) > 3 else ''})"
-    return f"look at {seeds} seeds, intervals of {100 * level:.4g} %: {what if still_open else 'all is decided'}"
+    return (
+        f"interim analysis at {seeds} seeds, {100 * level:.4g} % intervals: {what if still_open else 'all is decided'}"
+    )

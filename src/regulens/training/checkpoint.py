@@ -121,7 +121,7 @@ def load_model(folder: Path) -> CNN:
             state = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118  # safe_open is no dict
     except (OSError, SafetensorError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}); move it away and run the study again to train this network anew"
+            f"{path}: cannot be read ({error}); move it elsewhere and run the study again to train this network anew"
         ) from None
     if "regulens" not in metadata:
         raise DataError(f"{path}: was not written by Regulens: it does not say which network it holds")

@@ -10,7 +10,7 @@ from regulens.errors import DataError, RegulensError
 from regulens.weights.kernels import readable
 
 SAVE_INSTEAD = "where you trust it, load it and save its state_dict() with safetensors"
-"""The mend for files that hold more than numbers."""
+"""The fix for files that hold more than numbers."""
 
 
 @contextmanager

@@ -132,7 +132,8 @@ def explain_image(
         on_step: told of each network, of each step in turn, and of each picture.
 
     Raises:
-        UserError: if the image is sealed or absent, a method or class is not known, or Captum is not installed.
+        UserError: if the image is of the test set or absent, a method or class is not known, or Captum
+            is not installed.
         DataError: if a file is damaged.
     """
     dataset = dataset or dataset_of(networks)

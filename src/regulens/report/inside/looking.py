@@ -150,7 +150,7 @@ def look_at(
         on_step: told of each network followed and each picture drawn.
 
     Raises:
-        UserError: if the image is sealed or absent, or no network has such a layer.
+        UserError: if the image is of the test set or absent, or no network has such a layer.
         DataError: if a file is damaged.
     """
     dataset = dataset or dataset_of(networks)

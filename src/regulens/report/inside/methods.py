@@ -193,10 +193,10 @@ class InsideMethods:
     ) -> Look:
         """Follow an image through every layer of the networks, or compare one ``layer`` of theirs.
 
-        ``image`` is an index into the data set, the sealed test part excepted, or the path of a picture file.
+        ``image`` is an index into the data set, the held-out test set excepted, or the path of a picture file.
 
         Raises:
-            UserError: if there is no such run, cell, layer or image, or the image is sealed.
+            UserError: if there is no such run, cell, layer or image, or the image is of the test set.
         """
         networks, place = self._networks(run, cell), self._place(out)
         return look_at(networks, image, place, layer=layer, scaling=scaling, on_step=on_step)
@@ -264,8 +264,8 @@ class InsideMethods:
         maps holds 12 networks.
 
         Raises:
-            UserError: if there is no such run, cell, image, class or method, the image is sealed, the seed is not from
-                0 to 2^64 - 1, or Captum is missing.
+            UserError: if there is no such run, cell, image, class or method, the image is of the test set, the seed
+                is not from 0 to 2^64 - 1, or Captum is missing.
         """
         _check_seed(seed)
         results = own_store(self.spec, self.folder).results()

@@ -246,7 +246,7 @@ def subject_of(source: int | str | Path, dataset: Dataset, networks: Sequence[Ne
     """Return the image that is asked for, by its index in the data set or as a picture file.
 
     Raises:
-        UserError: if there is no such image, or it is in the sealed test part of one of the networks.
+        UserError: if there is no such image, or it is in the held-out test set of one of the networks.
         DataError: if the file cannot be read.
     """
     text = str(source)
