@@ -654,4 +654,4 @@ class TestText:
         assert "entirely on one side of zero" in other
         assert "the median of all runs" in other
         assert "Runs of the same seed are paired" in other
-        assert "No p because with 2 pairs and 4 comparisons" in other
+        assert "No p: with 2 pairs and 4 comparisons" in other

@@ -140,7 +140,7 @@ def _open(analysis: Analysis) -> list[str]:
             if each.result.reason:
                 of_reason.setdefault(f"Undecided because {each.result.reason}", []).append(name)
             if each.result.p_reason:
-                of_reason.setdefault(f"No p because {each.result.p_reason}", []).append(name)
+                of_reason.setdefault(f"No p: {each.result.p_reason}", []).append(name)
     return [f"{reason}: {'; '.join(names)}." for reason, names in of_reason.items()]
 
 
