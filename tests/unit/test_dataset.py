@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from regulens.data.dataset import Dataset, SharedDataset, share
-from regulens.errors import DataError
+from regulens.errors import DataError, UserError
 
 NAMES = ("cat", "dog", "owl")
 
@@ -133,3 +133,14 @@ def test_different_data_sets_share_one_folder(tmp_path: Path) -> None:
 
 def test_sharing_below_a_missing_folder_makes_it(tmp_path: Path) -> None:
     assert share(small_set(), tmp_path / "a" / "b").open().digest == small_set().digest
+
+
+def test_images_that_do_not_fit_on_the_disk_are_refused_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError("1408848 requested and 249728 written")
+
+    monkeypatch.setattr(np, "save", fail)
+    with pytest.raises(UserError, match=r"cannot hold the images for the workers .*free some space"):
+        share(small_set(), tmp_path)

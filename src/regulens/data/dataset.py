@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regulens.errors import DataError, check_type
+from regulens.errors import DataError, UserError, check_type
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +86,21 @@ class SharedDataset:
 
 
 def share(dataset: Dataset, folder: Path) -> SharedDataset:
-    """Write the arrays below ``folder``, from where any number of processes may map them."""
+    """Write the arrays below ``folder``, from where any number of processes may map them.
+
+    Raises:
+        UserError: if they do not fit there.
+    """
     target = folder / dataset.digest[:16]
-    target.mkdir(parents=True, exist_ok=True)
-    np.save(target / "images.npy", dataset.images)
-    np.save(target / "labels.npy", dataset.labels)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        np.save(target / "images.npy", dataset.images)
+        np.save(target / "labels.npy", dataset.labels)
+    except OSError as error:  # NumPy's says only how many bytes there was space for
+        raise UserError(
+            f"{folder}: cannot hold the images for the workers ({error.strerror or error}); free some space on that "
+            "disk and give the same command again"
+        ) from None
     return SharedDataset(
         target, dataset.name, len(dataset.labels), dataset.image_shape, dataset.class_names, dataset.digest
     )
