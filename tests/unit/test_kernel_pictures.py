@@ -146,7 +146,7 @@ class TestBounds:
     def test_the_pages_of_a_layer_hold_each_kernel_once(self, shape: tuple[int, ...]) -> None:
         view = KernelView()
         kernels = layer(*shape[:2], 1, 1)
-        kernels = replace(kernels, weight=np.broadcast_to(kernels.weight, shape))
+        kernels = replace(kernels, numbers=np.broadcast_to(kernels.weight, shape))
         seen = np.zeros(shape[:2], int)
         for page in range(1, view.pages(kernels) + 1):
             shown = KernelView(page=page).shown(kernels)
