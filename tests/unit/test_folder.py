@@ -164,9 +164,9 @@ def test_a_title_and_the_number_of_seeds_are_free(folder: Path, run_again: RunAg
 
 def test_a_report_or_an_analysis_of_an_edited_folder_notes_the_deviation(folder: Path) -> None:
     edit(folder, 'primary = "mean"', 'primary = "mean"\nrope = 0.02')
-    path = write_report(folder, "json")
-    assert path is not None
-    assert json.loads(path.read_text())["warnings"][-1].endswith(deviations(folder)[-1])
+    written = write_report(folder, "json")
+    assert written is not None
+    assert json.loads(written.path.read_text())["warnings"][-1].endswith(deviations(folder)[-1])
     assert [text.partition(": ")[2] for text in deviations(folder)] == ["analysis.rope (None, not 0.02)"]
     edit(folder, "rope = 0.02", "rope = 0.03")
     load_study(folder).analysis()
