@@ -126,7 +126,8 @@ def test_the_command_names_a_folder_too(tmp_path: Path) -> None:
 
 
 def test_an_onnx_file_of_any_name_is_told_from_other_protobufs(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
+    import onnx
+
     weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, (1, 1, 1, 1), [2.0])
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="c")
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [], [], [weight]))

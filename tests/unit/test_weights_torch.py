@@ -296,15 +296,16 @@ class TestWholeModels:
 class TestTensors:
     values = torch.arange(36.0).reshape(2, 2, 3, 3)
 
-    @pytest.mark.parametrize("save", [torch.save, legacy], ids=["zip", "legacy"])
     @pytest.mark.parametrize(
-        "dtype", [torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2], ids=str
+        ("dtype", "save"),
+        [
+            *((each, torch.save) for each in (torch.float8_e4m3fn, torch.float8_e5m2)),  # which the older format lacks
+            *((each, save) for each in (torch.float64, torch.float16, torch.bfloat16) for save in (torch.save, legacy)),
+        ],
     )
     def test_every_type_of_real_number_is_widened(
         self, path: Path, dtype: torch.dtype, save: Callable[[Any, Path], None]
     ) -> None:
-        if save is legacy and dtype.itemsize == 1:
-            pytest.skip("the older format knows no float8")
         stored = self.values.to(dtype)
         np.testing.assert_array_equal(
             read({"c.weight": stored}, path, save).kernels[0].weight, stored.to(torch.float32)
