@@ -28,7 +28,7 @@ def commands() -> Iterator[tuple[str, object]]:
         yield from ((f"{name} {each}", inner[each]) for each in inner) if inner else [(name, command)]
 
 
-@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
 def test_every_help_text_is_a_full_phrase_with_its_brackets(name: str, command: object, regulens: Run) -> None:
     texts = [command.help] + [each.help for each in command.params if each.name != "help"]  # type: ignore[attr-defined]
     for text in filter(None, texts):

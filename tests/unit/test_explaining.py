@@ -265,7 +265,7 @@ class TestBlocks:
             "By unadjusted 95 % intervals over runs, the maps of seeds are more alike than those of networks "
             "with random weights in Gradient; not conclusively different from those in Occlusion."
         )
-        assert "nothing follows for others" in pixels._agreement_text({"gradient": rows(2, 3.0)})
+        assert "the table describes these runs only" in pixels._agreement_text({"gradient": rows(2, 3.0)})
         assert pixels._agreement_text({}) == ""
         interval = pixels._agreed(rows(6, 3.0), "seeds")
         assert interval.low < interval.estimate < interval.high
@@ -280,4 +280,4 @@ class TestBlocks:
         store = open_store(tmp_path / "study")
         blocks = pixel_blocks(finished.spec, tmp_path / "study", store.results(), selections_in_force(store))
         texts = [getattr(block, "text", "") for block in blocks]
-        assert any("whether seeds agree cannot be said" in text for text in texts)
+        assert any("agreement of seeds cannot be measured" in text for text in texts)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from regulens.errors import UserError
 from regulens.spec import ClaimSpec, Level, RunSpec, StudySpec
@@ -242,14 +241,14 @@ def test_a_study_without_factors_has_nothing_to_claim() -> None:
         ({"kind": "interaction", "a": 1, "b": 2, "by": "x", "between": [1]}, "must be two levels"),
         ({"kind": "better", "a": 1, "b": 2}, "'greater', 'equal', 'best', 'interaction' or 'reversal'"),
         ({"kind": "greater", "a": 1, "b": 2, "response": "accuracy"}, "'val_accuracy'"),
-        ({"kind": "greater", "a": 1, "b": 2, "response": []}, "at least 1 item"),
+        ({"kind": "greater", "a": 1, "b": 2, "response": []}, "must not be empty"),
         ({"kind": "greater", "a": 1, "b": 2, "id": "two words"}, "letters, digits, dashes or underscores"),
-        ({"kind": "greater", "a": 1, "b": 2, "text": ""}, "at least 1 character"),
+        ({"kind": "greater", "a": 1, "b": 2, "text": ""}, "must not be empty"),
         ({"kind": "greater", "a": 1, "b": 2, "rope": -0.1}, "greater than or equal to 0"),
     ],
 )
 def test_a_claim_has_what_its_kind_needs_and_no_more(claim: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(UserError) as caught:
         ClaimSpec.model_validate({"id": "claim", "text": "It is so."} | claim)
     assert message in str(caught.value)
 

@@ -268,7 +268,7 @@ class TestReport:
     def test_where_no_run_trained_the_table_says_so(self, finished: Study, tmp_path: Path) -> None:
         (table,) = written.similarity_tables(finished.spec, analysis_of(finished, {}), StudySimilarity())
         assert table.rows == ()
-        assert table.note.startswith("No run trained")
+        assert table.note.startswith("All runs collapsed")
         assert not list(
             written.similarity_blocks(finished.spec, analysis_of(finished, {}), StudySimilarity(), tmp_path)
         )

@@ -243,7 +243,9 @@ class TestPower:
         assert "larger than the whole range" in range_of_runs
         assert power_warnings(0.02, 0.01, "val_accuracy", []) == []
 
-    @pytest.mark.parametrize(("runs", "words"), [(0, "no runs yet"), (2, "too few runs yet: a pilot needs 3 runs")])
+    @pytest.mark.parametrize(
+        ("runs", "words"), [(0, "no runs yet"), (2, "too few runs yet: a pilot needs 3 non-collapsed runs")]
+    )
     def test_without_a_pilot_there_is_one_line(self, runs: int, words: str) -> None:
         study = parse_study(FILE, "x.toml")
         with pytest.raises(UserError, match=words) as refused:

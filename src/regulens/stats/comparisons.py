@@ -248,7 +248,7 @@ def _why_undecided(
         return f"too few runs for an interval: {least} are needed"
     among = judge(trained, design.rope, design.direction)
     if design.primary == "mean" and collapse is not None and among != "undecided":
-        return f"{among} among the runs that trained, but so few runs leave the collapse rates open"
+        return f"{among} among the non-collapsed runs, but so few runs leave the collapse rates open"
     return "the interval extends beyond the equivalence margin" if design.rope else "the interval includes zero"
 
 
