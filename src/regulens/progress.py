@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from regulens.models.cnn import LayerRow
+from regulens.report.wording import counted
 from regulens.results import EpochRecord
 from regulens.spec import RunSpec, StudySpec
 from regulens.study.grid import run_label
@@ -165,7 +166,8 @@ class _LiveBars:
 
 def _size_text(study: StudySpec) -> str:
     networks = math.prod(map(len, study.factors.values()))
-    return f"{networks:,} networks x {study.seeds:,} seeds = {networks * study.seeds:,} runs, then refits and tests"
+    size = f"{counted(networks, 'network')} x {counted(study.seeds, 'seed')}"
+    return f"{size} = {counted(networks * study.seeds, 'run')}, then refits and tests"
 
 
 def _started(study: StudySpec | None) -> StudySpec:

@@ -47,6 +47,7 @@ def plan(
     if not power and any(given is not None for given in (effect, sd, collapse)):
         raise UserError("--effect, --sd and --collapse need --power: they say how many seeds an effect requires")
     study = open_study(source, out, max_cells).with_seeds(seeds)
+    from regulens.report.wording import counted
     from regulens.study.plan import estimate_minutes
     from regulens.study.workers import check_workers
 
@@ -58,7 +59,7 @@ def plan(
     print_wide(plan_table(cells))
     pending, planned = sum(cell.pending for cell in cells), len(study.runs())
     finished = f" ({planned - pending} of them finished in {study.folder})" if pending < planned else ""
-    size = f"{len(cells):,} networks x {study.spec.seeds:,} seeds = {planned:,} runs"
+    size = f"{counted(len(cells), 'network')} x {counted(study.spec.seeds, 'seed')} = {counted(planned, 'run')}"
     console.print(
         f"{size}{finished}, then refits and tests; about "
         f"{estimate_minutes(study.spec, cells, count):.1f} minutes with {count} workers here (from a few timed steps "

@@ -93,4 +93,4 @@ def cell_text(study: StudySpec, levels: Mapping[str, Level]) -> str:
 
 def counted(number: int, noun: str) -> str:
     """Write a number of things: 1 seed, 2 seeds."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
