@@ -247,3 +247,25 @@ class TestWhatIsRefused:
         self, content: str | bytes, words: str, refusal: Callable[..., str]
     ) -> None:
         assert words in refusal(content)
+
+
+def test_a_table_that_is_too_large_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(text())
+    monkeypatch.setattr("regulens.study.external.decoding.MAX_BYTES", path.stat().st_size)
+    assert len(read_rows(path, ["y"]).names) == 4
+    path.write_text(text() + "\n")
+    with pytest.raises(UserError, match=r"runs\.csv: has \d+ bytes, more than a table of runs may have"):
+        read_rows(path, ["y"])
+
+
+def test_a_table_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(text())
+    monkeypatch.setattr("regulens.study.external.csv_text.MAX_ROWS", 5)  # the header and four runs
+    assert len(read_rows(path, ["y"]).names) == 4
+    path.write_text(text() + "bn,2,0.92\n")
+    with pytest.raises(UserError, match=r"runs\.csv: has more than 5 rows; is it a log"):
+        read_rows(path, ["y"])

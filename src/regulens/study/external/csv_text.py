@@ -16,6 +16,8 @@ from regulens.study.external.decoding import decoded
 from regulens.study.external.problems import Problem, named_rows
 
 SEPARATORS = (",", ";", "\t", "|", " ")
+MAX_ROWS = 1_000_000
+"""Rows that a table of runs may have; each takes about a kilobyte of memory, its text aside."""
 _HEADER_WITHIN = 100  # records; what stands above a header is short
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(?P<separator>\\t|[^"\r\n])"?[,;\t| ]*(\r\n|\r|\n|\Z)', re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d*[.,]?\d+([eE][+-]?\d+)?")
@@ -64,7 +66,8 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
         wanted: the columns that are asked for; the caller tells of those that are not there.
 
     Raises:
-        UserError: naming the file and the line, if it cannot be read as text, or has unbalanced quotes, or is empty.
+        UserError: naming the file and the line, if it cannot be read as text, or has unbalanced quotes, or is empty,
+            or too large.
     """
     text = decoded(path)
     separators, above = _separators(text)
@@ -72,9 +75,12 @@ def read_table(path: Path, wanted: Sequence[str]) -> Table:
     if not line:
         raise UserError(f"{path}: is empty")
     try:
-        return _table(list(_records(text, separator)), line, separator, wanted, above)
+        records = list(itertools.islice(_records(text, separator), MAX_ROWS + 1))
     except csv.Error as error:
         raise UserError(f"{path}: {error}") from None
+    if len(records) > MAX_ROWS:
+        raise UserError(f"{path}: has more than {MAX_ROWS:,} rows; is it a log? keep one row per run")
+    return _table(records, line, separator, wanted, above)
 
 
 def header_hint(header: Sequence[str]) -> str:

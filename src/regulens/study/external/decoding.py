@@ -13,6 +13,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+MAX_BYTES = 100_000_000
+"""How large a table of runs may be; as text it takes up to six times that."""
 _OTHER_FORMATS = {
     b"PK\x03\x04": "it is a ZIP archive, as Excel workbooks are",
     b"\xd0\xcf\x11\xe0": "it is an old Excel workbook",
@@ -27,14 +29,21 @@ def decoded(path: Path) -> str:
     """Return the text of a file in UTF-8, UTF-16 or UTF-32, without its mark.
 
     Raises:
-        UserError: naming the file, and the first line that is not text, with the format that the file is of.
+        UserError: naming the file, and the first line that is not text, with the format that the file is of; or its
+            size, if that is beyond ``MAX_BYTES``.
     """
     try:
-        content = path.read_bytes()
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= MAX_BYTES else b""
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if size > MAX_BYTES:
+        raise UserError(
+            f"{path}: has {size:,} bytes, more than a table of runs may have ({MAX_BYTES:,}); keep one row per run and "
+            "the columns that are needed"
+        )
     try:
         return content.decode(_encoding(content)).replace("\ufeff", "")  # also the mark of a file that was appended
     except UnicodeDecodeError as error:
