@@ -10,9 +10,9 @@ from numbers import Integral, Real
 from regulens.text import printable
 
 _SURE = 0.7
-"""``difflib``'s ratio from which a word is taken for another one misspelt: seven letters of ten are right."""
+"""``difflib``'s similarity ratio from which a word counts as a misspelling of another: seven letters of ten match."""
 _SHORT = 3
-"""A word of so many letters or more is taken for another one as well where a single letter is wrong."""
+"""From this length on, a word with a single wrong letter counts as a misspelling as well."""
 _LISTED = 20
 _LONGEST_WORD = 300
 _LONGEST_LINE = 1200

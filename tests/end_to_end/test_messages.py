@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,17 +21,17 @@ Run = Callable[..., Done]
 HOSTILE = "x\x1b[31m\x07\x9b\u202eevil"
 
 
-def commands() -> Iterator[tuple[str, object]]:
+def commands() -> Iterator[tuple[str, Any]]:
     """Every command with its path, those of groups included."""
-    group = typer.main.get_command(app)
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    group: Any = typer.main.get_command(app)
+    for name, command in group.commands.items():
         inner = getattr(command, "commands", None)
         yield from ((f"{name} {each}", inner[each]) for each in inner) if inner else [(name, command)]
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
-def test_every_help_text_is_a_full_phrase_with_its_brackets(name: str, command: object, regulens: Run) -> None:
-    texts = [command.help] + [each.help for each in command.params if each.name != "help"]  # type: ignore[attr-defined]
+def test_every_help_text_is_a_full_phrase_with_its_brackets(name: str, command: Any, regulens: Run) -> None:
+    texts = [command.help] + [each.help for each in command.params if each.name != "help"]
     for text in filter(None, texts):
         assert text[0].isupper(), text
         assert text.rstrip().endswith((".", ")", "?")), text
@@ -200,8 +201,8 @@ def test_every_mistake_in_python_is_a_user_error_of_one_line(mistake: Callable[[
 def test_arguments_of_a_finished_study_are_checked_too(finished: Study) -> None:
     for mistake in (
         lambda: finished.model(3),
-        lambda: finished.report("docx"),  # type: ignore[arg-type]
-        lambda: finished.look(3.5),  # type: ignore[arg-type]
+        lambda: finished.report("docx"),
+        lambda: finished.look(3.5),
         lambda: finished.kernels(run=3),
         lambda: finished.with_seeds("many"),
     ):

@@ -145,7 +145,7 @@ class TestTexts:
 class TestControl:
     @pytest.mark.parametrize("wanted", ["0.0", "0", "0e0", " 0 ", 0, 0.0, np.float32(0), np.int64(0), Decimal(0)])
     def test_zero_is_found(self, wanted: object) -> None:
-        assert matching([0, 1], plain(wanted)) == [0]  # type: ignore[arg-type]
+        assert matching([0, 1], plain(wanted)) == [0]
 
     @pytest.mark.parametrize(
         "wanted",
@@ -155,7 +155,7 @@ class TestControl:
         ],
     )
     def test_a_number_is_found_as_it_is_written(self, wanted: object) -> None:
-        assert matching([0.001, 0.01], plain(wanted)) == [0.001]  # type: ignore[arg-type]
+        assert matching([0.001, 0.01], plain(wanted)) == [0.001]
 
     def test_the_control_of_an_analysis_may_be_of_any_type(self) -> None:
         assert analyze(runs((0.001, 0.01)), **NAMED, control=torch.tensor(0.001)).control == 0.001
@@ -203,7 +203,7 @@ class TestFrames:
         of_frame, of_file = (levels(read_rows(data, ["x"]), "x") for data in (frame, tmp_path / "runs.csv"))
         assert of_frame == of_file
         assert list(map(type, of_frame.of_rows)) == list(map(type, of_file.of_rows))
-        assert matching(of_frame.of_rows, control) == of_frame.of_rows[:1]  # type: ignore[arg-type]
+        assert matching(of_frame.of_rows, control) == of_frame.of_rows[:1]
         assert len(set(of_frame.of_rows)) == 2
 
     @pytest.mark.parametrize("kind", [np.float32, "Float32", "Float64", "float64"])
@@ -276,7 +276,7 @@ class TestWrongTypes:
             def to_pandas(self) -> None: ...
 
         with pytest.raises(UserError, match=r"got a polars Frame; give its \.to_pandas\(\)"):
-            analyze(Frame(), **NAMED)  # type: ignore[arg-type]
+            analyze(Frame(), **NAMED)
 
     @pytest.mark.parametrize(
         ("options", "words"),

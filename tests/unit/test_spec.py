@@ -183,7 +183,7 @@ def test_specs_cannot_be_changed() -> None:
     with pytest.raises(UserError, match=r"RunSpec\.seed cannot be changed"):
         del spec.seed
     with pytest.raises(UserError, match="RunSpec has no field sede; did you mean seed"):
-        spec.sede = 3  # type: ignore[attr-defined]
+        spec.sede = 3
     assert spec == RunSpec()
 
 

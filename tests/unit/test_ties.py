@@ -250,7 +250,7 @@ class TestEdges:
     @pytest.mark.parametrize(("relation", "rope"), [("greater", 0.005), ("equal", 0.005), ("greater", 0.0)])
     def test_a_claim_on_the_edge_is_undecided(self, relation: str, rope: float) -> None:
         bound = rope + 4e-17
-        part = Part("", lambda level: Interval(bound, bound, bound, level), rope, relation, 1e-15)  # type: ignore[arg-type]
+        part = Part("", lambda level: Interval(bound, bound, bound, level), rope, relation, 1e-15)
         assert judge_claim([part], 1).verdict == "undecided"
 
 

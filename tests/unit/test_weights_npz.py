@@ -131,5 +131,5 @@ def test_a_lone_array_a_tar_and_joblibs_arrays_are_named_for_what_they_are(tmp_p
 
 
 def test_a_dictionary_in_one_array_is_named(tmp_path: Path) -> None:
-    np.save(tmp_path / "w.npy", {"conv.weight": np.zeros((1, 1, 3, 3))}, allow_pickle=True)  # type: ignore[arg-type]
+    np.save(tmp_path / "w.npy", {"conv.weight": np.zeros((1, 1, 3, 3))}, allow_pickle=True)
     assert "holds Python objects, as numpy.save writes of a dictionary" in refusal(tmp_path / "w.npy")

@@ -332,7 +332,7 @@ class TestTensors:
     @pytest.mark.filterwarnings("ignore")
     def test_tensors_that_are_no_plain_real_numbers_are_named(self, path: Path) -> None:
         attributed = nn.Parameter(torch.ones(2, 2, 3, 3))
-        attributed.tag = "mine"  # type: ignore[attr-defined]
+        attributed.tag = "mine"
         content = {
             "quantized.weight": torch.quantize_per_tensor(self.values, 0.1, 0, torch.qint8),
             "sparse.weight": self.values.to_sparse(),

@@ -10,16 +10,6 @@ from typer.core import TyperCommand
 
 from regulens.errors import UserError
 
-_PLAIN = (
-    (re.compile(r"Value error, "), ""),
-    (
-        re.compile(r"Input should be a valid integer.*|.*is not a valid int(eger)?( range)?\.?"),
-        "must be a whole number",
-    ),
-    (re.compile(r"Input should be a valid number.*|.*is not a valid float( range)?\.?"), "must be a number"),
-    (re.compile(r"Input should be"), "must be"),
-)
-
 
 class Command(TyperCommand):
     """A command that refuses an option given twice, where the first would be lost without a word.
@@ -51,15 +41,13 @@ def _refuse_repeated(given: list[Any]) -> None:
 
 def plain_usage_error(error: Any) -> str:
     """Return what the parser found wrong, with the value that was given and without the words of its libraries."""
-    message = str(error.format_message()).rstrip()
-    given = _value(error)
-    for pattern, plain in _PLAIN:
-        place, colon, reason = message.partition(": ")
-        if colon and pattern.match(reason):
-            message = place + colon + pattern.sub(plain, reason)
-            if plain and given is not None:
-                message += f", got {given}"
-    return message.rstrip(".")
+    from regulens.spec.mistakes import plain_message
+
+    place, colon, reason = str(error.format_message()).strip().partition(": ")
+    plain, given = plain_message(reason), _value(error)
+    if plain.startswith("must be") and given is not None:
+        plain += f", got {given}"
+    return f"{place}{colon}{plain}".rstrip(".")
 
 
 def _value(error: BaseException) -> object:

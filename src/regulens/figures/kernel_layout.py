@@ -27,7 +27,7 @@ _MANY = 256
 _PROPORTION = 1.3
 """Width to height of what fills several rows, if there is a choice."""
 _APART = 3
-"""Pixels between filters that stand beside each other with several input channels each."""
+"""Pixels between adjacent filters of several input channels each."""
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _panel_room(channels: int, height: int, width: int) -> tuple[int, int]:
 
 
 def _panel_grid(info: PanelsInfo) -> tuple[int, float]:
-    """Return how many panels stand beside each other, and the inches that each is wide."""
+    """Return how many panels fit in a row, and the width of each in inches."""
     height, width = info.tiles[0].shape
     across = min(len(info.tiles), 4 if width <= 24 else 2)
     side = min((_WIDTH - (0.8 if _has_bar(info) else 0)) / across - 0.15, width * 0.14)

@@ -145,7 +145,7 @@ def lay_out(kernels: NDArray[np.float32], gap: int = GAP, beside: int | None = N
 def lay_out_rows(kernels: NDArray[np.float32], across: int, beside: int = GAP) -> NDArray[np.float32]:
     """Return (filters, channels, height, width, ...) kernels as one picture, ``across`` filters in a row.
 
-    The channels of a filter stand beside each other, ``beside`` pixels of NaN between filters, ``GAP`` elsewhere.
+    The channels of a filter are placed in a row, ``beside`` pixels of NaN between filters, ``GAP`` elsewhere.
     """
     filters = np.stack([lay_out(each[None]) for each in kernels])
     rows = math.ceil(len(filters) / across)

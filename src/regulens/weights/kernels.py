@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regulens.errors import DataError
+from regulens.errors import DataError, one_line, shortened
 from regulens.weights.lazy import Lazy, Numbers, Spill, blocks
 
 EXPANSION = 20
@@ -134,8 +134,7 @@ class Gathering:
 
 def readable(name: str) -> str:
     """Return a file's own name for something, without what cannot be printed and not endlessly long."""
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name[:_LONGEST_NAME])
-    return shown + "…" if len(name) > _LONGEST_NAME else shown
+    return shortened(one_line(name[: 10 * _LONGEST_NAME]), _LONGEST_NAME)
 
 
 def _listed(names: list[str]) -> str:

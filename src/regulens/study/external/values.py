@@ -203,6 +203,6 @@ def _float(value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]  # a number of some type, or its text
     except OverflowError:
-        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]  # a number beyond floats
     except ValueError:
         return math.nan  # a signalling NaN
