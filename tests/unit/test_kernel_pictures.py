@@ -18,7 +18,7 @@ from regulens.figures.kernels import NOT_FINITE_COLOUR, draw_kernels, kernels_in
 from regulens.figures.matched import draw_matched, draw_panels, matched_info, panel_pages, panels_info
 from regulens.figures.style import house_style, save_figure, settled
 from regulens.interpret.kernel_summary import summarize
-from regulens.interpret.kernels import choose_kernels, lay_out, rgb_kernels, scale_kernels, tile_kernels
+from regulens.interpret.kernels import choose_kernels, lay_out, rgb_kernels, scale_kernels
 from regulens.interpret.matching import MatchedLayer, RandomSimilarity, match_all
 from regulens.report.inside.kernel_layers import KernelView, named_layers
 from regulens.weights.kernels import ConvKernels
@@ -52,7 +52,7 @@ def assert_inside(figure: Figure) -> None:
 class TestScales:
     def test_signed_kernels_are_divided_by_the_layers_greatest_magnitude(self) -> None:
         weight = np.array([[[[1, -4]]], [[[0, 2]]]], np.float32)
-        np.testing.assert_array_equal(tile_kernels(weight, "signed"), [[0.25, -1], [np.nan] * 2, [0, 0.5]])
+        np.testing.assert_array_equal(lay_out(scale_kernels(weight, "signed")), [[0.25, -1], [np.nan] * 2, [0, 0.5]])
 
     def test_a_signed_layer_of_zeros_stays_zero(self) -> None:
         assert not scale_kernels(np.zeros((2, 1, 2, 2), np.float32), "signed").any()
@@ -73,7 +73,10 @@ class TestScales:
         weight = layer(6, 4, 3, 3).weight
         shown = choose_kernels(6, 4, page=2, most=3)
         whole = scale_kernels(weight, "signed")
-        np.testing.assert_array_equal(tile_kernels(weight, "signed", shown), lay_out(whole[3:, :3]))
+        np.testing.assert_array_equal(
+            lay_out(scale_kernels(weight[np.ix_(shown.filters, shown.channels)], "signed", weight)),
+            lay_out(whole[3:, :3]),
+        )
 
     def test_filters_in_colours_are_spread_over_their_three_channels_together(self) -> None:
         weight = np.array([0, 1, 2, 3, 4, 8], np.float32).reshape(1, 3, 1, 2)

@@ -14,7 +14,7 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 
 from regulens.errors import UserError
-from regulens.interpret.kernels import Scaling, conv_kernels, tile_kernels
+from regulens.interpret.kernels import Scaling, conv_kernels, lay_out, scale_kernels
 from regulens.models.cnn import CNN, LayerRow, Permute, build_model, layer_table, parameter_counts
 from regulens.models.regularizers import build_regularizer
 from regulens.spec import ModelSpec
@@ -350,15 +350,15 @@ class TestKernels:
 
     def test_tiles_spread_each_kernel_over_black_to_white(self) -> None:
         expected = [[0, 1, NAN, 0.5, 0.5], [NAN] * 5, [0, 1, NAN, 0, 1]]  # the constant kernel is mid-gray
-        np.testing.assert_array_equal(tile_kernels(WEIGHT, "kernel"), np.array(expected, np.float32))
+        np.testing.assert_array_equal(lay_out(scale_kernels(WEIGHT, "kernel")), np.array(expected, np.float32))
 
     def test_tiles_spread_the_layer_over_black_to_white(self) -> None:
         expected = [[0.5, 0.625, NAN, 1, 1], [NAN] * 5, [0.75, 1, NAN, 0, 0.5]]
-        np.testing.assert_array_equal(tile_kernels(WEIGHT, "layer"), np.array(expected, np.float32))
+        np.testing.assert_array_equal(lay_out(scale_kernels(WEIGHT, "layer")), np.array(expected, np.float32))
 
     @pytest.mark.parametrize("scaling", ["kernel", "layer"])
     def test_a_constant_layer_is_mid_gray(self, scaling: Scaling) -> None:
-        tiles = tile_kernels(np.full((3, 2, 2, 2), -1.5, np.float32), scaling)
+        tiles = lay_out(scale_kernels(np.full((3, 2, 2, 2), -1.5, np.float32), scaling))
         assert tiles.shape == (8, 5)
         assert np.nansum(tiles == 0.5) == 3 * 2 * 4
         assert np.isnan(tiles).sum() == 8 * 5 - 3 * 2 * 4
@@ -375,7 +375,7 @@ class TestKernels:
         filters, channels, height, width = shape
         weight = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
         before = weight.copy()
-        tiles = tile_kernels(weight, scaling)
+        tiles = lay_out(scale_kernels(weight, scaling))
         assert tiles.dtype == np.float32
         assert tiles.shape == (filters * (height + 1) - 1, channels * (width + 1) - 1)
         assert np.isfinite(tiles).sum() == weight.size

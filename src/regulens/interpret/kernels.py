@@ -114,24 +114,6 @@ def scale_kernels(weight: NDArray[np.float32], scaling: Scaling, whole: Numbers 
     return np.where(finite, scaled, np.nan).astype(np.float32)
 
 
-def tile_kernels(
-    weight: NDArray[np.float32], scaling: Scaling, shown: Shown | None = None, gap: int = GAP
-) -> NDArray[np.float32]:
-    """Lay kernels out as one image: a row per filter, a column per input channel, NaN between them.
-
-    Args:
-        weight: (filters, channels, height, width).
-        scaling: as in ``scale_kernels``, of the whole layer whatever is shown of it.
-        shown: what is laid out; by default all.
-        gap: pixels between kernels.
-
-    Returns:
-        (filters * (height + gap) - gap, channels * (width + gap) - gap) float32 in [0, 1], signed in [-1, 1].
-    """
-    part = weight if shown is None else weight[np.ix_(shown.filters, shown.channels)]
-    return lay_out(scale_kernels(part, scaling, weight), gap)
-
-
 def lay_out(kernels: NDArray[np.float32], gap: int = GAP, beside: int | None = None) -> NDArray[np.float32]:
     """Return (rows, columns, height, width, ...) pictures as one, with NaN between: ``gap`` pixels, or ``beside``."""
     rows, columns, height, width, *colours = kernels.shape
