@@ -27,13 +27,18 @@ from regulens.figures.parts import (
 )
 from regulens.figures.style import MUTED, house_style, new_figure
 
-Verdict = Literal["better", "worse", "equivalent", "undecided"]
+Verdict = Literal[
+    "better", "worse", "equivalent", "better (size open)", "worse (size open)", "undecided", "too few runs"
+]
 
 VERDICTS: dict[Verdict | None, tuple[str, str, bool]] = {
     "better": (GREEN, "^", True),
     "worse": (VERMILLION, "v", True),
     "equivalent": (BLUE, "s", True),
+    "better (size open)": (GREEN, "^", False),
+    "worse (size open)": (VERMILLION, "v", False),
     "undecided": ("#5c6470", "o", False),
+    "too few runs": ("#5c6470", "o", False),
     None: (MUTED, "D", False),
 }
 """Colour, marker and whether it is filled; ``None`` is a comparison that allows no interval."""

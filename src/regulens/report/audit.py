@@ -121,12 +121,12 @@ def _parts(audit: Audit, place: int) -> Table:
     for number, each in enumerate(claim.claim.contrasts):
         unit = unit_of(each.response)
         name = each.label + (f" ({NAMES[each.response]})" if each.response != audit.study.analysis.response else "")
-        rows.append((name, "as declared", unit.difference(claim.parts[number].interval(0.95), word=False), ""))
+        rows.append((name, "as declared", unit.difference(claim.parts[number].estimate.interval(0.95), word=False), ""))
         rows += [
             (
                 name,
                 variation.name,
-                unit.difference(after.parts[number].interval(0.95), word=False),
+                unit.difference(after.parts[number].estimate.interval(0.95), word=False),
                 unit.difference(variation.claims[place].shifts[number].interval, word=False),
             )
             for variation, after in _testable(audit, place)

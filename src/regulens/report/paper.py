@@ -16,11 +16,13 @@ from regulens.report.sentences import methods_text
 from regulens.report.wording import unit_of
 from regulens.report.written import analysis_blocks, results_blocks
 from regulens.results import RunResult
-from regulens.spec import BOUNDS, StudySpec
+from regulens.spec import StudySpec
 from regulens.stats.images import seeds_and_images
-from regulens.stats.intervals import collapse_of, mean_interval, mover_difference
+from regulens.stats.intervals import mover_difference
+from regulens.stats.means import mean_interval
 from regulens.stats.ties import best_of_equals
 from regulens.study.analysis import StudyAnalysis
+from regulens.study.answers import evidence_of
 from regulens.study.samples import samples_of
 from regulens.study.store import Selection
 from regulens.study.strengths import strength_series
@@ -82,9 +84,7 @@ def _methods(study: StudySpec, found: StudyAnalysis, facts: Sequence[tuple[str, 
 
 def _strengths(study: StudySpec, trained: Sequence[RunResult], found: StudyAnalysis, folder: Path) -> Iterator[Block]:
     higher = found.declared.direction == "higher"
-    samples = samples_of(study, trained, found.declared.response)
-    collapse = collapse_of(list(samples.values()), higher)
-    series = strength_series(study, samples, collapse, BOUNDS[found.declared.response])
+    series = strength_series(study, evidence_of(study, trained).cells(found.declared.response))
     picture = analysis_pictures.strength_picture(series, found, folder)
     if picture is None:
         return

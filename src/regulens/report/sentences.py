@@ -60,8 +60,8 @@ def comparison_sentence(study: StudySpec, each: NamedComparison, found: StudyAna
         text = f"{start}{a} and {b} are practically equivalent: {size}, within ±{unit.size(found.declared.rope)}."
     else:
         text = f"{start}{a} against {b} is undecided: {size}; {result.reason}."
-    if found.analysis.design.primary == "mean" and result.collapse is not None:
-        text += f" Among non-collapsed runs: {unit.difference(result.trained)}."
+    if found.analysis.design.primary == "mean" and result.rate is not None:
+        text += f" Among non-collapsed runs: {unit.difference(result.trained.interval)}."
     return Paragraph(text, cells=cells)
 
 

@@ -96,7 +96,7 @@ def comparisons_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Tab
         if each.result is None:
             rows.append((place, name, DASH, DASH, DASH, each.reason))
             continue
-        intervals = (each.result.difference, each.result.unadjusted, each.result.trained)
+        intervals = (each.result.difference, each.result.unadjusted, each.result.trained.interval)
         rows.append((place, name, *(unit.difference(one, word=False) for one in intervals), each.result.verdict))
     rope = found.declared.rope
     rule = f"beyond ±{unit.size(rope)} better or worse, within it equivalent" if rope else "the sign decides"
@@ -132,7 +132,6 @@ def tests_table(study: StudySpec, found: StudyAnalysis) -> Table:
                 p_text(result.p_brunner_munzel),
             )
         )
-    none = sorted({each.result.p_reason for each in found.analysis.comparisons if each.result and each.result.p_reason})
     return Table(
         caption="The same comparisons: probability of superiority, effect size and tests",
         columns=("where", "", "P(better)", "Hedges' g", "p", "p (Holm)", "p (Brunner-Munzel)"),
@@ -141,8 +140,7 @@ def tests_table(study: StudySpec, found: StudyAnalysis) -> Table:
         "Newcombe "
         "2006). Hedges' g: standardized difference. p: studentized permutation test of equal means; Holm: adjusted "
         "over "
-        "the family. These are reported for information; verdicts do not depend on them."
-        + "".join(f" {reason[0].upper()}{reason[1:]}." for reason in none),
+        "the family. These are reported for information; verdicts do not depend on them.",
         left=(1,),
         name="tests",
     )

@@ -60,7 +60,7 @@ def analysis_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
         yield Heading("Claims", 2)
         yield claims_table(found)
         yield Bullets(tuple(claim_sentence(claim, found) for claim in found.claims))
-    for text in [*found.left_out, *found.analysis.warnings]:
+    for text in [*found.diverged, *found.analysis.warnings]:
         said = _plain(study, text)
         yield Paragraph(said[0].upper() + said[1:] + ("" if said.endswith(".") else "."), "note")
 

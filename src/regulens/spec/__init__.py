@@ -21,11 +21,14 @@ from regulens.spec.sizes import arithmetic as arithmetic
 from regulens.spec.sizes import feature_sizes as feature_sizes
 from regulens.spec.study import BETTER as BETTER
 from regulens.spec.study import BOUNDS as BOUNDS
+from regulens.spec.study import OF_IMAGES as OF_IMAGES
+from regulens.spec.study import OVER as OVER
 from regulens.spec.study import ROPE as ROPE
 from regulens.spec.study import AnalysisSpec as AnalysisSpec
 from regulens.spec.study import ClaimKind as ClaimKind
 from regulens.spec.study import ClaimSpec as ClaimSpec
 from regulens.spec.study import Direction as Direction
+from regulens.spec.study import Population as Population
 from regulens.spec.study import Published as Published
 from regulens.spec.study import PublishedSource as PublishedSource
 from regulens.spec.study import Response as Response

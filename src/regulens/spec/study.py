@@ -53,6 +53,16 @@ BOUNDS: dict[Response, tuple[float, float]] = {
 """What a response can be."""
 
 
+OF_IMAGES: frozenset[Response] = frozenset(("val_accuracy", "val_loss"))
+"""Responses that are known image by image, from a run's predictions."""
+
+Population = Literal["seeds", "images", "split"]
+"""What another study would draw anew."""
+
+OVER: tuple[tuple[Population, ...], ...] = (("seeds",), ("seeds", "images"), ("seeds", "split"))
+"""The populations that a verdict can be about."""
+
+
 class Published(Spec):
     """Figures that others printed for one cell, shown beside ours: ``where`` names the cell's levels."""
 
@@ -100,6 +110,12 @@ def _comparisons(value: object) -> object:
     return value
 
 
+def _over(value: object) -> object:
+    if as_tuple(value) not in OVER:
+        raise ValueError('must be ["seeds"], ["seeds", "images"] or ["seeds", "split"]')
+    return as_tuple(value)
+
+
 Pair = Annotated[tuple[Level, Level], BeforeValidator(_pair)]
 """Two levels of one factor."""
 
@@ -115,8 +131,17 @@ class AnalysisSpec(Spec):
     factor: str | None = Field(None, description="the factor whose levels are compared")
     control: Level | None = Field(None, description="the level that the others are compared with")
     rope: float | None = Field(None, ge=0, description="differences up to this are taken to be of no consequence")
-    primary: Literal["mean", "trained", "median"] = Field(
-        "mean", description="mean over all runs, over those that trained, or the median"
+    primary: Literal["trained", "mean", "median"] = Field(
+        "trained", description="mean over the runs that trained, over all runs, or the median of all"
+    )
+    over: Annotated[tuple[Population, ...], BeforeValidator(_over)] | None = Field(
+        None, description="what another study would draw anew: seeds, seeds and images, or seeds and splits"
+    )
+    rope_rate: float = Field(
+        0.05, ge=0, lt=1, description="differences of collapse rates up to this are taken to be of no consequence"
+    )
+    claims_share: float = Field(
+        0.5, gt=0, lt=1, description="the part of the 5 % error that claims have; comparisons have the rest"
     )
     comparisons: Comparisons = Field("control", description='"control", "all", or pairs of levels')
 

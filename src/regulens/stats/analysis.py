@@ -9,28 +9,39 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from regulens.stats.comparisons import Comparison, Design, Direction, compare
-from regulens.stats.estimates import (
-    expected_best,
-    interquartile_mean_interval,
-    median_interval,
-    sd_interval,
-)
-from regulens.stats.intervals import Collapse, Interval, collapse_of, mean_interval, overall_interval, wilson
+from regulens.stats.cells import Cells
+from regulens.stats.comparisons import Comparison, compare
+from regulens.stats.contrasts import Level, Levels
+from regulens.stats.design import Design
+from regulens.stats.estimates import expected_best, interquartile_mean_interval, sd_interval
+from regulens.stats.intervals import Interval, wilson
 from regulens.stats.samples import Sample, joined_samples
 from regulens.stats.ties import constant
+from regulens.stats.verdicts import Direction
 
-Level = bool | int | float | str
 Pairs = Literal["control", "all"] | Sequence[tuple[Level, Level]]
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A combination of levels, by the factors' names, and its runs."""
+    """A combination of levels, by the factors' names, and its runs.
+
+    Attributes:
+        levels: all cells name the factors in one order.
+        sample: the runs.
+        images: (runs, images) what each run scored on each image; None where that is unknown.
+    """
 
     levels: Mapping[str, Level]
     sample: Sample
+    images: NDArray[np.float64] | None = None
+
+    @property
+    def key(self) -> Levels:
+        """The levels alone."""
+        return tuple(self.levels.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +52,7 @@ class CellSummary:
         levels: of the factors.
         runs: their number.
         collapse: the rate of collapsed runs (Wilson), ``None`` where collapse is not looked for.
-        mean: over all runs, collapses included; under collapse its interval carries both parts.
+        mean: over all runs, collapses included; its interval carries the collapse rate, where that is looked for.
         trained: over the runs that trained, ``None`` if none did.
         median: over all runs.
         sd: over all runs; without an interval where some of them collapsed.
@@ -60,6 +71,11 @@ class CellSummary:
     interquartile_mean: Interval | None
     sample: Sample
     direction: Direction
+
+    @property
+    def key(self) -> Levels:
+        """The levels alone."""
+        return tuple(self.levels.values())
 
     def best_of(self, k: int) -> float:
         """Return the expected best of k = 1..n runs."""
@@ -89,10 +105,18 @@ class NamedComparison:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """All cells and all comparisons of one response."""
+    """All cells and all comparisons of one response.
+
+    Attributes:
+        design: what was declared.
+        data: the runs of all cells, by their levels, for further contrasts.
+        cells: what each comes to.
+        comparisons: of the declared family.
+        warnings: what to beware of.
+    """
 
     design: Design
-    collapse_looked_for: bool
+    data: Cells[Levels]
     cells: tuple[CellSummary, ...]
     comparisons: tuple[NamedComparison, ...]
     warnings: tuple[str, ...]
@@ -104,8 +128,6 @@ def analyse(
     pairs: Sequence[tuple[Level, Level]],
     design: Design,
     rng: np.random.Generator,
-    *,
-    collapse_looked_for: bool = True,
 ) -> Analysis:
     """Describe the cells and compare the pairs of levels of one factor at every combination of the others.
 
@@ -114,24 +136,22 @@ def analyse(
         factor: the compared factor.
         pairs: of its levels, (a, b) each: the family, times the combinations of the other factors.
         design: what was declared beforehand.
-        rng: for the permutation tests.
-        collapse_looked_for: whether the samples know which runs collapsed.
+        rng: for the interval of the interquartile mean.
     """
     samples = joined_samples([cell.sample for cell in cells])
-    cells = [replace(cell, sample=sample) for cell, sample in zip(cells, samples, strict=True)]
+    images = {cell.key: cell.images for cell in cells if cell.images is not None}
+    data = Cells({cell.key: each for cell, each in zip(cells, samples, strict=True)}, design, images)
     named = list(_named_pairs(cells, factor, pairs))
-    possible = [(a.sample, b.sample) for _, _, _, a, b in named if a and b]
-    results = iter(compare(possible, design, samples, rng, family=len(named)) if possible else [])
+    possible = [(a.key, b.key) for _, _, _, a, b in named if a and b]
+    results = iter(compare(possible, data, family=len(named)))
     comparisons = tuple(
         NamedComparison(factor, level_a, level_b, where, next(results))
         if a and b
         else NamedComparison(factor, level_a, level_b, where, None, _missing(factor, level_b if a else level_a, where))
         for level_a, level_b, where, a, b in named
     )
-    collapse = collapse_of(samples, design.direction == "higher")
-    summaries = tuple(_summary(cell, collapse, design, rng, collapse_looked_for) for cell in cells)
-    warnings = _warnings(cells, comparisons)
-    return Analysis(design, collapse_looked_for, summaries, comparisons, tuple(warnings))
+    summaries = tuple(_summary(cell, data, rng) for cell in cells)
+    return Analysis(design, data, summaries, comparisons, tuple(_warnings(cells, comparisons)))
 
 
 def declared_pairs(
@@ -171,28 +191,29 @@ def _missing(factor: str, level: Level, where: Mapping[str, Level]) -> str:
     return f"there are no runs of {factor} {level}" + (f" at {place}" if place else "")
 
 
-def _summary(
-    cell: Cell, collapse: Collapse | None, design: Design, rng: np.random.Generator, collapse_looked_for: bool
-) -> CellSummary:
-    runs = cell.sample
+def _summary(cell: Cell, data: Cells[Levels], rng: np.random.Generator) -> CellSummary:
+    runs, own = data.samples[cell.key], {cell.key: 1.0}
+    filled = replace(runs, values=runs.filled(data.diverged_value))
+    whole = not np.isnan(filled.values).any()
+    unknown = Interval(math.nan, math.nan, math.nan, 0.95)
     return CellSummary(
         levels=cell.levels,
         runs=runs.n,
-        collapse=wilson(runs.collapses, runs.n, 0.95) if collapse_looked_for else None,
-        mean=overall_interval(runs, collapse, 0.95).within(design.bounds),
-        trained=mean_interval(runs.trained, 0.95).within(design.bounds) if len(runs.trained) else None,
-        median=median_interval(runs.values, 0.95),
-        sd=_spread(runs),
-        interquartile_mean=interquartile_mean_interval(runs.values, 0.95, rng) if runs.n >= 4 else None,
-        sample=runs,
-        direction=design.direction,
+        collapse=wilson(runs.collapses, runs.n, 0.95) if data.design.rates else None,
+        mean=data.overall(own).interval(0.95),
+        trained=data.trained(own).interval(0.95) if len(runs.trained) else None,
+        median=data.median(own).interval(0.95) if whole else unknown,
+        sd=_spread(filled) if whole else unknown,
+        interquartile_mean=interquartile_mean_interval(filled.values, 0.95, rng) if runs.n >= 4 and whole else None,
+        sample=filled,
+        direction=data.design.direction,
     )
 
 
 def _spread(runs: Sample) -> Interval:
     """Return the standard deviation over all runs; no interval where they are of two kinds."""
-    found = sd_interval(runs.values, 0.95)
-    return replace(found, low=math.nan, high=math.nan) if runs.collapses else found
+    interval = sd_interval(runs.values, 0.95)
+    return replace(interval, low=math.nan, high=math.nan) if runs.collapses else interval
 
 
 def _warnings(cells: Sequence[Cell], comparisons: Sequence[NamedComparison]) -> list[str]:
@@ -204,6 +225,6 @@ def _warnings(cells: Sequence[Cell], comparisons: Sequence[NamedComparison]) -> 
         name = ", ".join(f"{factor} {level}" for factor, level in cell.levels.items())
         if cell.sample.n == 1:
             warnings.append(f"only one run of {name}: its spread is unknown, and no interval can be computed")
-        elif constant(cell.sample.values):
+        elif constant(cell.sample.values[~cell.sample.diverged]):
             warnings.append(f"all {cell.sample.n} runs of {name} have the same value: its spread may be underestimated")
     return warnings

@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from regulens.stats.intervals import Interval, mean_interval
+from regulens.stats.intervals import Interval
+from regulens.stats.means import mean_interval
 
 Binning = Literal["width", "mass"]
 

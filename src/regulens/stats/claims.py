@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from regulens.stats.cells import TooFew
+from regulens.stats.estimate import Estimate
 from regulens.stats.intervals import Interval
+from regulens.stats.verdicts import edge_alpha
 
 Relation = Literal["greater", "equal"]
-ClaimVerdict = Literal["supported", "refuted", "undecided"]
+ClaimVerdict = Literal[
+    "supported", "refuted", "true, smaller than the ROPE", "smaller than the ROPE", "undecided", "too few runs"
+]
+"""``smaller than the ROPE``: of a claimed difference, that it is of no practical size; ``true`` if above zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,22 +24,24 @@ class Part:
 
     Attributes:
         text: what is compared with what, and where.
-        interval: the difference, oriented so that the claim wants it positive, at a given level.
+        estimate: of the difference, oriented so that the claim wants it positive.
         rope: half-width of the region of practical equivalence, in the difference's unit.
         relation: whether the claim wants it ``greater`` than the region, or inside it (``equal``).
         rounding: a bound that is no further than this from an edge is on neither side of it.
+        few: why there are too few runs to judge it; None if there are enough.
     """
 
     text: str
-    interval: Callable[[float], Interval]
+    estimate: Estimate
     rope: float
     relation: Relation = "greater"
     rounding: float = 0.0
+    few: TooFew | None = None
 
 
 @dataclass(frozen=True)
 class JudgedPart:
-    """A part with its interval at the level that supports, and what it says by itself."""
+    """A part with its two-sided interval at the level of one claim, and what it says by itself."""
 
     text: str
     interval: Interval
@@ -51,9 +59,9 @@ class JudgedClaim:
 def judge_claim(parts: Sequence[Part], claims: int, alpha: float = 0.05) -> JudgedClaim:
     """Judge a claim that holds if all its parts hold, one of a family of ``claims`` that may err by ``alpha`` in all.
 
-    It is supported if every part is, each at 1 - alpha / claims: a conjunction needs no more (the intersection-union
-    test, Berger 1982, Technometrics 24, 295-300). It is refuted if one part is: then the parts are several chances to
-    err, and each is held to 1 - alpha / (claims * parts).
+    It is supported if every part is, each at an error of alpha / claims: a conjunction needs no more (the
+    intersection-union test, Berger 1982, Technometrics 24, 295-300). Anything against it may come from any one of the
+    parts: then these are several chances to err, and each is held to alpha / (claims * parts).
 
     Raises:
         ValueError: if there are no parts.
@@ -61,38 +69,60 @@ def judge_claim(parts: Sequence[Part], claims: int, alpha: float = 0.05) -> Judg
     if not parts:
         raise ValueError("a claim must have a part")
     each = alpha / claims
-    judged = []
-    for part in parts:
-        supporting, refuting = part.interval(1 - each), part.interval(1 - each / len(parts))
-        if supports(supporting, part.rope, part.relation, part.rounding):
-            judged.append(JudgedPart(part.text, supporting, "supported"))
-        elif refutes(refuting, part.rope, part.relation, part.rounding):
-            judged.append(JudgedPart(part.text, refuting, "refuted"))
-        else:
-            judged.append(JudgedPart(part.text, supporting, "undecided"))
-    return JudgedClaim(conclude([part.verdict for part in judged]), tuple(judged))
+    judged = tuple(
+        JudgedPart(part.text, part.estimate.interval(1 - each), judge_part(part, each, each / len(parts)))
+        for part in parts
+    )
+    return JudgedClaim(conclude([part.verdict for part in judged]), judged)
+
+
+def judge_part(part: Part, for_it: float, against: float) -> ClaimVerdict:
+    """Return what one part says.
+
+    As with ``verdicts.judge`` the line is parted, below zero, up to the edge of the region of practical equivalence,
+    and beyond, and each is tested by itself.
+
+    Args:
+        part: the difference.
+        for_it: the error at which it is supported.
+        against: the error of anything else that is said of it.
+    """
+    if part.few is not None:
+        return "too few runs"
+    if not part.estimate.known:
+        return "undecided"
+    return _equal(part, for_it, against) if part.relation == "equal" else _greater(part, for_it, against)
+
+
+def _greater(part: Part, for_it: float, against: float) -> ClaimVerdict:
+    """Judge a difference that is claimed to lie beyond the region; one of no width has zero for its edge."""
+    estimate, rope, rounding = part.estimate, part.rope, part.rounding
+    if estimate.lower(for_it if rope else for_it / 2) > rope + rounding:
+        return "supported"
+    if estimate.upper(against / 2) < -rounding:
+        return "refuted"
+    if rope and estimate.upper(against) < rope - rounding:
+        return "true, smaller than the ROPE" if estimate.lower(against / 2) > rounding else "smaller than the ROPE"
+    return "undecided"
+
+
+def _equal(part: Part, for_it: float, against: float) -> ClaimVerdict:
+    """Judge a difference that is claimed to lie inside the region."""
+    estimate, rope, rounding = part.estimate, part.rope, part.rounding
+    if estimate.lower(for_it) > -rope + rounding and estimate.upper(for_it) < rope - rounding:
+        return "supported"
+    edge = edge_alpha(against, rope, estimate)
+    beyond = estimate.lower(edge) > rope + rounding or estimate.upper(edge) < -rope - rounding
+    return "refuted" if beyond else "undecided"
 
 
 def conclude(verdicts: Sequence[ClaimVerdict]) -> ClaimVerdict:
-    """Return what the parts come to together: refuted by one, supported by all."""
-    if "refuted" in verdicts:
-        return "refuted"
-    return "supported" if set(verdicts) == {"supported"} else "undecided"
-
-
-def supports(interval: Interval, rope: float, relation: Relation, rounding: float = 0.0) -> bool:
-    """Tell whether an interval shows what is claimed: wholly above the region of equivalence, or wholly inside it."""
-    if relation == "greater":
-        return interval.low > rope + rounding
-    return interval.low > -rope + rounding and interval.high < rope - rounding
-
-
-def refutes(interval: Interval, rope: float, relation: Relation, rounding: float = 0.0) -> bool:
-    """Tell whether an interval shows the contrary.
-
-    A claimed difference is refuted by an interval that lies wholly below the region's upper edge: the difference is of
-    no practical size, or goes the other way. With a region of no width the interval must lie below zero.
-    """
-    if relation == "greater":
-        return interval.high < rope - rounding
-    return interval.low > rope + rounding or interval.high < -rope - rounding
+    """Return what the parts come to together: one against the claim is enough, all must be for it."""
+    among = set(verdicts)
+    for against in ("refuted", "smaller than the ROPE"):
+        if against in among:
+            return against
+    for unsettled in ("too few runs", "undecided"):
+        if unsettled in among:
+            return unsettled
+    return "supported" if among == {"supported"} else "true, smaller than the ROPE"

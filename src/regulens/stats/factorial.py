@@ -1,21 +1,23 @@
 """What the factors of a design do: simple effects, interactions, marginal means, main effects.
 
-Every effect is a linear contrast of the means of independent cells. It is first named (``simple_effects`` and its
-siblings: which cells, with which weights), then estimated, by one of the rules of ``contrasts``, which the caller
-chooses for the whole analysis.
+Every effect is a linear contrast of the cells. It is first named (``simple_effects`` and its siblings: which cells,
+with which weights), then estimated by the rule that the whole analysis goes by (``cells.Cells``).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from regulens.stats.contrasts import Contrast, Estimator, Level, Levels
+from regulens.stats.contrasts import Level, Levels
+from regulens.stats.estimate import Estimate
 from regulens.stats.intervals import Interval
 
 TOO_FEW = "an interval needs two runs of every cell"
+
+Estimator = Callable[[Mapping[Levels, float]], Estimate]
+"""Weight of each cell -> the contrast of those cells, such as ``cells.Cells.primary``."""
 
 
 @dataclass(frozen=True)
@@ -112,17 +114,17 @@ def main_effects(layout: Layout, factor: str, control: Level) -> list[Effect]:
 
 @dataclass(frozen=True)
 class Estimated:
-    """An effect with its contrast.
+    """An effect with its estimate.
 
     Attributes:
         effect: what was estimated.
-        contrast: at the level asked for, unadjusted; None where a cell that it needs has no runs.
+        interval: at the level asked for, unadjusted; None where a cell that it needs has no runs.
         simultaneous: the interval that covers together with those of the other effects of the family (Bonferroni).
-        reason: why the contrast, or its interval, is not there; None where both are.
+        reason: why the estimate, or its interval, is not there; None where both are.
     """
 
     effect: Effect
-    contrast: Contrast | None
+    interval: Interval | None
     simultaneous: Interval | None
     reason: str | None
 
@@ -215,9 +217,8 @@ def _estimate(effect: Effect, estimator: Estimator, level: float, adjusted: floa
     """Estimate one effect at the level and at the adjusted one."""
     if effect.reason is not None:
         return Estimated(effect, None, None, effect.reason)
-    found = estimator(effect.weights, level)
-    reason = TOO_FEW if math.isnan(found.interval.low) else None
-    return Estimated(effect, found, estimator(effect.weights, adjusted).interval, reason)
+    found = estimator(effect.weights)
+    return Estimated(effect, found.interval(level), found.interval(adjusted), None if found.known else TOO_FEW)
 
 
 def no_runs(levels: Mapping[str, Level]) -> str:

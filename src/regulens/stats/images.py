@@ -70,38 +70,47 @@ def variance_split(correct: ArrayLike) -> VarianceSplit:
     return VarianceSplit(observed, observed - between, between)
 
 
-@dataclass(frozen=True)
-class MeanSquares:
-    """The mean squares of a two-way layout with one observation in each place, and its size."""
+@dataclass(frozen=True, eq=False)
+class ImageRates:
+    """What single images add to what is known of a cell: how hard each is, and what its runs add.
 
-    runs: float
-    images: float
-    residual: float
-    n_runs: int
-    n_images: int
+    Attributes:
+        by_image: (images,) mean over the runs.
+        of_runs: what the runs add to the variance of the mean, as signed parts with their degrees of freedom.
+    """
+
+    by_image: NDArray[np.float64]
+    of_runs: tuple[tuple[float, float], ...]
 
 
-def mean_squares(correct: ArrayLike) -> MeanSquares:
-    """Analyse (runs, images) bool or 0 and 1 by two-way analysis of variance without replication.
+def image_rates(scores: ArrayLike) -> ImageRates:
+    """Return what images and runs each add, by two-way analysis of variance without replication.
+
+    The runs add ``(MS_runs - MS_residual) / (runs * images)``, components below zero counted as zero: the residual is
+    in the variance over images already.
+
+    Args:
+        scores: (runs, images) right or wrong, or another score of each run on each image, such as its loss.
 
     Raises:
-        ValueError: if there are fewer than 2 runs or images, or other values.
+        ValueError: if there are fewer than 2 runs or images.
     """
-    x = _matrix(correct)
+    x = _scores(scores)
     runs, images = x.shape
     if runs < 2:
         raise ValueError("an analysis of variance needs at least 2 runs, got 1")
-    mean = x.mean()
-    of_runs = images * float(np.sum((x.mean(1) - mean) ** 2))
-    of_images = runs * float(np.sum((x.mean(0) - mean) ** 2))
-    total = x.size * float(mean * (1 - mean))  # of zeros and ones
-    residual = max(total - of_runs - of_images, 0.0)
-    dfs = runs - 1, images - 1
-    return MeanSquares(of_runs / dfs[0], of_images / dfs[1], residual / (dfs[0] * dfs[1]), runs, images)
+    by_image, mean = x.mean(0), float(x.mean())
+    squares_of_runs = images * float(np.sum((x.mean(1) - mean) ** 2))
+    squares_of_images = runs * float(np.sum((by_image - mean) ** 2))
+    total = float(np.einsum("ri,ri->", x, x)) - x.size * mean**2
+    df = runs - 1.0
+    residual = max(total - squares_of_runs - squares_of_images, 0.0) / (df * (images - 1))
+    parts = (max(squares_of_runs / df, residual) / x.size, df), (-residual / x.size, df * (images - 1))
+    return ImageRates(by_image, parts)
 
 
-def seeds_and_images(correct: ArrayLike, level: float) -> Interval:
-    """Return a cell's accuracy with its interval over new seeds and new images.
+def seeds_and_images(scores: ArrayLike, level: float) -> Interval:
+    """Return a cell's mean score with its interval over new seeds and new images.
 
     The mean's variance is ``(MS_runs + MS_images - MS_residual) / (runs * images)``, components below zero counted as
     zero, with Satterthwaite's (1946) degrees of freedom; the bounds are kept within [0, 1]. NaN bounds for a single
@@ -109,48 +118,19 @@ def seeds_and_images(correct: ArrayLike, level: float) -> Interval:
     those that trained.
 
     Args:
-        correct: (runs, images) bool or 0 and 1.
+        scores: (runs, images) right or wrong.
         level: e.g. 0.95.
 
     Raises:
-        ValueError: if there are no runs, fewer than 2 images, or other values.
+        ValueError: if there are no runs, or fewer than 2 images.
     """
-    x = _matrix(correct)
+    x = _scores(scores)
     estimate = float(x.mean())
     if len(x) < 2:
         return Interval(estimate, math.nan, math.nan, level)
-    squares = mean_squares(x)
-    images = max(squares.images, squares.residual) / x.size, squares.n_images - 1.0
-    return _interval(estimate, [images, *_of_runs(squares)], level, (0.0, 1.0))
-
-
-def seeds_and_images_difference(correct_a: ArrayLike, correct_b: ArrayLike, level: float) -> Interval:
-    """Return the accuracy of cell a minus that of cell b with its interval over new seeds and new images.
-
-    The runs of the cells are independent; the images, the columns, are the same in the same order. The difference's
-    variance is ``Var_i(d_i) / images``, ``d_i`` the difference of the two cells' rates of image i, plus ``(MS_runs -
-    MS_residual) / (runs * images)`` of each cell: the residual is in both mean squares and counts once. Components
-    below zero count as zero, degrees of freedom are Satterthwaite's, the bounds are kept within [-1, 1]. NaN bounds
-    for a single run in either cell, and where nothing varies.
-
-    Args:
-        correct_a: (runs of a, images) bool or 0 and 1.
-        correct_b: (runs of b, images).
-        level: e.g. 0.95.
-
-    Raises:
-        ValueError: if the images differ in number, there are no runs, fewer than 2 images, or other values.
-    """
-    a, b = _matrix(correct_a), _matrix(correct_b)
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(f"both cells must be judged on the same images, got {a.shape[1]} and {b.shape[1]}")
-    estimate = float(a.mean() - b.mean())
-    if min(len(a), len(b)) < 2:
-        return Interval(estimate, math.nan, math.nan, level)
-    images = a.shape[1]
-    by_image = float((a.mean(0) - b.mean(0)).var(ddof=1)) / images, images - 1.0
-    parts = [by_image, *_of_runs(mean_squares(a)), *_of_runs(mean_squares(b))]
-    return _interval(estimate, parts, level, (-1.0, 1.0))
+    rates = image_rates(x)
+    of_images = float(rates.by_image.var(ddof=1)) / x.shape[1], x.shape[1] - 1.0
+    return _interval(estimate, [of_images, *rates.of_runs], level, (0.0, 1.0))
 
 
 def two_way_bootstrap(
@@ -195,22 +175,18 @@ def _counts(n: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int6
 
 def _matrix(correct: ArrayLike) -> NDArray[np.float64]:
     """Return (runs, images) zeros and ones."""
-    x = np.asarray(correct)
-    if x.ndim != 2 or len(x) < 1 or x.shape[1] < 2:
-        raise ValueError(f"correct must be (runs, images) with at least 1 run and 2 images, got shape {x.shape}")
+    x = _scores(correct)
     if not np.isin(x, (0, 1)).all():
         raise ValueError(f"correct must hold 0 and 1 only, got {x[~np.isin(x, (0, 1))][0]}")
+    return x
+
+
+def _scores(scores: ArrayLike) -> NDArray[np.float64]:
+    """Return (runs, images) numbers."""
+    x = np.asarray(scores)
+    if x.ndim != 2 or len(x) < 1 or x.shape[1] < 2:
+        raise ValueError(f"scores must be (runs, images) with at least 1 run and 2 images, got shape {x.shape}")
     return x.astype(np.float64)
-
-
-def _of_runs(squares: MeanSquares) -> list[tuple[float, float]]:
-    """Return what the runs add to the variance of a mean, as two signed parts with their degrees of freedom."""
-    size = squares.n_runs * squares.n_images
-    df = squares.n_runs - 1.0
-    return [
-        (max(squares.runs, squares.residual) / size, df),
-        (-squares.residual / size, df * (squares.n_images - 1)),
-    ]
 
 
 def _interval(

@@ -16,12 +16,12 @@ class Sample:
     """The runs of one cell.
 
     Attributes:
-        values: (n,) the response of each run, finite.
-        collapsed: (n,) which runs count as collapsed; none where collapse is not looked for.
+        values: (n,) the response of each run; NaN where a run diverged and has none.
+        collapsed: (n,) which runs failed to train: collapsed, or diverged; none where that is not looked for.
         seeds: (n,) the seed of each run, which names its block where seeds are blocks.
 
     Raises:
-        ValueError: if the shapes differ, there is no run, or a value is not finite.
+        ValueError: if the shapes differ, there is no run, or a run that trained has no finite value.
     """
 
     values: NDArray[np.float64]
@@ -34,8 +34,10 @@ class Sample:
         if not self.values.shape == self.collapsed.shape == self.seeds.shape:
             shapes = f"{self.values.shape}, {self.collapsed.shape}, {self.seeds.shape}"
             raise ValueError(f"values, collapsed and seeds must have one shape, got {shapes}")
-        if not np.isfinite(self.values).all():
-            raise ValueError("values must be finite")
+        if not np.isfinite(self.values[~self.collapsed]).all():
+            raise ValueError("values of runs that trained must be finite")
+        if np.isinf(self.values).any():
+            raise ValueError("the value of a run that diverged must be NaN, not infinite")
 
     @property
     def n(self) -> int:
@@ -44,13 +46,22 @@ class Sample:
 
     @property
     def collapses(self) -> int:
-        """The number of collapsed runs."""
+        """The number of runs that failed to train."""
         return int(self.collapsed.sum())
 
     @property
+    def diverged(self) -> NDArray[np.bool_]:
+        """(n,) which runs have no value."""
+        return np.isnan(self.values)
+
+    @property
     def trained(self) -> NDArray[np.float64]:
-        """The values of the runs that did not collapse."""
+        """The values of the runs that trained."""
         return self.values[~self.collapsed]
+
+    def filled(self, value: float) -> NDArray[np.float64]:
+        """Return (n,) the response of each run, with a value for those that diverged."""
+        return np.where(self.diverged, value, self.values)
 
 
 def sample(values: ArrayLike, collapsed: ArrayLike | None = None, seeds: ArrayLike | None = None) -> Sample:
@@ -67,5 +78,10 @@ def joined_samples(samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples of one response with values that differ by rounding alone made the same (``ties.joined``)."""
     if not samples:
         return []
-    values = joined([each.values for each in samples])
-    return [replace(each, values=x) for each, x in zip(samples, values, strict=True)]
+    finite = joined([each.values[~each.diverged] for each in samples])
+    joint = []
+    for each, x in zip(samples, finite, strict=True):
+        values = each.values.copy()
+        values[~each.diverged] = x
+        joint.append(replace(each, values=values))
+    return joint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,20 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.results import RunResult
-from regulens.spec import BOUNDS, Level, Response, RunSpec, StudySpec
+from regulens.spec import Level, Response, RunSpec, StudySpec
 from regulens.stats.analysis import Analysis, Cell, analyse, declared_pairs
 from regulens.stats.anova import Anova, analyse_variance
-from regulens.stats.contrasts import Levels, mover_estimator, welch_estimator
-from regulens.stats.estimates import median_interval
+from regulens.stats.cells import Cells
+from regulens.stats.contrasts import Levels
 from regulens.stats.factorial import FactorAnswers, Layout, answer_factor
 from regulens.stats.images import VarianceSplit, seeds_and_images, variance_split
-from regulens.stats.intervals import Interval, collapse_of, overall_interval
+from regulens.stats.intervals import Interval
+from regulens.stats.samples import Sample
 from regulens.stats.selection import Optimism, SingleRunRanking, selection_optimism, single_run_ranking
 from regulens.study.answers import AnsweredClaim, Evidence, answer_claims, evidence_of
-from regulens.study.declared import DeclaredAnalysis, declared_analysis
+from regulens.study.declared import DeclaredAnalysis
 from regulens.study.grid import cell_label, cell_levels
 from regulens.study.runner import run_folder
-from regulens.study.samples import Samples, response_of, right_images, samples_of, trained_above
+from regulens.study.samples import Samples, response_of, right_images
 from regulens.study.thresholds import study_warnings
 from regulens.training.checkpoint import PREDICTIONS
 
@@ -54,7 +55,7 @@ class StudyAnalysis:
         optimism: of the selected cell's mean, ``None`` where there is no choice of one among several.
         ranking: how studies with one run of each network would rank them; ``None`` for a single network.
         gaps: by the set of a cell's levels, the mean of training minus validation accuracy over all runs.
-        left_out: runs whose response is not a finite number.
+        diverged: runs whose response is not a finite number, in words.
     """
 
     declared: DeclaredAnalysis
@@ -67,7 +68,7 @@ class StudyAnalysis:
     optimism: Optimism | None
     ranking: SingleRunRanking | None
     gaps: Mapping[frozenset[tuple[str, Level]], Interval]
-    left_out: tuple[str, ...]
+    diverged: tuple[str, ...]
 
 
 def analyse_study(
@@ -81,74 +82,76 @@ def analyse_study(
         folder: where the runs' predictions lie; without it nothing is said of single images.
         level: simultaneous, of each family.
     """
-    declared = declared_analysis(study)
-    evidence = evidence_of(study, results, level)
-    trained, samples = evidence.trained, evidence.cells(declared.response)
-    rng = np.random.default_rng(SEED)
-    named = [Cell(cell_levels(spec, study), sample) for spec, sample in samples.items()]
-    factor = declared.factor or ""
+    evidence = evidence_of(study, results, level, folder)
+    declared, trained = evidence.declared, evidence.trained
+    data = evidence.cells(declared.response)
+    samples, rng = data.samples, np.random.default_rng(SEED)
+    named = [Cell(cell_levels(spec, study), sample, data.images.get(spec)) for spec, sample in samples.items()]
     pairs = declared_pairs(declared.levels, declared.control, declared.comparisons) if declared.factor else []
+    analysis = analyse(named, declared.factor or "", pairs, data.design, rng)
+    warnings = (*_threshold_warnings(evidence), *_on_images(evidence, declared), *analysis.warnings)
     matrices = {} if folder is None or declared.paired else _correct(samples, trained, folder)
-    analysis = analyse(named, factor, pairs, evidence.design, rng)
-    warnings = (*_threshold_warnings(evidence), *analysis.warnings)
     return StudyAnalysis(
         declared=declared,
         level=level,
         analysis=replace(analysis, warnings=warnings),
-        factors=tuple(_factors(study, samples, declared, level)),
-        anova=analyse_variance(tuple(study.factors), _values(study, samples, trained_only=False)),
+        factors=tuple(_factors(study, analysis, declared, level)),
+        anova=analyse_variance(tuple(study.factors), _values(analysis)),
         claims=answer_claims(evidence, rng),
         images=_images(study, samples, matrices, declared.response),
         optimism=_optimism(samples, declared, matrices, rng),
-        ranking=single_run_ranking(list(samples.values()), rng, higher_is_better=declared.direction == "higher")
+        ranking=single_run_ranking(_filled(data), rng, higher_is_better=declared.direction == "higher")
         if len(samples) > 1
         else None,
-        gaps=_gaps(study, trained),
-        left_out=tuple(_left_out(study, trained, declared.response)),
+        gaps=_gaps(study, evidence),
+        diverged=tuple(_diverged(study, trained, declared.response)),
     )
+
+
+def _on_images(evidence: Evidence, declared: DeclaredAnalysis) -> list[str]:
+    """Say that verdicts are over seeds alone, if images were declared and predictions are not all there."""
+    data = evidence.cells(declared.response)
+    if "images" not in declared.over or data.images.keys() == data.samples.keys():
+        return []
+    return ["predictions of some runs are missing, so verdicts on their networks are over seeds alone"]
+
+
+def _filled(data: Cells[RunSpec]) -> list[Sample]:
+    """Return the samples with a value for runs that diverged, as far as that is known."""
+    filled = [replace(each, values=each.filled(data.diverged_value)) for each in data.samples.values()]
+    return [each for each in filled if np.isfinite(each.values).all()]
 
 
 def _threshold_warnings(evidence: Evidence) -> list[str]:
     def values(response: Response) -> list[float]:
-        return [value for sample in evidence.cells(response).values() for value in sample.values.tolist()]
+        samples = evidence.cells(response).samples.values()
+        return [value for sample in samples for value in sample.values[~sample.diverged].tolist()]
 
     return study_warnings(evidence.study, values)
 
 
-def _left_out(study: StudySpec, trained: Sequence[RunResult], response: Response) -> list[str]:
+def _diverged(study: StudySpec, trained: Sequence[RunResult], response: Response) -> list[str]:
     return [
-        f"“{cell_label(run.spec.cell, study)}” seed {run.spec.seed}: its {response} is not finite"
+        f"“{cell_label(run.spec.cell, study)}” seed {run.spec.seed}: its {response} is not finite, so it "
+        "counts as a run that failed to train"
         for run in trained
         if not math.isfinite(response_of(run, response))
     ]
 
 
-def _values(study: StudySpec, samples: Samples, trained_only: bool) -> dict[Levels, NDArray[np.float64]]:
-    return {
-        tuple(cell_levels(spec, study).values()): each.trained if trained_only else each.values
-        for spec, each in samples.items()
-    }
+def _values(analysis: Analysis) -> dict[Levels, NDArray[np.float64]]:
+    return {cell.key: cell.sample.values for cell in analysis.cells if np.isfinite(cell.sample.values).all()}
 
 
-def _factors(study: StudySpec, samples: Samples, declared: DeclaredAnalysis, level: float) -> list[FactorAnswers]:
+def _factors(study: StudySpec, analysis: Analysis, declared: DeclaredAnalysis, level: float) -> Iterator[FactorAnswers]:
     """Answer each factor with more than one level by the primary estimand."""
-    by_levels = {tuple(cell_levels(spec, study).values()): each for spec, each in samples.items()}
-    layout = Layout(tuple(study.factors), tuple(by_levels))
-    collapse = collapse_of(list(samples.values()), declared.direction == "higher")
-    if declared.primary == "median":
-        estimator = mover_estimator(lambda cell, level: median_interval(by_levels[cell].values, level))
-    elif declared.primary == "mean" and collapse is not None:
-        estimator = mover_estimator(lambda cell, level: overall_interval(by_levels[cell], collapse, level))
-    else:
-        estimator = welch_estimator(_values(study, samples, trained_only=declared.primary == "trained"))
-    answers = []
+    layout = Layout(tuple(study.factors), tuple(analysis.data.samples))
     for factor in study.factors:
         levels = layout.levels(factor)
         if len(levels) > 1:
             control = declared.control if factor == declared.factor and declared.control in levels else levels[0]
             assert control is not None
-            answers.append(answer_factor(layout, factor, control, estimator, level))
-    return answers
+            yield answer_factor(layout, factor, control, analysis.data.primary, level)
 
 
 def _correct(samples: Samples, trained: Sequence[RunResult], folder: Path) -> dict[RunSpec, NDArray[np.bool_]]:
@@ -183,7 +186,8 @@ def _optimism(
     rng: np.random.Generator,
 ) -> Optimism | None:
     """Estimate the luck of the choice over seeds, and over images too where all cells are judged on the same ones."""
-    if len(samples) < 2 or min(sample.n for sample in samples.values()) < 2:
+    known = all(np.isfinite(sample.values).all() for sample in samples.values())
+    if len(samples) < 2 or min(sample.n for sample in samples.values()) < 2 or not known:
         return None
     same = declared.response == "val_accuracy" and len({spec.parts for spec in samples}) == 1
     correct = [matrices[spec] for spec in samples] if same and matrices.keys() == samples.keys() else None
@@ -191,10 +195,8 @@ def _optimism(
     return selection_optimism(list(samples.values()), rng, correct=correct, higher_is_better=higher)
 
 
-def _gaps(study: StudySpec, trained: Sequence[RunResult]) -> dict[frozenset[tuple[str, Level]], Interval]:
-    samples = samples_of(study, trained, "gap")
-    collapse = collapse_of(list(samples.values()), trained_above(list(samples.values())))
+def _gaps(study: StudySpec, evidence: Evidence) -> dict[frozenset[tuple[str, Level]], Interval]:
+    data = evidence.cells("gap")
     return {
-        frozenset(cell_levels(spec, study).items()): overall_interval(sample, collapse, 0.95).within(BOUNDS["gap"])
-        for spec, sample in samples.items()
+        frozenset(cell_levels(spec, study).items()): data.overall({spec: 1.0}).interval(0.95) for spec in data.samples
     }

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from regulens.stats.analysis import Analysis, CellSummary, Level, NamedComparison
-from regulens.stats.comparisons import Comparison
+from regulens.stats.analysis import Analysis, CellSummary, NamedComparison
+from regulens.stats.comparisons import Answer, Comparison, Sensitivity
+from regulens.stats.contrasts import Level
 from regulens.stats.estimates import expected_best_curve
 from regulens.stats.intervals import Interval
 
@@ -129,11 +130,12 @@ def _comparison(
     n_a, n_b = (runs.get(frozenset({**named.where, named.factor: level}.items()), 0) for level in (named.a, named.b))
     head = {"factor": named.factor, "a": named.a, "b": named.b, "where": dict(named.where), "n_a": n_a, "n_b": n_b}
     design, result = analysis.design, named.result
-    declared = {"estimand": design.primary, "direction": design.direction, "rope": design.rope}
+    declared: dict[str, Any] = {"estimand": design.primary, "direction": design.direction, "rope": design.rope}
+    declared |= {"rope_rate": design.rope_rate if design.rates else None, "over": list(design.over)}
     if result is None:
         return head | dict.fromkeys(_DECIDES) | {"reason": named.reason} | declared
-    reason = "; ".join(filter(None, (result.reason, result.p_reason))) or None
-    return head | _judged(result) | {"reason": reason} | declared | _beside(result, analysis.collapse_looked_for)
+    reason = result.reason or None
+    return head | _judged(result) | {"reason": reason} | declared | _answers(result) | _beside(result, design.rates)
 
 
 def _judged(result: Comparison) -> dict[str, Any]:
@@ -149,6 +151,39 @@ def _judged(result: Comparison) -> dict[str, Any]:
         "poi_low": _finite(result.improvement.low),
         "poi_high": _finite(result.improvement.high),
         "verdict": result.verdict,
+        "mixed": result.mixed,
+        "above_zero": result.above_zero,
+        "more_runs": result.more,
+    }
+
+
+def _answers(result: Comparison) -> dict[str, Any]:
+    """Return how good each is when it trains, how often it fails to, and both together."""
+    rate = None if result.rate is None else _answer(result.rate)
+    return {
+        "trained": _answer(result.trained),
+        "rate": rate,
+        "overall": _answer(result.overall),
+        "sensitivity": None if result.sensitivity is None else _sensitivity(result.sensitivity),
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    n_a, n_b = answer.runs
+    bounds = {"low": _finite(answer.interval.low), "high": _finite(answer.interval.high)}
+    difference = _finite(answer.interval.estimate)
+    return {"n_a": n_a, "n_b": n_b, "difference": difference, **bounds, "verdict": answer.verdict}
+
+
+def _sensitivity(sensitivity: Sensitivity) -> dict[str, Any]:
+    """Return the difference of collapse rates that would undo a verdict, and what was seen of that difference."""
+    (collapsed_a, _), (collapsed_b, _) = sensitivity.seen
+    return {
+        "rate_difference": _finite(sensitivity.difference),
+        "collapsed_a": collapsed_a,
+        "collapsed_b": collapsed_b,
+        "low": _finite(sensitivity.interval.low),
+        "high": _finite(sensitivity.interval.high),
     }
 
 
@@ -157,9 +192,11 @@ def _beside(result: Comparison, collapse_looked_for: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "level": result.difference.level,
         "effect_size": _finite(result.effect_size),
+        "p_permutation": _finite(result.p_permutation),
         "p_brunner_munzel": _finite(result.p_brunner_munzel),
     }
-    for name, interval in (("trained", result.trained if collapse_looked_for else None), ("collapse", result.collapse)):
+    trained = result.trained.interval if collapse_looked_for else None
+    for name, interval in (("trained", trained), ("collapse", result.rate.interval if result.rate else None)):
         found |= {f"{name}_difference": _number(interval, "estimate")} | _bounds(name, interval)
     return {name: value for name, value in found.items() if value is not None}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from regulens.stats.analysis import Analysis, Level, NamedComparison
-from regulens.stats.comparisons import Design
+from regulens.stats.analysis import Analysis, NamedComparison
+from regulens.stats.comparisons import Comparison
+from regulens.stats.contrasts import Level
+from regulens.stats.design import Design
 from regulens.stats.intervals import Interval
 
 _NOTHING = "–"
@@ -45,7 +47,7 @@ def cell_table(analysis: Analysis) -> TextTable:
         if cell.collapse is not None:
             row.append(_fixed(cell.trained.estimate, digits) if cell.trained else _NOTHING)
         rows.append((*row, _fixed(cell.median.estimate, digits), _fixed(cell.sd.estimate, digits)))
-    collapse = analysis.collapse_looked_for
+    collapse = analysis.design.rates
     columns = ("n", *["collapsed"] * collapse, "mean [95 %]", *["among trained"] * collapse, "median", "sd")
     return TextTable(len(factors), (*factors, *columns), tuple(rows))
 
@@ -73,8 +75,7 @@ def comparison_table(analysis: Analysis) -> TextTable:
                 result.verdict,
             )
         )
-        if result.collapse is not None and analysis.design.primary != "trained":
-            rows.append((*[""] * len(factors), "  among trained", _with_bounds(result.trained, digits, "+"), *[""] * 3))
+        rows += [(*[""] * len(factors), *row) for row in _further_answers(result, analysis.design, digits)]
     columns = (
         analysis.comparisons[0].factor,
         "difference [simultaneous 95 %]",
@@ -83,6 +84,18 @@ def comparison_table(analysis: Analysis) -> TextTable:
         "verdict",
     )
     return TextTable(len(factors) + 1, (*factors, *columns), tuple(rows))
+
+
+def _further_answers(result: Comparison, design: Design, digits: int) -> Iterator[tuple[str, ...]]:
+    """Yield how often it fails to train, and of runs that trained and of all runs what does not decide."""
+    if result.rate is None:
+        return
+    if design.primary != "trained":
+        yield "  among trained", _with_bounds(result.trained.interval, digits, "+"), "", "", ""
+    p = _p(result.rate.estimate.p)
+    yield "  collapse rate", _with_bounds(result.rate.interval, 2, "+"), "", p, f"{result.rate.verdict}"
+    if design.primary != "mean":
+        yield "  all runs", _with_bounds(result.overall.interval, digits, "+"), "", "", ""
 
 
 def notes(analysis: Analysis) -> list[str]:
@@ -138,9 +151,8 @@ def _open(analysis: Analysis) -> list[str]:
         if each.result is not None:
             name = _pair(each) + (f" at {place_text(each.where)}" if each.where else "")
             if each.result.reason:
-                of_reason.setdefault(f"Undecided because {each.result.reason}", []).append(name)
-            if each.result.p_reason:
-                of_reason.setdefault(f"No p: {each.result.p_reason}", []).append(name)
+                verdict = each.result.verdict
+                of_reason.setdefault(f"{verdict[0].upper()}{verdict[1:]}: {each.result.reason}", []).append(name)
     return [f"{reason}: {'; '.join(names)}." for reason, names in of_reason.items()]
 
 

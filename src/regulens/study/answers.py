@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regulens.results import RunResult
-from regulens.spec import BOUNDS, Response, RunSpec, StudySpec
-from regulens.stats.claims import JudgedClaim, Part, judge_claim
-from regulens.stats.comparisons import Design
-from regulens.stats.contrasts import contrast, mover_contrast
-from regulens.stats.estimates import median_interval
-from regulens.stats.intervals import Collapse, Interval, collapse_of, mean_interval, overall_interval
+from regulens.spec import OF_IMAGES, Response, RunSpec, StudySpec
+from regulens.stats.cells import LEAST_RUNS, Cells
+from regulens.stats.claims import JudgedClaim, Part, Relation, judge_claim
+from regulens.stats.design import Design
 from regulens.stats.power import Question, SeedsNeeded, seeds_needed_from_pilot
-from regulens.stats.samples import Sample
 from regulens.stats.ties import ROUNDING
 from regulens.study.claims import Contrast, DeclaredClaim, declared_claims
-from regulens.study.declared import declared_analysis, design_of
+from regulens.study.declared import DeclaredAnalysis, declared_analysis, design_of
 from regulens.study.grid import cell_label
-from regulens.study.samples import samples_of, trained_above
+from regulens.study.runner import run_folder
+from regulens.study.samples import Samples, image_scores, of_guessing, samples_of
+from regulens.training.checkpoint import PREDICTIONS
 
 MAX_SEEDS_NEEDED = 200
 SIMULATED_STUDIES = 500
+UNSETTLED = frozenset(("undecided", "too few runs"))
+"""Verdicts on claims that more seeds may change."""
 
 
 @dataclass(frozen=True)
@@ -48,43 +50,71 @@ class AnsweredClaim:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What claims are judged by.
+    """What comparisons and claims are judged by.
 
     Attributes:
         study: which declares them.
         trained: the runs that are compared.
-        design: the rules of judging.
-        level: simultaneous, of the family of claims.
-        samples: of each response asked for so far.
+        declared: the rules of judging.
+        level: simultaneous, of comparisons and claims together.
+        folder: where the runs' predictions lie; without it nothing is known of single images.
     """
 
     study: StudySpec
     trained: Sequence[RunResult]
-    design: Design
+    declared: DeclaredAnalysis
     level: float
-    samples: dict[Response, dict[RunSpec, Sample]] = field(default_factory=dict)
+    folder: Path | None = None
+    _cells: dict[Response, Cells[RunSpec]] = field(default_factory=dict)
 
-    def cells(self, response: Response) -> dict[RunSpec, Sample]:
-        """Return the samples of a response."""
-        if response not in self.samples:
-            self.samples[response] = samples_of(self.study, self.trained, response)
-        return self.samples[response]
+    @property
+    def alpha_of_comparisons(self) -> float:
+        """What the family of comparisons may err by."""
+        return (1 - self.level) * (1 - self.declared.claims_share)
 
-    def terms(self, each: Contrast) -> list[Sample]:
-        """Return the runs of the cells of a contrast."""
-        return [self.cells(each.response)[spec] for spec, _ in each.terms]
+    @property
+    def alpha_of_claims(self) -> float:
+        """What the family of claims may err by."""
+        return (1 - self.level) * self.declared.claims_share
 
-    def collapse(self, each: Contrast) -> Collapse | None:
-        """Return what collapse means for a contrast; nothing, where the mean among trained runs is declared primary."""
-        if self.design.primary == "trained":
-            return None
-        return collapse_of(list(self.cells(each.response).values()), trained_above(self.terms(each)))
+    def cells(self, response: Response) -> Cells[RunSpec]:
+        """Return the runs of each cell for one response, with the rules that it is judged by."""
+        if response not in self._cells:
+            samples = samples_of(self.study, self.trained, response)
+            images = self._images(samples, response) if "images" in self.declared.over else {}
+            self._cells[response] = Cells(samples, self._design(response), images)
+        return self._cells[response]
+
+    def _design(self, response: Response) -> Design:
+        first = self.trained[0]
+        return design_of(
+            self.declared,
+            response,
+            self.alpha_of_comparisons,
+            failed=of_guessing(response, first.val_class_counts) if first.val_images else None,
+            test_ratio=first.val_images / first.train_images,
+        )
+
+    def _images(self, samples: Samples, response: Response) -> dict[RunSpec, NDArray[np.float64]]:
+        """Return what each run scored on each image, of cells whose predictions are all there."""
+        if self.folder is None or response not in OF_IMAGES:
+            return {}
+        ids = {(run.spec.cell, run.spec.seed): run.run_id for run in self.trained}
+        scores = {}
+        for spec, sample in samples.items():
+            paths = [run_folder(self.folder, ids[spec, int(seed)]) / PREDICTIONS for seed in sample.seeds]
+            matrix = image_scores(paths, response)
+            if matrix is not None:
+                scores[spec] = matrix
+        return scores
 
 
-def evidence_of(study: StudySpec, results: Sequence[RunResult], level: float = 0.95) -> Evidence:
+def evidence_of(
+    study: StudySpec, results: Sequence[RunResult], level: float = 0.95, folder: Path | None = None
+) -> Evidence:
     """Return what the trainings of a study (refits are left aside) have to say, by the rules that it declared."""
     trained = [result for result in results if result.spec.compared]
-    return Evidence(study, trained, design_of(declared_analysis(study), level), level)
+    return Evidence(study, trained, declared_analysis(study), level, folder)
 
 
 def answer_claims(evidence: Evidence, rng: np.random.Generator | None = None) -> tuple[AnsweredClaim, ...]:
@@ -102,9 +132,9 @@ def _answer_claim(
     claim: DeclaredClaim, evidence: Evidence, count: int, rng: np.random.Generator | None
 ) -> AnsweredClaim:
     parts = tuple(_part(each, evidence) for each in claim.contrasts)
-    judged = judge_claim(parts, count, 1 - evidence.level)
+    judged = judge_claim(parts, count, evidence.alpha_of_claims)
     verdicts = zip(claim.contrasts, judged.parts, strict=True)
-    still_open = [each for each, part in verdicts if part.verdict == "undecided" and judged.verdict == "undecided"]
+    still_open = [each for each, part in verdicts if part.verdict in UNSETTLED and judged.verdict in UNSETTLED]
     seeds = _seeds_needed(still_open, evidence, count, rng) if rng is not None else None
     return AnsweredClaim(claim, judged, seeds=seeds, parts=parts)
 
@@ -113,7 +143,7 @@ def _why_not_testable(claim: DeclaredClaim, evidence: Evidence) -> str:
     if not claim.contrasts:
         return claim.reason + (f"; {claim.spec.needs}" if claim.spec.needs else "")
     for each in claim.contrasts:
-        found = evidence.cells(each.response)
+        found = evidence.cells(each.response).samples
         missing = [cell_label(spec, evidence.study) for spec, _ in each.terms if spec not in found]
         if missing:
             return f"there are no runs of “{missing[0]}”"
@@ -123,29 +153,12 @@ def _why_not_testable(claim: DeclaredClaim, evidence: Evidence) -> str:
 
 
 def _part(each: Contrast, evidence: Evidence) -> Part:
-    """Return a contrast as a part of a claim: its interval by the estimand and the pairing that were declared."""
-    terms, weights = evidence.terms(each), [float(weight) for _, weight in each.terms]
-    collapse, design = evidence.collapse(each), evidence.design
-
-    least, most = BOUNDS[each.response]
-    reach = sum(map(abs, weights)) / 2 * (most - least)
-
-    def unbounded(level: float) -> Interval:
-        if design.primary == "median":
-            return mover_contrast([median_interval(term.values, level) for term in terms], weights)
-        if design.primary == "trained":
-            return contrast([term.trained for term in terms], weights, level).interval
-        if collapse is not None:
-            return mover_contrast([overall_interval(term, collapse, level) for term in terms], weights)
-        if design.paired:
-            return mean_interval(_by_seed(terms, weights), level)
-        return contrast([term.values for term in terms], weights, level).interval
-
-    def interval(level: float) -> Interval:
-        return unbounded(level).within((-reach, reach))
-
-    rounding = ROUNDING * float(np.median(np.abs(np.concatenate([term.values for term in terms]))))
-    return Part(each.label, interval, each.rope, "equal" if each.sense == "equal" else "greater", rounding)
+    """Return a contrast as a part of a claim, estimated as it was declared."""
+    cells, weights = evidence.cells(each.response), {spec: float(weight) for spec, weight in each.terms}
+    sizes = np.concatenate([np.abs(x[np.isfinite(x)]) for x in (cells.samples[spec].values for spec in weights)])
+    rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
+    relation: Relation = "equal" if each.sense == "equal" else "greater"
+    return Part(each.label, cells.primary(weights), each.rope, relation, rounding, cells.too_few(weights))
 
 
 def _seeds_needed(
@@ -154,19 +167,20 @@ def _seeds_needed(
     """Return the seeds with which the hardest of some contrasts would be decided, if its effect is as it now looks."""
     needed = []
     for each in contrasts:
-        terms, weights = evidence.terms(each), tuple(float(weight) for _, weight in each.terms)
-        if min(len(term.trained) for term in terms) < 2:
+        cells = evidence.cells(each.response)
+        terms, weights = [cells.samples[spec] for spec, _ in each.terms], tuple(float(w) for _, w in each.terms)
+        if min(len(term.trained) for term in terms) < LEAST_RUNS:
             return None
+        effect = cells.primary({spec: float(weight) for spec, weight in each.terms}).value
         question = Question(
-            effect=sum(weight * float(term.values.mean()) for weight, term in zip(weights, terms, strict=True)),
+            effect=effect,
             rope=each.rope,
             weights=weights,
-            level=evidence.level,
+            level=1 - evidence.alpha_of_claims,
             comparisons=claims,
             rule="verdict" if each.sense == "equal" else "greater",
         )
-        collapse = evidence.collapse(each)
-        mean = None if collapse is None else collapse.mean
+        mean = cells.collapse.mean if cells.collapse is not None and cells.design.primary == "mean" else None
         needed.append(
             seeds_needed_from_pilot(
                 question, terms, rng, collapsed_mean=mean, max_seeds=MAX_SEEDS_NEEDED, studies=SIMULATED_STUDIES
@@ -182,12 +196,3 @@ def _seeds_needed(
 def _largest(seeds: Sequence[int | None]) -> int | None:
     """Return the largest number, ``None`` (more than the maximum) if one is."""
     return max((each for each in seeds if each is not None), default=None) if None not in seeds else None
-
-
-def _by_seed(terms: Sequence[Sample], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Return the weighted sum of the cells' values for each seed that all of them have."""
-    of_seed = [dict(zip(term.seeds.tolist(), term.values.tolist(), strict=True)) for term in terms]
-    common = sorted(set.intersection(*map(set, of_seed)))
-    return np.array(
-        [sum(weight * x[seed] for x, weight in zip(of_seed, weights, strict=True)) for seed in common], np.float64
-    )

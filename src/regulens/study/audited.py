@@ -10,7 +10,7 @@ from typing import Literal
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.stats.intervals import Interval, mover_difference
-from regulens.study.answers import AnsweredClaim, answer_claims, evidence_of
+from regulens.study.answers import UNSETTLED, AnsweredClaim, answer_claims, evidence_of
 from regulens.study.audit import change_text, variation_folder
 from regulens.study.folder import own_store
 from regulens.study.grid import varied
@@ -84,7 +84,7 @@ def _audited(before: AnsweredClaim, after: AnsweredClaim) -> AuditedClaim:
     if before.judged is None or after.judged is None:
         return AuditedClaim(after, "not testable", ())
     shifts = tuple(
-        Shift(old.text, each.response, mover_difference(new.interval(0.95), old.interval(0.95)))
+        Shift(old.text, each.response, mover_difference(new.estimate.interval(0.95), old.estimate.interval(0.95)))
         for each, old, new in zip(before.claim.contrasts, before.parts, after.parts, strict=True)
     )
     return AuditedClaim(after, compare_verdicts(before.judged.verdict, after.judged.verdict), shifts)
@@ -92,8 +92,10 @@ def _audited(before: AnsweredClaim, after: AnsweredClaim) -> AuditedClaim:
 
 def compare_verdicts(before: str, after: str) -> Change:
     """Say what became of a verdict: flipped is from one decided verdict to the opposite one, and nothing else."""
+    if before in UNSETTLED and after in UNSETTLED:
+        return "undecided before and after"
     if before == after:
-        return "undecided before and after" if before == "undecided" else "same"
-    if after == "undecided":
+        return "same"
+    if after in UNSETTLED:
         return "no longer decided"
-    return "now decided" if before == "undecided" else "flipped"
+    return "now decided" if before in UNSETTLED else "flipped"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from regulens.errors import UserError, suggestion
-from regulens.spec import BETTER, BOUNDS, ROPE, Direction, Level, Response, StudySpec
+from regulens.spec import BETTER, BOUNDS, OF_IMAGES, ROPE, Direction, Level, Population, Response, StudySpec
 from regulens.study.grid import level_text, levels_of, normal_level
 
 if TYPE_CHECKING:
-    from regulens.stats.comparisons import Design
+    from regulens.stats.design import Design
 
 Of = TypeVar("Of")
 
@@ -28,6 +28,9 @@ class DeclaredAnalysis:
         direction: which values of it are better.
         rope: half the width of the region of practical equivalence, in the response's unit; 0 judges only the sign.
         primary: the estimand that decides.
+        over: what another study would draw anew, so that a verdict shall hold for it.
+        rope_rate: half the width of the region of equivalence of two collapse rates.
+        claims_share: what part of the error of 5 % the claims have; the comparisons have the rest.
         factor: dotted name of the compared factor; ``None`` in a study without factors.
         levels: of it, in the order of the file.
         control: the one of them that the others are compared with; ``None`` in a study without factors.
@@ -38,7 +41,10 @@ class DeclaredAnalysis:
     response: Response
     direction: Direction
     rope: float
-    primary: Literal["mean", "trained", "median"]
+    primary: Literal["trained", "mean", "median"]
+    over: tuple[Population, ...]
+    rope_rate: float
+    claims_share: float
     factor: str | None
     levels: tuple[Level, ...]
     control: Level | None
@@ -63,6 +69,9 @@ def declared_analysis(study: StudySpec) -> DeclaredAnalysis:
         direction=asked.direction or BETTER[asked.response],
         rope=ROPE[asked.response] if asked.rope is None else asked.rope,
         primary=asked.primary,
+        over=_over(study),
+        rope_rate=asked.rope_rate,
+        claims_share=_claims_share(study, factor),
         factor=factor,
         levels=levels,
         control=_control(study, factor, levels),
@@ -71,12 +80,39 @@ def declared_analysis(study: StudySpec) -> DeclaredAnalysis:
     )
 
 
-def design_of(declared: DeclaredAnalysis, level: float) -> Design:
-    """Return the rules by which comparisons are judged at a simultaneous level."""
-    from regulens.stats.comparisons import Design
+def design_of(
+    declared: DeclaredAnalysis,
+    response: Response,
+    alpha: float,
+    *,
+    failed: float | None = None,
+    test_ratio: float = 0.0,
+) -> Design:
+    """Return the rules by which a response is judged, other than the declared one by the same but for its direction.
 
-    bounds = BOUNDS[declared.response]
-    return Design(declared.direction, declared.rope, declared.primary, 1 - level, declared.paired, bounds)
+    Args:
+        declared: of the study.
+        response: of the runs.
+        alpha: what the family may err by.
+        failed: the response of a network that guesses, as far as it is known.
+        test_ratio: judged over training images of a split.
+    """
+    from regulens.stats.design import Design
+
+    same = response == declared.response
+    return Design(
+        direction=declared.direction if same else BETTER[response],
+        rope=declared.rope if same else ROPE[response],
+        primary=declared.primary,
+        alpha=alpha,
+        paired=declared.paired,
+        bounds=BOUNDS[response],
+        over=declared.over,
+        rates=response != "train_seconds",
+        rope_rate=declared.rope_rate,
+        failed=failed,
+        test_ratio=test_ratio,
+    )
 
 
 def compared_pairs(
@@ -93,6 +129,31 @@ def compared_pairs(
             other = levels - {(declared.factor, a)} | {(declared.factor, b)}
             if (declared.factor, a) in levels and other in cells:
                 yield cell, cells[other]
+
+
+def _over(study: StudySpec) -> tuple[Population, ...]:
+    """Return what a verdict is over: by default seeds and images; where seeds vary the split, seeds and splits."""
+    asked, split = study.analysis.over, "split" in study.vary
+    if asked is None:
+        images = study.analysis.response in OF_IMAGES
+        return ("seeds", "split") if split else ("seeds", "images") if images else ("seeds",)
+    if "split" in asked and not split:
+        raise UserError('analysis.over names "split", which no seed varies; add "split" to vary, or omit it')
+    if "images" in asked and split:
+        raise UserError('analysis.over names "images", but each split has its own; write over = ["seeds", "split"]')
+    if "images" in asked and study.analysis.response not in OF_IMAGES:
+        raise UserError(
+            f'analysis.over names "images", but {study.analysis.response} is not known image by image; '
+            'write over = ["seeds"]'
+        )
+    return asked
+
+
+def _claims_share(study: StudySpec, factor: str | None) -> float:
+    """Return the part of the error that claims have: all if nothing is compared, none if nothing is claimed."""
+    if not study.claims:
+        return 0.0
+    return 1.0 if factor is None else study.analysis.claims_share
 
 
 def _compared_factor(study: StudySpec) -> str | None:

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from regulens.errors import UserError, suggestion
-from regulens.stats.analysis import Analysis, Cell, Level, analyse, declared_pairs
-from regulens.stats.comparisons import Design, Direction, Primary
+from regulens.stats.analysis import Analysis, Cell, analyse, declared_pairs
+from regulens.stats.contrasts import Level
+from regulens.stats.design import Design, Primary
 from regulens.stats.samples import sample
 from regulens.stats.ties import ROUNDING
+from regulens.stats.verdicts import Direction
 from regulens.study.analysis_json import analysis_dict, cells_frame, comparisons_frame
 from regulens.study.analysis_text import place_text
 from regulens.study.external.finished import UnfinishedError, finished_runs
@@ -91,7 +93,7 @@ def analyze(
     direction: Direction = "higher",
     chance: float | None = None,
     paired: bool = False,
-    primary: Primary = "mean",
+    primary: Primary = "trained",
     scale: Scale | None = None,
     last_of: str | None = None,
 ) -> OwnAnalysis:
@@ -112,7 +114,7 @@ def analyze(
         direction: whether a ``higher`` or a ``lower`` response is better.
         chance: the accuracy of guessing: runs not above 1.1 times it count as collapsed. Without it none do.
         paired: whether runs of one seed are a block, as where the seed decided the split.
-        primary: the estimand that decides: the ``mean`` of all runs, of those that ``trained``, or the ``median``.
+        primary: the estimand that decides: the mean of the runs that ``trained``, of all (``mean``), or the ``median``.
         scale: whether the response is a ``fraction`` of 1 such as an accuracy, one in ``percent``, which is divided by
             100 (``rope`` and ``chance`` are fractions always), or ``none`` of these; by default told by the column's
             name, if the values fit.
@@ -151,7 +153,7 @@ def analyze(
     if design.paired and seeds is not None:
         _refuse_unpaired(rows, found, seeds, compared, pairs)
     rng = np.random.default_rng(_PERMUTATION_SEED)
-    analysis = analyse(cells, compared, pairs, design, rng, collapse_looked_for=options.chance is not None)
+    analysis = analyse(cells, compared, pairs, design, rng)
     on_levels = [note for column in columns.values() for note in column.notes]
     on_data = (*rows.notes, *read.notes, *on_levels, *repeated_runs(rows, options.runs))
     wide = rope_warnings(options.rope, options.response, read.values, fraction=read.accuracy)
@@ -184,7 +186,9 @@ def _refuse_wrong_values(rows: Rows, options: Options) -> None:
 
 def _design(options: Options, read: Response) -> Design:
     rope = options.rope if options.rope is not None else ACCURACY_ROPE if read.accuracy else 0.0
-    return replace(options.design, rope=rope, bounds=read.bounds)
+    return replace(
+        options.design, rope=rope, bounds=read.bounds, rates=options.chance is not None, failed=options.chance
+    )
 
 
 def _refuse_duplicates(

@@ -11,9 +11,8 @@ from regulens.errors import UserError
 from regulens.results import RunResult
 from regulens.spec import RunSpec, StudySpec, level_of
 from regulens.stats.analysis import declared_pairs
-from regulens.stats.comparisons import smallest_adjusted_p
+from regulens.stats.cells import LEAST_RUNS
 from regulens.stats.estimates import medians_bounded
-from regulens.stats.intervals import collapse_of
 from regulens.stats.power import (
     CellModel,
     Question,
@@ -24,7 +23,7 @@ from regulens.stats.power import (
 )
 from regulens.stats.samples import Sample
 from regulens.study.analysis import SEED
-from regulens.study.answers import MAX_SEEDS_NEEDED
+from regulens.study.answers import MAX_SEEDS_NEEDED, evidence_of
 from regulens.study.declared import declared_analysis
 from regulens.study.grid import cell_label, with_levels
 from regulens.study.grid import cells as cells_of
@@ -108,9 +107,8 @@ def few_seeds_note(study: StudySpec) -> str:
     if not comparisons:
         return ""
     one_of = f"as one of {comparisons} comparisons" if comparisons > 1 else "in one comparison"
-    smallest = smallest_adjusted_p((seeds, seeds), paired, comparisons)
     no_interval = seeds < 2 or (declared.primary == "median" and not medians_bounded(seeds, 1 - ALPHA / comparisons))
-    if smallest <= ALPHA and not no_interval:
+    if seeds >= LEAST_RUNS and not no_interval:
         return ""
     each = f"{seeds} seed{'s' if seeds > 1 else ''} of each network"
     if no_interval:
@@ -118,8 +116,7 @@ def few_seeds_note(study: StudySpec) -> str:
     else:
         apart = least_difference(seeds, comparisons, paired=paired)
         spread = "of the differences of pairs" if paired else "of the runs"
-        p = f"no adjusted p can be below {smallest:.2g}" if smallest < 1 else "every adjusted p is 1"
-        what = f"two means are told apart only if they are {apart:.2g} standard deviations {spread} apart, and {p}"
+        what = f"two means are told apart only if they are {apart:.2g} standard deviations {spread} apart"
     return f"{each} can decide little: {one_of}, {what}; `regulens plan STUDY --power` says how many an effect needs"
 
 
@@ -150,8 +147,8 @@ def _by_pilot(
     samples = samples_of(study, trained, declared.response)
     if not samples:
         raise UserError(f"{study.name}: no runs yet: run {PILOT_RUNS} seeds or more as a pilot, or state --sd")
-    collapse = collapse_of(list(samples.values()), declared.direction == "higher")
-    mean = None if collapse is None else collapse.mean
+    data = evidence_of(study, results).cells(declared.response)
+    mean = data.collapse.mean if data.collapse is not None and declared.primary == "mean" else None
     needed = [_from_pilot(question, [samples[spec] for spec in pair if spec in samples], mean, rng) for pair in pairs]
     if all(seeds is None for seeds, _ in needed):
         raise UserError(f"{study.name}: too few runs yet: {needed[0][1]}; run more seeds, or state --sd")

@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import entropy
 
 from regulens.results import RunResult
 from regulens.spec import Response, RunSpec, StudySpec
@@ -26,21 +27,45 @@ def response_of(result: RunResult, response: Response) -> float:
 
 
 def samples_of(study: StudySpec, trained: Sequence[RunResult], response: Response) -> dict[RunSpec, Sample]:
-    """Return the runs of each cell that has some, in the order of the study's cells; values that are finite only."""
+    """Return the runs of each cell that has some, in the order of the study's cells.
+
+    A run whose response is not finite diverged: it failed to train, and has no value.
+    """
     found: dict[RunSpec, list[RunResult]] = {spec: [] for spec in cells(study)}
     for result in sorted(trained, key=lambda result: result.spec.seed):
-        if math.isfinite(response_of(result, response)):
-            found[result.spec.cell].append(result)
+        found[result.spec.cell].append(result)
     samples = {
         spec: Sample(
-            np.array([response_of(run, response) for run in runs]),
-            np.array([response != "train_seconds" and bool(is_collapsed(run)) for run in runs]),
+            np.array([response_of(run, response) if _has(run, response) else math.nan for run in runs]),
+            np.array([failed_to_train(run, response) for run in runs]),
             np.array([run.spec.seed for run in runs], np.int64),
         )
         for spec, runs in found.items()
         if runs
     }
     return dict(zip(samples, joined_samples(list(samples.values())), strict=True))
+
+
+def failed_to_train(run: RunResult, response: Response) -> bool:
+    """Tell whether a run collapsed or diverged; of seconds, neither matters."""
+    return response != "train_seconds" and (bool(is_collapsed(run)) or not _has(run, response))
+
+
+def _has(run: RunResult, response: Response) -> bool:
+    return math.isfinite(response_of(run, response))
+
+
+def of_guessing(response: Response, class_counts: Sequence[int]) -> float | None:
+    """Return what a network that learned nothing comes to on images of such classes, None where nothing tells.
+
+    It guesses: the largest class, or probabilities that are the classes' shares, whose loss is their entropy in nats.
+    """
+    shares = np.array(class_counts, np.float64) / sum(class_counts)
+    if response in {"val_accuracy", "train_accuracy"}:
+        return float(shares.max())
+    if response in {"val_loss", "train_loss"}:
+        return float(entropy(shares))
+    return 0.0 if response == "gap" else None
 
 
 def right_images(paths: Sequence[Path]) -> NDArray[np.bool_] | None:
@@ -51,9 +76,10 @@ def right_images(paths: Sequence[Path]) -> NDArray[np.bool_] | None:
     return np.array([each.probabilities.argmax(1) == each.labels for each in predictions])
 
 
-def trained_above(samples: Sequence[Sample]) -> bool:
-    """Tell whether non-collapsed runs lie above those that collapsed, as accuracies do."""
-    trained, collapsed = (
-        np.concatenate([sample.values[sample.collapsed == state] for sample in samples]) for state in (False, True)
-    )
-    return not (len(trained) and len(collapsed)) or bool(trained.mean() >= collapsed.mean())
+def image_scores(paths: Sequence[Path], response: Response) -> NDArray[np.float64] | None:
+    """Return what some runs scored on each image, (runs, images), by their predictions; None where one is missing.
+
+    Right or wrong of an accuracy, the negative log-likelihood of a loss.
+    """
+    right = right_images(paths) if response == "val_accuracy" else None
+    return None if right is None else right.astype(np.float64)

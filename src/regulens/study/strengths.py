@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from regulens.notation import parse_regularizer
 from regulens.spec import RunSpec, StudySpec
-from regulens.stats.intervals import Collapse, Interval, overall_interval
+from regulens.stats.cells import Cells
+from regulens.stats.intervals import Interval
 from regulens.stats.samples import Sample
 from regulens.stats.ties import best_of_equals
 from regulens.study.grid import cell_levels, level_label
-from regulens.study.samples import Samples
 
 LEAST_STRENGTHS = 2  # positive ones: fewer are no grid
 
@@ -24,7 +24,7 @@ class StrengthSeries:
         where: the other factors' levels, in words.
         strengths: (k,) ascending; 0 is the network without it.
         samples: the runs at each.
-        means: the mean over all runs of each, with its interval.
+        means: what each comes to by the declared estimand, with its interval.
     """
 
     kind: str
@@ -56,13 +56,9 @@ class StrengthSeries:
         return found
 
 
-def strength_series(
-    study: StudySpec, samples: Samples, collapse: Collapse | None, bounds: tuple[float, float]
-) -> list[StrengthSeries]:
-    """Return the grids among the levels of the regularizer: those with two or more positive strengths.
-
-    No interval reaches beyond ``bounds``, what the response can be.
-    """
+def strength_series(study: StudySpec, data: Cells[RunSpec]) -> list[StrengthSeries]:
+    """Return the grids among the levels of the regularizer: those with two or more positive strengths."""
+    samples = data.samples
     if "regularizer" not in study.factors:
         return []
     groups: dict[tuple[str, str], dict[float, RunSpec]] = {}
@@ -80,7 +76,7 @@ def strength_series(
         if sum(strength > 0 for strength in by_strength) >= LEAST_STRENGTHS:
             strengths = tuple(sorted(by_strength))
             runs = tuple(samples[by_strength[strength]] for strength in strengths)
-            means = tuple(overall_interval(each, collapse, 0.95).within(bounds) for each in runs)
+            means = tuple(data.primary({by_strength[strength]: 1.0}).interval(0.95) for strength in strengths)
             found.append(StrengthSeries(kind, where, strengths, runs, means))
     return found
 

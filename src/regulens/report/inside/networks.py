@@ -22,7 +22,8 @@ from regulens.report.pictures import FIGURES, Picture
 from regulens.report.wording import DASH, bounded, cell_text
 from regulens.spec import Level, RunSpec, StudySpec
 from regulens.stats.calibration import calibration
-from regulens.stats.intervals import Interval, mean_interval
+from regulens.stats.intervals import Interval
+from regulens.stats.means import mean_interval
 from regulens.study.grid import cell_label, cell_levels, level_label
 from regulens.study.inside.analysis import CALIBRATION_SEED, TYPICAL, InsideAnalysis, typical_run
 from regulens.study.inside.measuring import CORRUPTION_SEED

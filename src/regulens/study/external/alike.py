@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
-from regulens.stats.analysis import Level
+from regulens.stats.contrasts import Level
 from regulens.study.external.rounding import in_single_precision
 from regulens.study.external.values import NUMBER, WHOLE
 

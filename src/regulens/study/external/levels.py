@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from regulens.stats.analysis import Level
+from regulens.stats.contrasts import Level
 from regulens.study.external.alike import alike, text_key
 from regulens.study.external.problems import Problem
 from regulens.study.external.rounding import same_number

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from regulens.errors import UserError, suggestion
-from regulens.stats.analysis import Level
-from regulens.stats.comparisons import Design, Direction, Primary
+from regulens.stats.contrasts import Level
+from regulens.stats.design import Design, Primary
+from regulens.stats.verdicts import Direction
 from regulens.study.external.logs import Runs
 from regulens.study.external.scale import Scale
 from regulens.study.external.values import plain
@@ -161,8 +162,6 @@ def _check_together(options: Options) -> None:
         _check_chance(chance, design.direction)
     if chance is not None and options.scale == "none":
         raise UserError("chance is the accuracy of guessing: omit it, or use --scale fraction or percent")
-    if design.primary == "trained" and chance is None:
-        raise UserError("primary trained needs chance: without it no run counts as collapsed")
     if design.paired and options.seed is None:
         raise UserError("paired needs the seeds: name their column with seed")
     if options.last_of and options.seed is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,11 @@ from regulens.interpret.measures import MEASURES
 from regulens.results import RunResult
 from regulens.spec import Level, RunSpec, StudySpec
 from regulens.stats.calibration import Reliability, calibration_error, reliability
-from regulens.stats.comparisons import Design, difference_interval, hedges_g, trained_interval
-from regulens.stats.intervals import Interval, mean_interval
+from regulens.stats.cells import Cells
+from regulens.stats.comparisons import hedges_g
+from regulens.stats.design import Design
+from regulens.stats.intervals import Interval
+from regulens.stats.means import mean_interval
 from regulens.stats.samples import Sample
 from regulens.study.declared import DeclaredAnalysis, compared_pairs, declared_analysis
 from regulens.study.folder import own_store
@@ -324,6 +327,16 @@ def _family(
         held = at_this_level
 
 
+def _all_runs(runs: Sample) -> Sample:
+    """Return the runs with none of them set apart."""
+    return replace(runs, collapsed=np.zeros(runs.n, np.bool_))
+
+
+def _difference(a: Sample, b: Sample, design: Design, level: float) -> Interval:
+    """Return the difference of the means of the runs that trained."""
+    return Cells({"a": a, "b": b}, design).trained({"a": 1.0, "b": -1.0}).interval(level)
+
+
 def _compare(a: Measured, b: Measured, declared: DeclaredAnalysis, level: float) -> MeasureComparison:
     assert declared.factor is not None
     design = Design(paired=declared.paired, bounds=_bounds(a.measure))
@@ -335,8 +348,8 @@ def _compare(a: Measured, b: Measured, declared: DeclaredAnalysis, level: float)
         b=b.levels[declared.factor],
         where={path: value for path, value in a.levels.items() if path != declared.factor},
         runs=(a.runs.n, b.runs.n),
-        all=difference_interval(a.runs, b.runs, design, None, level).within(design.difference_bounds),
-        trained=trained_interval(a.runs, b.runs, declared.paired, level).within(design.difference_bounds),
+        all=_difference(_all_runs(a.runs), _all_runs(b.runs), design, level),
+        trained=_difference(a.runs, b.runs, design, level),
         effect_size=hedges_g(a.runs.values, b.runs.values),
         effect_size_trained=hedges_g(a.runs.trained, b.runs.trained),
     )

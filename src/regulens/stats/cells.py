@@ -1,0 +1,247 @@
+"""The cells of one analysis, and how every linear contrast of them is estimated: one rule for all that is compared.
+
+Comparisons, claims, main effects, interactions and marginal means are contrasts, sums of weight times what a cell comes
+to. Each is estimated by the declared estimand, over what another study would draw anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regulens.stats.contrasts import mover_contrast
+from regulens.stats.design import Design
+from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
+from regulens.stats.estimates import median_interval
+from regulens.stats.images import ImageRates, image_rates
+from regulens.stats.intervals import Collapse, Interval, overall_interval, welch_df
+from regulens.stats.samples import Sample
+from regulens.stats.shape import RUNS_IF_SUSPECT, Shape, shape_of
+from regulens.stats.ties import cancelled, constant
+
+Key = TypeVar("Key", bound=Hashable)
+
+LEAST_RUNS = 3
+"""Runs of each cell, or blocks, without which there is no verdict."""
+
+_UNKNOWN = StudentEstimate(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class TooFew:
+    """Why there are too few runs for a verdict, and how many more of each cell would do."""
+
+    reason: str
+    more: int
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Of one cell's runs that trained: their number and mean, variance of a run, skewness as ``Shape`` takes it."""
+
+    n: int
+    mean: float
+    variance: float
+    skewness: float
+
+
+@dataclass(frozen=True, eq=False)
+class Cells(Generic[Key]):
+    """The runs of each cell, and what was declared of their analysis.
+
+    Attributes:
+        samples: the runs.
+        design: what was declared.
+        images: by cell, (runs, images) what each run scored on each image, the images being the same for all: right or
+            wrong, or a loss; needed where the analysis is over images.
+    """
+
+    samples: Mapping[Key, Sample]
+    design: Design
+    images: Mapping[Key, NDArray[np.float64]] = field(default_factory=dict)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The shape of the runs that trained, of all cells together."""
+        return shape_of([each.trained for each in self.samples.values()])
+
+    @cached_property
+    def collapse(self) -> Collapse | None:
+        """What a run comes to that does not train; None where that is unknown, or such runs are not looked for."""
+        if not self.design.rates:
+            return None
+        failed = [each.filled(self.diverged_value)[each.collapsed] for each in self.samples.values()]
+        values = np.concatenate(failed)
+        mean = float(values.mean()) if len(values) else self.design.failed
+        if mean is None or math.isnan(mean):
+            return None
+        trained = np.concatenate([each.trained for each in self.samples.values()])
+        if not len(trained):
+            return Collapse(mean, mean)
+        return Collapse(mean, float(trained.max() if self.design.direction == "higher" else trained.min()))
+
+    @cached_property
+    def diverged_value(self) -> float:
+        """Where a run without a value is counted: the worst of any finite response and of learning nothing.
+
+        NaN where it is unknown what learning nothing comes to.
+        """
+        if self.design.failed is None:
+            return math.nan
+        known = np.concatenate([each.values[~each.diverged] for each in self.samples.values()])
+        worst = min if self.design.direction == "higher" else max
+        return float(worst(known.min(initial=self.design.failed), known.max(initial=self.design.failed)))
+
+    def primary(self, weights: Mapping[Key, float]) -> Estimate:
+        """Estimate a contrast by the declared estimand."""
+        return {"trained": self.trained, "mean": self.overall, "median": self.median}[self.design.primary](weights)
+
+    def trained(self, weights: Mapping[Key, float]) -> Estimate:
+        """Estimate a contrast of the means of the runs that trained; NaN where in a cell none did."""
+        if self.design.paired:
+            return self._over_blocks(weights, trained=True)
+        if any(not self._moments[key].n for key in weights):
+            return _UNKNOWN
+        return self._over_images(weights) if self._has_images(weights) else self._over_seeds(weights)
+
+    def median(self, weights: Mapping[Key, float]) -> Estimate:
+        """Estimate a contrast of the medians of all runs, by MOVER."""
+
+        def rule(level: float) -> Interval:
+            filled = [self.samples[key].filled(self.diverged_value) for key in weights]
+            return mover_contrast([median_interval(x, level) for x in filled], list(weights.values()))
+
+        return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
+
+    def overall(self, weights: Mapping[Key, float]) -> Estimate:
+        """Estimate a contrast of the means of all runs, the rates at which they fail to train among what is unknown.
+
+        Each cell's mean is a mixture (``intervals.overall_interval``) whose interval carries the upper bound of the
+        rate, also where no run failed; contrasts are put together from the cells' by MOVER. NaN where runs diverged
+        and nothing is known of what learning nothing comes to.
+        """
+        collapse = self.collapse
+        if collapse is None:
+            anything = any(self.samples[key].diverged.any() for key in weights)
+            return _UNKNOWN if anything else self._all_runs(weights)
+
+        def rule(level: float) -> Interval:
+            return mover_contrast([self._overall(key, collapse, level) for key in weights], list(weights.values()))
+
+        return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
+
+    def too_few(self, weights: Mapping[Key, float]) -> TooFew | None:
+        """Tell whether a verdict on a contrast would rest on too few runs."""
+        if self.design.paired:
+            blocks = len(self._by_block(weights, trained=self.design.primary == "trained"))
+            what, fewest = "blocks in common", blocks
+        else:
+            what, fewest = "trained runs of a cell", min(self._moments[key].n for key in weights)
+        if fewest < LEAST_RUNS:
+            return TooFew(f"{fewest} {what}; a verdict needs {LEAST_RUNS}", LEAST_RUNS - fewest)
+        if not self.design.paired and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
+            needed = f"the runs look skewed, so a verdict needs {RUNS_IF_SUSPECT} of each cell"
+            return TooFew(needed, RUNS_IF_SUSPECT - fewest)
+        return None
+
+    @cached_property
+    def _moments(self) -> dict[Key, _Moments]:
+        found = {}
+        for (key, each), skewness in zip(self.samples.items(), self.shape.skewness.tolist(), strict=True):
+            x = each.trained
+            variance = 0.0 if constant(x) else float(x.var(ddof=1)) if len(x) > 1 else math.nan
+            found[key] = _Moments(len(x), float(x.mean()) if len(x) else math.nan, variance, skewness)
+        return found
+
+    @cached_property
+    def _rates(self) -> dict[Key, ImageRates]:
+        """What single images add, of the cells with two runs that trained."""
+        return {
+            key: image_rates(matrix[~self.samples[key].collapsed])
+            for key, matrix in self.images.items()
+            if self._moments[key].n > 1
+        }
+
+    def _has_images(self, weights: Mapping[Key, float]) -> bool:
+        return "images" in self.design.over and all(key in self._rates for key in weights)
+
+    def _over_seeds(self, weights: Mapping[Key, float]) -> StudentEstimate:
+        """Return Welch's estimate (Welch 1947, Biometrika 34, 28-35), stretched for skewness."""
+        terms = [(weight, self._moments[key]) for key, weight in weights.items()]
+        parts = [(weight**2 * each.variance / each.n, each.n - 1.0) for weight, each in terms if each.n]
+        return self._student(weights, parts)
+
+    def _over_images(self, weights: Mapping[Key, float]) -> StudentEstimate:
+        """Return the estimate over new seeds and new images, which all cells share (``images``)."""
+        rates = {key: self._rates[key] for key in weights}
+        mixed = sum(weight * rates[key].by_image for key, weight in weights.items())
+        assert isinstance(mixed, np.ndarray)
+        parts = [(float(mixed.var(ddof=1)) / len(mixed), len(mixed) - 1.0)]
+        for key, weight in weights.items():
+            parts += [(weight**2 * part, df) for part, df in rates[key].of_runs]
+        return self._student(weights, parts)
+
+    def _student(self, weights: Mapping[Key, float], parts: list[tuple[float, float]]) -> StudentEstimate:
+        """Return the estimate whose variance is a sum of parts, each with its degrees of freedom (Satterthwaite)."""
+        means = [weight * self._moments[key].mean for key, weight in weights.items()]
+        value = cancelled(sum(means), means)
+        total = sum(part for part, _ in parts)
+        if math.isnan(total) or not total > 0:
+            return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
+        df = welch_df([part for part, _ in parts], [freedom for _, freedom in parts])
+        error = math.sqrt(total)
+        third = sum(
+            weight**3 * each.skewness * each.variance**1.5 / each.n**2
+            for weight, each in ((weight, self._moments[key]) for key, weight in weights.items())
+        )
+        return StudentEstimate(value, error, df, self.shape.stretch(third, error, df), self._limits(weights))
+
+    def _all_runs(self, weights: Mapping[Key, float]) -> Estimate:
+        """Return the contrast of the means of all runs, where none is known to have failed."""
+        return self.trained(weights)
+
+    def _overall(self, key: Key, collapse: Collapse, level: float) -> Interval:
+        trained = self.trained({key: 1.0}).interval(level)
+        each = self.samples[key]
+        return overall_interval(Sample(each.filled(self.diverged_value), each.collapsed, each.seeds), trained, collapse)
+
+    def _over_blocks(self, weights: Mapping[Key, float], trained: bool) -> StudentEstimate:
+        """Return the estimate from one contrast for each block, such as a split that all cells were trained on.
+
+        Over new splits its variance is ``(1 / J + test / train)`` times that of the J contrasts, since the splits of
+        one data set overlap (Nadeau and Bengio 2003, Machine Learning 52, 239-281).
+        """
+        contrasts = self._by_block(weights, trained)
+        count = len(contrasts)
+        value = cancelled(float(contrasts.mean()), contrasts) if count else math.nan
+        if count < 2 or constant(contrasts):
+            return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
+        overlap = self.design.test_ratio if "split" in self.design.over else 0.0
+        error = math.sqrt((1 / count + overlap) * float(contrasts.var(ddof=1)))
+        return StudentEstimate(value, error, count - 1.0, limits=self._limits(weights))
+
+    def _by_block(self, weights: Mapping[Key, float], trained: bool) -> NDArray[np.float64]:
+        """Return (J,) the contrast within each block that every cell has (and trained in): means of a block's runs."""
+        means = [_block_means(self.samples[key], trained, self.diverged_value) for key in weights]
+        common = sorted(set.intersection(*(set(each) for each in means)))
+        return np.array(
+            [sum(w * each[block] for w, each in zip(weights.values(), means, strict=True)) for block in common]
+        )
+
+    def _limits(self, weights: Mapping[Key, float]) -> tuple[float, float]:
+        """Return the least and the greatest that a contrast of responses within the design's bounds can be."""
+        least, most = self.design.bounds
+        signed = [(w * least, w * most) if w > 0 else (w * most, w * least) for w in weights.values() if w]
+        return sum(low for low, _ in signed), sum(high for _, high in signed)
+
+
+def _block_means(sample: Sample, trained: bool, diverged: float) -> dict[int, float]:
+    kept = ~sample.collapsed if trained else np.ones(sample.n, np.bool_)
+    values, blocks = sample.filled(diverged)[kept], sample.seeds[kept]
+    return {int(block): float(values[blocks == block].mean()) for block in np.unique(blocks)}

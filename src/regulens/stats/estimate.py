@@ -1,0 +1,159 @@
+"""An estimate with its uncertainty: a bound at any error rate, a two-sided interval, and p."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scipy.optimize import brentq
+from scipy.special import stdtr, stdtrit
+
+from regulens.stats.intervals import Interval
+
+_LEAST_P = 1e-15
+
+
+class Estimate(ABC):
+    """What is known of one number: everything that a verdict on it may depend on."""
+
+    value: float
+
+    @abstractmethod
+    def lower(self, alpha: float) -> float:
+        """Return the lower confidence bound of one-sided error ``alpha``, NaN where there is none."""
+
+    @abstractmethod
+    def upper(self, alpha: float) -> float:
+        """Return the upper confidence bound of one-sided error ``alpha``, NaN where there is none."""
+
+    @property
+    @abstractmethod
+    def error(self) -> float:
+        """The standard error, or what stands for it."""
+
+    @property
+    @abstractmethod
+    def df(self) -> float:
+        """Its degrees of freedom, infinite where it is taken for known."""
+
+    @property
+    @abstractmethod
+    def p(self) -> float:
+        """The two-sided p of zero, from the bounds inverted: both exclude zero at ``p / 2`` each."""
+
+    def interval(self, level: float) -> Interval:
+        """Return the two-sided interval with equal tails."""
+        tail = (1 - level) / 2
+        return Interval(self.value, self.lower(tail), self.upper(tail), level)
+
+    @property
+    def known(self) -> bool:
+        """Whether there are bounds at all."""
+        return not math.isnan(self.lower(0.25))
+
+
+@dataclass(frozen=True)
+class StudentEstimate(Estimate):
+    """A sum of means with Student's bounds, stretched on the side to which skewness pulls.
+
+    Attributes:
+        value: the estimate.
+        standard_error: NaN where there are too few runs; 0 where nothing varies, which leaves no bounds.
+        freedom: degrees of freedom of the standard error.
+        stretch: factors of the distance of the lower and of the upper bound (``shape.Shape.stretch``).
+        limits: what the quantity can be: no bound lies beyond.
+    """
+
+    value: float
+    standard_error: float
+    freedom: float
+    stretch: tuple[float, float] = (1.0, 1.0)
+    limits: tuple[float, float] = (-math.inf, math.inf)
+
+    def lower(self, alpha: float) -> float:  # noqa: D102
+        return self._within(self.value - self._distance(alpha) * self.stretch[0])
+
+    def upper(self, alpha: float) -> float:  # noqa: D102
+        return self._within(self.value + self._distance(alpha) * self.stretch[1])
+
+    @property
+    def error(self) -> float:  # noqa: D102
+        return self.standard_error
+
+    @property
+    def df(self) -> float:  # noqa: D102
+        return self.freedom
+
+    @property
+    def p(self) -> float:  # noqa: D102
+        if not self.standard_error > 0:
+            return math.nan
+        side = self.stretch[0] if self.value > 0 else self.stretch[1]
+        return min(1.0, 2 * float(stdtr(self.freedom, -abs(self.value) / (self.standard_error * side))))
+
+    def _distance(self, alpha: float) -> float:
+        return float(stdtrit(self.freedom, 1 - alpha)) * self.standard_error if self.standard_error > 0 else math.nan
+
+    def _within(self, bound: float) -> float:
+        return min(max(bound, self.limits[0]), self.limits[1]) if not math.isnan(bound) else bound
+
+
+@dataclass(frozen=True, eq=False)
+class IntervalEstimate(Estimate):
+    """An estimate whose two-sided intervals are made by a rule of their own, such as MOVER.
+
+    Attributes:
+        value: the estimate.
+        rule: level -> interval.
+        limits: what the quantity can be.
+    """
+
+    value: float
+    rule: Callable[[float], Interval]
+    limits: tuple[float, float] = (-math.inf, math.inf)
+
+    def lower(self, alpha: float) -> float:  # noqa: D102
+        return self.rule(1 - 2 * alpha).within(self.limits).low
+
+    def upper(self, alpha: float) -> float:  # noqa: D102
+        return self.rule(1 - 2 * alpha).within(self.limits).high
+
+    @property
+    def error(self) -> float:
+        """A quarter of the 95 % interval, about the standard error where the estimate is about normal."""
+        found = self.rule(0.95)
+        return (found.high - found.low) / 4
+
+    @property
+    def df(self) -> float:  # noqa: D102
+        return math.inf
+
+    @property
+    def p(self) -> float:  # noqa: D102
+        if not self.known:
+            return math.nan
+
+        def beyond(exponent: float) -> float:
+            found = self.rule(1 - 10**exponent)
+            return found.low if self.value > 0 else -found.high
+
+        most, least = -1e-9, math.log10(_LEAST_P)
+        if self.value == 0 or beyond(most) <= 0:
+            return 1.0
+        return 10.0 ** brentq(beyond, least, most, xtol=1e-4) if beyond(least) <= 0 else _LEAST_P
+
+
+def negative(estimate: Estimate) -> Estimate:
+    """Return the estimate of the same quantity with its sign turned."""
+    if isinstance(estimate, StudentEstimate):
+        low, high = estimate.limits
+        return StudentEstimate(
+            -estimate.value, estimate.standard_error, estimate.freedom, estimate.stretch[::-1], (-high, -low)
+        )
+    return IntervalEstimate(-estimate.value, lambda level: -Interval(estimate.value, *_ends(estimate, level), level))
+
+
+def _ends(estimate: Estimate, level: float) -> tuple[float, float]:
+    return estimate.lower((1 - level) / 2), estimate.upper((1 - level) / 2)
