@@ -145,7 +145,8 @@ class Cells(Generic[Key]):
             what, fewest = "trained runs of a cell", min(self._moments[key].n for key in weights)
         if fewest < LEAST_RUNS:
             return TooFew(f"{fewest} {what}; a verdict needs {LEAST_RUNS}", LEAST_RUNS - fewest)
-        if not self.design.paired and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
+        of_means = self.design.primary != "median" and not self.design.paired
+        if of_means and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
             needed = f"the runs look skewed, so a verdict needs {RUNS_IF_SUSPECT} of each cell"
             return TooFew(needed, RUNS_IF_SUSPECT - fewest)
         return None
