@@ -36,8 +36,8 @@ def analyze(
     ] = None,
     paired: Annotated[bool, typer.Option("--paired", help="Compare runs of one seed as pairs.")] = False,
     primary: Annotated[
-        Primary, typer.Option(help="What decides: the mean, that of non-collapsed runs, or the median.")
-    ] = (Primary.mean),
+        Primary, typer.Option(help="What decides: the mean of non-collapsed runs, of all (mean), or the median.")
+    ] = Primary.trained,
     scale: Annotated[
         Scale | None,
         typer.Option(
