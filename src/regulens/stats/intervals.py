@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ class Interval:
         return Interval(-self.estimate, -self.high, -self.low, self.level)
 
 
+@lru_cache(4096)
 def wilson(count: int, n: int, level: float) -> Interval:
     """Return a rate with Wilson's score interval (Wilson 1927; statsmodels)."""
     low, high = proportion_confint(count, n, alpha=1 - level, method="wilson")
