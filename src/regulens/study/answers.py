@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from regulens.stats.claims import JudgedClaim, Part, Relation, judge_claim
 from regulens.stats.design import Design
 from regulens.stats.power import Question, SeedsNeeded, seeds_needed_from_pilot
 from regulens.stats.ties import ROUNDING
-from regulens.study.claims import Contrast, DeclaredClaim, declared_claims
+from regulens.study.claims import DeclaredClaim, declared_claims
+from regulens.study.contrasts import Contrast, Key
 from regulens.study.declared import DeclaredAnalysis, declared_analysis, design_of
 from regulens.study.grid import cell_label
 from regulens.study.runner import run_folder
@@ -131,7 +133,7 @@ def answer_claims(evidence: Evidence, rng: np.random.Generator | None = None) ->
 def _answer_claim(
     claim: DeclaredClaim, evidence: Evidence, count: int, rng: np.random.Generator | None
 ) -> AnsweredClaim:
-    parts = tuple(_part(each, evidence) for each in claim.contrasts)
+    parts = tuple(part_of(each, evidence.cells(each.response)) for each in claim.contrasts)
     judged = judge_claim(parts, count, evidence.alpha_of_claims)
     verdicts = zip(claim.contrasts, judged.parts, strict=True)
     still_open = [each for each, part in verdicts if part.verdict in UNSETTLED and judged.verdict in UNSETTLED]
@@ -152,17 +154,17 @@ def _why_not_testable(claim: DeclaredClaim, evidence: Evidence) -> str:
     return ""
 
 
-def _part(each: Contrast, evidence: Evidence) -> Part:
+def part_of(each: Contrast[Key, Any], cells: Cells[Key]) -> Part:
     """Return a contrast as a part of a claim, estimated as it was declared."""
-    cells, weights = evidence.cells(each.response), {spec: float(weight) for spec, weight in each.terms}
-    sizes = np.concatenate([np.abs(x[np.isfinite(x)]) for x in (cells.samples[spec].values for spec in weights)])
+    sizes = np.concatenate([np.abs(x[np.isfinite(x)]) for x in (cells.samples[key].values for key in each.weights)])
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
     relation: Relation = "equal" if each.sense == "equal" else "greater"
-    return Part(each.label, cells.primary(weights), each.rope, relation, rounding, cells.too_few(weights))
+    few = cells.too_few(each.weights)
+    return Part(each.label, cells.primary(each.weights), each.rope, relation, rounding, few)
 
 
 def _seeds_needed(
-    contrasts: Sequence[Contrast], evidence: Evidence, claims: int, rng: np.random.Generator
+    contrasts: Sequence[Contrast[RunSpec, Response]], evidence: Evidence, claims: int, rng: np.random.Generator
 ) -> SeedsNeeded | None:
     """Return the seeds with which the hardest of some contrasts would be decided, if its effect is as it now looks."""
     needed = []
