@@ -11,7 +11,7 @@ from regulens.spec import StudySpec
 from regulens.stats.analysis import CellSummary, NamedComparison
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.study.analysis import StudyAnalysis
-from regulens.study.answers import AnsweredClaim
+from regulens.study.claim_results import AnsweredClaim
 from regulens.study.grid import factor_label, level_label
 
 

@@ -21,7 +21,8 @@ from regulens.stats.images import VarianceSplit, seeds_and_images, variance_spli
 from regulens.stats.intervals import Interval
 from regulens.stats.samples import Sample
 from regulens.stats.selection import Optimism, SingleRunRanking, selection_optimism, single_run_ranking
-from regulens.study.answers import AnsweredClaim, Evidence, answer_claims, evidence_of
+from regulens.study.answers import Evidence, answer_claims, evidence_of
+from regulens.study.claim_results import AnsweredClaim
 from regulens.study.declared import DeclaredAnalysis
 from regulens.study.grid import cell_label, cell_levels
 from regulens.study.runner import run_folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +12,12 @@ from numpy.typing import NDArray
 from regulens.results import RunResult
 from regulens.spec import OF_IMAGES, Response, RunSpec, StudySpec
 from regulens.stats.cells import LEAST_RUNS, Cells
-from regulens.stats.claims import JudgedClaim, Part, Relation, judge_claim
+from regulens.stats.claims import judge_claim
 from regulens.stats.design import Design
 from regulens.stats.power import Question, SeedsNeeded, seeds_needed_from_pilot
-from regulens.stats.ties import ROUNDING
+from regulens.study.claim_results import UNSETTLED, AnsweredClaim, part_of
 from regulens.study.claims import DeclaredClaim, declared_claims
-from regulens.study.contrasts import Contrast, Key
+from regulens.study.contrasts import Contrast
 from regulens.study.declared import DeclaredAnalysis, declared_analysis, design_of
 from regulens.study.grid import cell_label
 from regulens.study.runner import run_folder
@@ -27,27 +26,6 @@ from regulens.training.checkpoint import PREDICTIONS
 
 MAX_SEEDS_NEEDED = 200
 SIMULATED_STUDIES = 500
-UNSETTLED = frozenset(("undecided", "too few runs"))
-"""Verdicts on claims that more seeds may change."""
-
-
-@dataclass(frozen=True)
-class AnsweredClaim:
-    """A claim with its verdict.
-
-    Attributes:
-        claim: as declared.
-        judged: its verdict and parts; ``None`` where it is not testable in this study.
-        reason: why it is not, and what would test it.
-        seeds: what an undecided claim needs, ``None`` where it is decided or its parts are too few to tell.
-        parts: what it was judged by, for intervals of other levels.
-    """
-
-    claim: DeclaredClaim
-    judged: JudgedClaim | None
-    reason: str = ""
-    seeds: SeedsNeeded | None = None
-    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,15 +130,6 @@ def _why_not_testable(claim: DeclaredClaim, evidence: Evidence) -> str:
         if each.response == "train_seconds" and any(run.workers != 1 for run in evidence.trained):
             return "seconds are of runs made side by side; run the study with --workers 1 into a folder of its own"
     return ""
-
-
-def part_of(each: Contrast[Key, Any], cells: Cells[Key]) -> Part:
-    """Return a contrast as a part of a claim, estimated as it was declared."""
-    sizes = np.concatenate([np.abs(x[np.isfinite(x)]) for x in (cells.samples[key].values for key in each.weights)])
-    rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
-    relation: Relation = "equal" if each.sense == "equal" else "greater"
-    few = cells.too_few(each.weights)
-    return Part(each.label, cells.primary(each.weights), each.rope, relation, rounding, few)
 
 
 def _seeds_needed(

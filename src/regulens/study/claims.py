@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from regulens.errors import UserError, suggestion
 from regulens.spec import BETTER, ROPE, ClaimSpec, Level, Response, RunSpec, StudySpec, field_paths
@@ -17,7 +18,7 @@ class DeclaredClaim:
     """A claim and what it rests on; without contrasts, ``reason`` says why it cannot be tested in this study."""
 
     spec: ClaimSpec
-    contrasts: tuple[Contrast[RunSpec, Response], ...]
+    contrasts: tuple[Contrast[Any, Any], ...]
     reason: str = ""
 
 
