@@ -28,7 +28,7 @@ from regulens.study.grid import cell_label, cell_levels
 from regulens.study.runner import run_folder
 from regulens.study.samples import Samples, response_of, right_images
 from regulens.study.thresholds import study_warnings
-from regulens.training.checkpoint import PREDICTIONS
+from regulens.training.predictions import PREDICTIONS
 
 SEED = 20220101  # of the permutations and bootstraps: an analysis of the same runs is the same
 
@@ -133,8 +133,8 @@ def _threshold_warnings(evidence: Evidence) -> list[str]:
 
 def _diverged(study: StudySpec, trained: Sequence[RunResult], response: Response) -> list[str]:
     return [
-        f"“{cell_label(run.spec.cell, study)}” seed {run.spec.seed}: its {response} is not finite, so it "
-        "counts as a run that failed to train"
+        f"“{cell_label(run.spec.cell, study)}” seed {run.spec.seed}: its {response} is not "
+        + (f"known ({run.unknown})" if run.unknown else "finite, so it counts as a run that failed to train")
         for run in trained
         if not math.isfinite(response_of(run, response))
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from regulens.errors import UserError
+from regulens.spec import OTHER_NAMES
 from regulens.stats.analysis import Analysis, analyse, declared_pairs
 from regulens.stats.blocks import pairing_advice
 from regulens.stats.contrasts import Level
@@ -24,7 +26,7 @@ from regulens.study.analysis_json import analysis_dict, cells_frame, claims_list
 from regulens.study.claim_results import AnsweredClaim
 from regulens.study.contrasts import Factorial
 from regulens.study.external.claims import Ground, OwnClaim, judge_claims, read_claims
-from regulens.study.external.finished import UnfinishedError, finished_runs
+from regulens.study.external.finished import OWN_COLUMNS, UnfinishedError, finished_runs
 from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
 from regulens.study.external.logs import last_of_runs, refuse_logs, repeated_runs
 from regulens.study.external.options import COLLAPSE_MARGIN, Options, checked_options
@@ -139,7 +141,8 @@ def analyze(
 
     Args:
         data: one row per run: a DataFrame, or the path of a CSV file (``read_rows`` says which).
-        response: the column with the number that is analysed; of several, the comparisons of all are one family.
+        response: the column with the number that is analysed; of several, the comparisons of all are one family. In a
+            study's own results ``val_nll`` is ``val_loss``.
         factors: the columns whose levels make the cells; in one text they are separated by commas.
         seed: the column of the seeds; without it a run that is there twice goes unnoticed.
         compare: the compared factor; by default the one that has the control among its levels.
@@ -191,7 +194,8 @@ def analyze(
         rope_rate=rope_rate,
     )
     own_claims = [] if claims is None else read_claims(Path(claims))
-    table = _table(_runs(read_rows(data, options.columns), options), options)
+    rows, options = _read(data, options)
+    table = _table(_runs(rows, options), options)
     alpha = (1 - _level(table)) * (1 - CLAIMS_SHARE if own_claims else 1.0) / len(options.responses)
     found = {name: _analysed(name, table, alpha) for name in options.responses}
     judged = _claims(own_claims, table, found)
@@ -311,6 +315,21 @@ def _level(table: _Table) -> float:
     seeds = len(set(table.blocks))
     later = [number for number, size in enumerate(looks) if size >= seeds]
     return Looks(looks, LEVEL).level_at(later[0] if later else len(looks))
+
+
+def _read(data: pd.DataFrame | str | Path, options: Options) -> tuple[Rows, Options]:
+    """Read the rows; in a study's own results, a response is known by its other name too."""
+    try:
+        return read_rows(data, options.columns), options
+    except UserError:
+        if not OTHER_NAMES.keys() & set(options.responses):
+            raise
+        other = replace(options, responses=tuple(OTHER_NAMES.get(name, name) for name in options.responses))
+        with suppress(UserError):
+            rows = read_rows(data, other.columns)
+            if rows.columns.keys() >= OWN_COLUMNS:
+                return rows, other
+        raise
 
 
 def _runs(rows: Rows, options: Options) -> Rows:
