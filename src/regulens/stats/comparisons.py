@@ -18,7 +18,6 @@ from regulens.stats.intervals import (
     Collapse,
     Interval,
     collapse_of,
-    improvement_interval,
     mover_difference,
     overall_interval,
     paired_interval,
@@ -26,6 +25,7 @@ from regulens.stats.intervals import (
     wilson,
 )
 from regulens.stats.samples import Sample
+from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import ROUNDING, constant, whole_steps
 
 Direction = Literal["higher", "lower"]
@@ -357,13 +357,6 @@ def _whole_t_squared(groups: Groups, kind: type[np.int64] | type[np.object_]) ->
     ((other, other_scatter, m),) = rest
     distance = (m * total - n * other) ** 2 * ((n - 1) * (m - 1))
     return distance, m**2 * (m - 1) * scatter + n**2 * (n - 1) * other_scatter
-
-
-def brunner_munzel_p(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the two-sided p of Brunner and Munzel's test (scipy), NaN for single values and separated samples."""
-    if min(len(a), len(b)) < 2 or a.min() > b.max() or a.max() < b.min() or constant(a, b):
-        return math.nan
-    return float(stats.brunnermunzel(a, b).pvalue)
 
 
 def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from regulens.stats.intervals import Interval, around, moments, welch_df
 from regulens.stats.ties import cancelled
@@ -58,7 +58,7 @@ def contrast(values: Sequence[NDArray[np.float64]], weights: Sequence[float], le
     variances = [variance for variance, _, _ in parts]
     df = welch_df(variances, [freedom for _, _, freedom in parts])
     error = math.sqrt(sum(variances))
-    p = 2 * float(stats.t.sf(abs(estimate) / error, df)) if error > 0 else math.nan
+    p = 2 * float(special.stdtr(df, -abs(estimate) / error)) if error > 0 else math.nan
     return Contrast(around(estimate, parts, level), p, df)
 
 
