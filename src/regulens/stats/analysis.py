@@ -12,8 +12,9 @@ import numpy as np
 
 from regulens.stats.comparisons import Comparison, Design, Direction, compare
 from regulens.stats.estimates import (
+    RUNS_FOR_QUARTILES,
     expected_best,
-    interquartile_mean_interval,
+    interquartile_mean_intervals,
     median_interval,
     sd_interval,
 )
@@ -129,7 +130,11 @@ def analyse(
         for level_a, level_b, where, a, b in named
     )
     collapse = collapse_of(samples, design.direction == "higher")
-    summaries = tuple(_summary(cell, collapse, design, rng, collapse_looked_for) for cell in cells)
+    middles = _middles(samples, rng)
+    summaries = tuple(
+        _summary(cell, collapse, design, middle, collapse_looked_for)
+        for cell, middle in zip(cells, middles, strict=True)
+    )
     warnings = _warnings(cells, comparisons)
     return Analysis(design, collapse_looked_for, summaries, comparisons, tuple(warnings))
 
@@ -172,7 +177,7 @@ def _missing(factor: str, level: Level, where: Mapping[str, Level]) -> str:
 
 
 def _summary(
-    cell: Cell, collapse: Collapse | None, design: Design, rng: np.random.Generator, collapse_looked_for: bool
+    cell: Cell, collapse: Collapse | None, design: Design, middle: Interval | None, collapse_looked_for: bool
 ) -> CellSummary:
     runs = cell.sample
     return CellSummary(
@@ -183,10 +188,17 @@ def _summary(
         trained=mean_interval(runs.trained, 0.95).within(design.bounds) if len(runs.trained) else None,
         median=median_interval(runs.values, 0.95),
         sd=_spread(runs),
-        interquartile_mean=interquartile_mean_interval(runs.values, 0.95, rng) if runs.n >= 4 else None,
+        interquartile_mean=middle,
         sample=runs,
         direction=design.direction,
     )
+
+
+def _middles(samples: Sequence[Sample], rng: np.random.Generator) -> list[Interval | None]:
+    """Return the interquartile means of the samples that are large enough for one."""
+    enough = [runs.n >= RUNS_FOR_QUARTILES for runs in samples]
+    found = iter(interquartile_mean_intervals([x.values for x in itertools.compress(samples, enough)], 0.95, rng))
+    return [next(found) if each else None for each in enough]
 
 
 def _spread(runs: Sample) -> Interval:
