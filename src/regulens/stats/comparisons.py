@@ -9,16 +9,16 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from regulens.stats.cells import Cells, TooFew
 from regulens.stats.estimate import Estimate
-from regulens.stats.intervals import Interval, improvement_interval
+from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
 from regulens.stats.rates import RateDifference, rate_sensitivity
 from regulens.stats.samples import Sample
 from regulens.stats.shape import DOUBT
+from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import ROUNDING, constant
 from regulens.stats.verdicts import Direction, Verdict, judge
 
@@ -241,13 +241,6 @@ def _why_open(verdict: Verdict, estimate: Estimate, cells: Cells[Key], pair: tup
     if verdict != "undecided":
         return "the interval excludes zero and extends on both sides of the edge of the equivalence margin"
     return "the interval extends beyond the equivalence margin" if cells.design.rope else "the interval includes zero"
-
-
-def brunner_munzel_p(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the two-sided p of Brunner and Munzel's test (scipy), NaN for single values and separated samples."""
-    if min(len(a), len(b)) < 2 or a.min() > b.max() or a.max() < b.min() or constant(a, b):
-        return math.nan
-    return float(stats.brunnermunzel(a, b).pvalue)
 
 
 def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
