@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from regulens.stats.datasets import equal_weights, generalized_q, random_effects, set_effect
 from regulens.stats.intervals import Interval, welch_interval
 from regulens.stats.profiles import interquartile_gain_of_sets, interquartile_mean_of_sets, performance_profile
-from regulens.stats.ranks import PairRanks, cliques, rank_levels, signed_rank_p
+from regulens.stats.ranks import PairRanks, adjusted_by_holm, cliques, rank_levels, signed_rank_p
 from regulens.stats.samples import sample
 
 # Colditz et al. 1994: cases and others with and without BCG vaccine in 13 trials, the example of metafor's manual
@@ -196,6 +197,12 @@ def test_signed_ranks_are_exact() -> None:
             assert 0.05 < signed_rank_p(d, 3.0) <= 1
     assert signed_rank_p(np.zeros(5), 1.0) == 1
     assert signed_rank_p(np.full(6, 1e-17), 1.0) == 1  # rounding
+
+
+def test_holms_adjustment_is_statsmodels() -> None:
+    p = np.random.default_rng(0).random(40).round(1) ** 4  # with ties
+    np.testing.assert_allclose(adjusted_by_holm(p), multipletests(p, method="holm")[1])
+    assert adjusted_by_holm([0.3]) == [0.3]
 
 
 def test_direction_turns_the_ranks_and_nothing_else() -> None:

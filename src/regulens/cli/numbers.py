@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from regulens.cli.datasets import draw_figures, print_datasets
 from regulens.cli.options import AnalysisFormat, Direction, Primary, Scale
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
@@ -51,6 +52,13 @@ def analyze(
             "--last-of", metavar="COLUMN", help="Keep the last row of each run, in a log with a row per epoch."
         ),
     ] = None,
+    datasets: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of the data set: pool the comparisons over data sets as well."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --datasets: draw the figures across data sets into DIR.")
+    ] = None,
     output: Annotated[AnalysisFormat, typer.Option("--format", help="Format of the output.")] = AnalysisFormat.table,
 ) -> None:
     """Analyze results that were trained elsewhere: which differences are real?"""
@@ -71,7 +79,9 @@ def analyze(
         primary=primary.value,
         scale=None if scale is None else scale.value,
         last_of=last_of,
+        datasets=datasets,
     )
+    drawn = draw_figures(found, figures)
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")
         return
@@ -82,3 +92,6 @@ def analyze(
     console.print()
     for note in notes(found.analysis):
         console.print(f"- {note}")
+    print_datasets(found)
+    for path in drawn:
+        console.print(str(path), soft_wrap=True)

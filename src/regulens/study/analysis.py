@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from regulens.stats.images import VarianceSplit, seeds_and_images, variance_spli
 from regulens.stats.intervals import Interval, collapse_of, overall_interval
 from regulens.stats.selection import Optimism, SingleRunRanking, selection_optimism, single_run_ranking
 from regulens.study.answers import AnsweredClaim, Evidence, answer_claims, evidence_of
+from regulens.study.datasets import AcrossSets, across_sets
 from regulens.study.declared import DeclaredAnalysis, declared_analysis
 from regulens.study.grid import cell_label, cell_levels
 from regulens.study.runner import run_folder
@@ -68,6 +70,11 @@ class StudyAnalysis:
     ranking: SingleRunRanking | None
     gaps: Mapping[frozenset[tuple[str, Level]], Interval]
     left_out: tuple[str, ...]
+
+    @cached_property
+    def datasets(self) -> AcrossSets | None:
+        """Effects pooled over data sets, where these are a factor of the study."""
+        return across_sets(self.analysis, "data.name")
 
 
 def analyse_study(

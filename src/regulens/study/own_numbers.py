@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from regulens.stats.samples import sample
 from regulens.stats.ties import ROUNDING
 from regulens.study.analysis_json import analysis_dict, cells_frame, comparisons_frame
 from regulens.study.analysis_text import place_text
+from regulens.study.datasets import AcrossSets, across_sets
+from regulens.study.datasets_json import datasets_dict
+from regulens.study.external.datasets import refuse_datasets, with_datasets
 from regulens.study.external.finished import UnfinishedError, finished_runs
 from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
 from regulens.study.external.logs import last_of_runs, refuse_logs, repeated_runs, what_differs
@@ -46,6 +50,7 @@ class OwnAnalysis:
         control: its level that the others are compared with.
         scale: what the response was read as: a ``fraction``, ``percent`` (divided by 100), or ``none`` of these.
         analysis: all numbers, as the statistics give them.
+        datasets_column: the factor whose levels are data sets, ``None`` where none was named.
     """
 
     response: str
@@ -54,6 +59,12 @@ class OwnAnalysis:
     control: Level
     scale: Scale
     analysis: Analysis
+    datasets_column: str | None = None
+
+    @cached_property
+    def datasets(self) -> AcrossSets | None:
+        """Effects pooled over data sets, ranks and profiles; ``None`` where no column of data sets was named."""
+        return across_sets(self.analysis, self.datasets_column) if self.datasets_column else None
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -70,9 +81,9 @@ class OwnAnalysis:
         """What to know before trusting the numbers."""
         return self.analysis.warnings
 
-    def as_dict(self) -> dict[str, list[Any]]:
-        """Return cells, comparisons, claims (there are none) and warnings as JSON has them."""
-        return analysis_dict(self.analysis)
+    def as_dict(self) -> dict[str, Any]:
+        """Return cells, comparisons, claims (there are none), warnings and what is said across data sets, as JSON."""
+        return analysis_dict(self.analysis) | datasets_dict(self.datasets)
 
     def to_json(self) -> str:
         """Return ``as_dict`` as JSON text."""
@@ -94,6 +105,7 @@ def analyze(
     primary: Primary = "mean",
     scale: Scale | None = None,
     last_of: str | None = None,
+    datasets: str | None = None,
 ) -> OwnAnalysis:
     """Describe the cells of results that were trained elsewhere, and compare the levels of one factor with its control.
 
@@ -117,13 +129,15 @@ def analyze(
             100 (``rope`` and ``chance`` are fractions always), or ``none`` of these; by default told by the column's
             name, if the values fit.
         last_of: a column such as ``epoch``, if there are several rows per run: of each only the last is analysed.
+        datasets: the column of the data sets, a factor whether it is among ``factors`` or not: the comparisons are then
+            also pooled over data sets, and the levels ranked on them.
 
     Raises:
         UserError: naming the rows and what is wrong with them, or the option.
     """
     options = checked_options(
         response=response,
-        factors=factors,
+        factors=with_datasets(factors, datasets),
         seed=seed,
         compare=compare,
         control=control,
@@ -145,6 +159,7 @@ def analyze(
     if seeds is not None:
         _refuse_duplicates(rows, found, seeds, options)
     compared, against = _compared(rows, found, options)
+    refuse_datasets(rows.place, datasets, compared, found)
     order = {factor: ordered(column, against if factor == compared else None) for factor, column in found.items()}
     cells = _cells(read.values, found, seeds, order, options.chance)
     pairs = declared_pairs(order[compared], against)
@@ -156,7 +171,8 @@ def analyze(
     on_data = (*rows.notes, *read.notes, *on_levels, *repeated_runs(rows, options.runs))
     wide = rope_warnings(options.rope, options.response, read.values, fraction=read.accuracy)
     analysis = replace(analysis, warnings=(*on_data, *_assumed(options, read), *wide, *analysis.warnings))
-    return OwnAnalysis(options.response, options.factors, compared, against, read.scale, analysis)
+    column = None if datasets is None else datasets.strip()
+    return OwnAnalysis(options.response, options.factors, compared, against, read.scale, analysis, column)
 
 
 def _runs(rows: Rows, options: Options) -> Rows:
