@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
+from regulens.errors import UserError
 
 if TYPE_CHECKING:
     from regulens.study.own_numbers import OwnAnalysis
@@ -32,12 +33,18 @@ def print_datasets(found: OwnAnalysis) -> None:
         console.print(f"- {note}")
 
 
-def draw_figures(found: OwnAnalysis, folder: Path | None) -> list[Path]:
-    """Draw the figures, if a folder is given, and return their paths.
+def check_figures(folder: Path | None, datasets: str | None) -> None:
+    """Refuse figures where no column of data sets is named.
 
     Raises:
-        UserError: if there is a folder, but no column of data sets.
+        UserError: saying so.
     """
+    if folder is not None and datasets is None:
+        raise UserError("--figures draws what is said across data sets: name their column with --datasets")
+
+
+def draw_figures(found: OwnAnalysis, folder: Path | None) -> list[Path]:
+    """Draw the figures, if a folder is given, and return their paths."""
     if folder is None:
         return []
     from regulens.report.datasets import draw_datasets

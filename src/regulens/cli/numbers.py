@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from regulens.cli.datasets import draw_figures, print_datasets
+from regulens.cli.datasets import check_figures, draw_figures, print_datasets
 from regulens.cli.options import AnalysisFormat, Direction, Primary, Scale
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
@@ -65,6 +65,7 @@ def analyze(
     from regulens.study.analysis_text import cell_table, comparison_table, notes
     from regulens.study.own_numbers import analyze
 
+    check_figures(figures, datasets)
     found = analyze(
         data,
         response=response,
