@@ -20,9 +20,7 @@ from regulens.study.claims import DeclaredClaim, declared_claims
 from regulens.study.contrasts import Contrast
 from regulens.study.declared import DeclaredAnalysis, declared_analysis, design_of
 from regulens.study.grid import cell_label
-from regulens.study.runner import run_folder
-from regulens.study.samples import Samples, image_scores, of_guessing, samples_of
-from regulens.training.checkpoint import PREDICTIONS
+from regulens.study.samples import Samples, by_image, of_guessing, samples_of
 
 MAX_SEEDS_NEEDED = 200
 SIMULATED_STUDIES = 500
@@ -79,11 +77,10 @@ class Evidence:
         """Return what each run scored on each image, of cells whose predictions are all there."""
         if self.folder is None or response not in OF_IMAGES:
             return {}
-        ids = {(run.spec.cell, run.spec.seed): run.run_id for run in self.trained}
+        runs = {(run.spec.cell, run.spec.seed): run for run in self.trained}
         scores = {}
         for spec, sample in samples.items():
-            paths = [run_folder(self.folder, ids[spec, int(seed)]) / PREDICTIONS for seed in sample.seeds]
-            matrix = image_scores(paths, response)
+            matrix = by_image([runs[spec, int(seed)] for seed in sample.seeds], self.folder, response)
             if matrix is not None:
                 scores[spec] = matrix
         return scores

@@ -181,6 +181,6 @@ def refuse_unpaired(  # noqa: PLR0917  # what a refusal names
             if levels_of_run[compared] == level and known and seeds[row] not in known:
                 raise rows.refuse(
                     row,
-                    f"{blocks} {seeds[row]} of {place_text(levels_of_run)} is not among those of {place_text(partner)}; "
-                    f"paired cells need the same {blocks}s",
+                    f"{blocks} {seeds[row]} of {place_text(levels_of_run)} is not among those of "
+                    f"{place_text(partner)}; paired cells need the same {blocks}s",
                 )
