@@ -55,7 +55,8 @@ def spent(looks: Sequence[Taken], tail: float) -> float:
         tail: the one-sided error of the smallest statement of the family over all looks.
     """
     counted = [look for look in looks if look.seeds >= LEAST_RUNS]
-    return crossing(tuple(look.seeds for look in counted), tuple(tail * look.share for look in counted)) / tail
+    total = crossing(tuple(look.seeds for look in counted), tuple(tail * look.share for look in counted))
+    return float(total) / tail
 
 
 def allowed(seeds: int, looks: Sequence[Taken], declared: Sequence[int], tail: float) -> float:
@@ -72,7 +73,7 @@ def allowed(seeds: int, looks: Sequence[Taken], declared: Sequence[int], tail: f
     if declared and seeds <= declared[-1] and before < LATER - _EXACT:
         undeclared = [look for look in counted if look.seeds < declared[0]]
         base, start = spent(undeclared, tail), undeclared[-1].seeds if undeclared else 0
-        return base + (LATER - base) * ((seeds - start) / (declared[-1] - start)) ** GROWTH
+        return float(base + (LATER - base) * ((seeds - start) / (declared[-1] - start)) ** GROWTH)
     if not counted:
         return FIRST
     if len(counted) == 1 and before < LATER - _EXACT:
@@ -101,6 +102,22 @@ def share_at(seeds: int, looks: Sequence[Taken], declared: Sequence[int], tail: 
     counted = tuple(look for look in looks if look.seeds >= LEAST_RUNS)
     most = allowed(seeds, counted, declared, tail)
     return _solve((*(look.seeds for look in counted), seeds), tuple(look.share for look in counted), most, tail)
+
+
+def declared_share(seeds: int, declared: Sequence[int], tail: float) -> float:
+    """Return the share of alpha of the look at so many seeds, where all declared looks were taken, or a later one.
+
+    Args:
+        seeds: at least 1; with fewer than a declared look has, the study is on its way to that look.
+        declared: increasing numbers of seeds.
+        tail: as in ``spent``.
+    """
+    taken: list[Taken] = []
+    for size in (*declared, *([seeds] if seeds > declared[-1] else [])):
+        taken.append(Taken(size, share_at(size, taken, declared, tail)))
+        if size >= seeds:
+            break
+    return taken[-1].share
 
 
 @cache

@@ -51,7 +51,7 @@ def seeds_needed(
     *,
     least: int = LEAST_RUNS,
     max_seeds: int = 200,
-    studies: int = 4000,
+    studies: int = 2000,
 ) -> int | None:
     """Return the least number of seeds at which 80 % of simulated studies are decided, None above ``max_seeds``.
 
@@ -127,6 +127,12 @@ class Piloted:
     question: Question
     pilots: tuple[Pilot, ...]
 
+    @property
+    def floor(self) -> float:
+        """The standard error that no number of seeds makes smaller: of the images, or of overlapping splits."""
+        (first, *_), overlap = self.pilots, self.question.overlap
+        return math.sqrt(self.question.image_variance + (overlap * first.sd**2 if len(self.pilots) == 1 else 0.0))
+
 
 def piloted(cells: Cells[Key], weights: Mapping[Key, float], question: Question) -> Piloted | None:
     """Complete a question about a contrast by what the runs of its cells tell; None where they do not vary.
@@ -200,13 +206,12 @@ def _usual_rate(cells: Cells[Key]) -> float:
 
 
 def seeds_needed_from_pilot(
-    question: Question,
-    pilots: Sequence[Pilot],
+    asked: Piloted,
     rng: np.random.Generator,
     *,
     least: int = LEAST_RUNS,
     max_seeds: int = 200,
-    studies: int = 4000,
+    studies: int = 2000,
 ) -> SeedsNeeded:
     """Simulate the seeds needed, going by runs of the cells.
 
@@ -214,25 +219,54 @@ def seeds_needed_from_pilot(
     its upper bound, and the recommended one, with which the share of decided studies is 80 % on average over pilots.
 
     Args:
-        question: what shall be decided.
-        pilots: one for each of its weights.
+        asked: the question, with its pilots.
         rng: consumed.
         least: the first number of seeds that is tried.
-        max_seeds: at least 2.
+        max_seeds: the last one.
         studies: how many are simulated for each number.
     """
-    seen, bound = ([getattr(pilot, name)() for pilot in pilots] for name in ("as_seen", "at_bounds"))
-    drawn = [pilot.drawn(rng, studies) for pilot in pilots]
+    seen, bound = ([getattr(pilot, name)() for pilot in asked.pilots] for name in ("as_seen", "at_bounds"))
 
     def needed(cells: Sequence[CellModel]) -> int | None:
-        return seeds_needed(question, cells, rng, least=least, max_seeds=max_seeds, studies=studies)
+        return seeds_needed(asked.question, cells, rng, least=least, max_seeds=max_seeds, studies=studies)
 
     low = needed(seen)
-    never = low is None and Simulation(question, seen, rng, max_seeds, studies).share(_MANY) < POWER
-    high, recommended = (None, None) if low is None else (needed(bound), needed(drawn))
+    if low is None:
+        endless = Simulation(asked.question, seen, rng, max_seeds, studies).share(_MANY)
+        return SeedsNeeded(None, None, None, max_seeds, never=endless < POWER)
+    high, recommended = needed(bound), recommended_seeds(asked, rng, least=least, max_seeds=max_seeds, studies=studies)
     if high is not None and (recommended is None or recommended > high):
         high = recommended
-    return SeedsNeeded(low, high, recommended, max_seeds, never)
+    return SeedsNeeded(low, high, recommended, max_seeds)
+
+
+def recommended_seeds(
+    asked: Piloted,
+    rng: np.random.Generator,
+    *,
+    least: int = LEAST_RUNS,
+    max_seeds: int = 200,
+    studies: int = 2000,
+) -> int | None:
+    """Return the seeds with which 80 % of studies are decided on average over what the pilots leave possible."""
+    drawn = [pilot.drawn(rng, studies) for pilot in asked.pilots]
+    return seeds_needed(asked.question, drawn, rng, least=least, max_seeds=max_seeds, studies=studies)
+
+
+def hardest(needed: Sequence[SeedsNeeded]) -> SeedsNeeded:
+    """Return the seeds with which the hardest of several questions is decided."""
+    return SeedsNeeded(
+        _largest([each.low for each in needed]),
+        _largest([each.high for each in needed]),
+        _largest([each.recommended for each in needed]),
+        max(each.max_seeds for each in needed),
+        any(each.never for each in needed),
+    )
+
+
+def _largest(seeds: Sequence[int | None]) -> int | None:
+    """Return the largest number, None (more than the maximum) if one is."""
+    return None if None in seeds else max(each for each in seeds if each is not None)
 
 
 def least_difference(seeds: int, alpha: float, *, paired: bool = False) -> float:

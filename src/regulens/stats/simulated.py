@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from scipy.special import chdtri, ndtri, stdtr, stdtrit
 from regulens.stats.cells import LEAST_RUNS
 from regulens.stats.design import Primary
 from regulens.stats.estimate import StudentEstimate
-from regulens.stats.shape import RUNS_IF_SUSPECT, SUSPECT
+from regulens.stats.shape import DOUBT, RUNS_IF_SUSPECT, SUSPECT
 from regulens.stats.verdicts import edge_alpha
 
 Rule = Literal["verdict", "greater", "equal"]
@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 SUSPECTED = float(2 * stats.norm.sf(SUSPECT))
-"""Share of analyses of normal runs that look skewed, and have no verdict below ``RUNS_IF_SUSPECT`` runs."""
+"""Share of analyses of normal runs that look skewed, which matters below ``RUNS_IF_SUSPECT`` runs."""
 _WIDTHS = np.concatenate([np.linspace(0.0, 6.0, 49), [1e6]])  # of the ROPE in standard errors
 
 
@@ -78,8 +78,8 @@ class Question:
         overlap: added to 1 / n in the variance of blocks that are splits of one data set (Nadeau and Bengio).
         image_variance: of the contrast, over images that all cells share.
         images: how many.
-        suspect: whether the runs look skewed, so that a verdict on means needs ``RUNS_IF_SUSPECT``.
-        gated: whether runs that look skewed by chance keep a study without a verdict: of means, not of blocks.
+        suspect: whether the runs look skewed, so that fewer than ``RUNS_IF_SUSPECT`` are doubted (``shape.DOUBT``).
+        gated: whether runs that look skewed, also by chance, are doubted: of means, not of blocks.
     """
 
     effect: float
@@ -137,11 +137,9 @@ class Simulation:
     def decided(self, seeds: int) -> Flags:
         """Return (studies,) which are decided with so many seeds of every cell."""
         question, rng = self.question, np.random.default_rng(self._root)
-        trained = self._trained(seeds, rng)
+        trained = self._trained(seeds)
         enough = trained.min(axis=1) >= LEAST_RUNS
-        if question.gated and question.primary != "median":
-            suspect = question.suspect | (rng.random(self.studies) < SUSPECTED)
-            enough &= ~suspect | (trained.min(axis=1) >= RUNS_IF_SUSPECT)
+        doubt = self._doubt(trained, rng)
         with np.errstate(divide="ignore", invalid="ignore"):  # where too few trained
             if question.primary == "median":
                 found: _Found = self._medians(seeds, rng)
@@ -149,17 +147,38 @@ class Simulation:
                 found = self._mixtures(seeds, trained, rng)
             else:
                 found = self._means(trained, rng)
-            return enough & _decided(found, question, question.alpha_at(seeds))
+            decided = _decided(replace(found, doubt=doubt), question, question.alpha_at(seeds))
+        return np.asarray(enough & decided, np.bool_)
 
-    def _trained(self, seeds: int, rng: np.random.Generator) -> Floats:
+    def _doubt(self, trained: Floats, rng: np.random.Generator) -> Floats:
+        """Return (studies,) how much further away bounds must be, where so few runs look skewed."""
+        if not self.question.gated or self.question.primary == "median":
+            return np.ones(self.studies)
+        suspect = self.question.suspect | (rng.random(self.studies) < SUSPECTED)
+        return np.where(suspect & (trained.min(axis=1) < RUNS_IF_SUSPECT), DOUBT, 1.0)
+
+    def _of_cells(self, name: Literal["sd", "collapse_rate"]) -> Floats:
+        """Return (studies, cells) what the models say."""
+        found = [np.broadcast_to(np.asarray(getattr(cell, name), np.float64), self.studies) for cell in self.cells]
+        of_cells: Floats = np.stack(found, axis=1)
+        return of_cells
+
+    def _trained(self, seeds: int) -> Floats:
         """Return (studies, cells) how many runs trained."""
-        kept = 1 - np.stack([np.broadcast_to(cell.collapse_rate, self.studies) for cell in self.cells], axis=1)
+        kept = 1 - self._of_cells("collapse_rate")
         if np.all(kept == 1):
             return np.full(kept.shape, float(seeds))
         if seeds > self.max_seeds:
-            return seeds * kept
-        uniform = rng.random((self.max_seeds, *kept.shape))
-        return (uniform[:seeds] < kept).sum(axis=0).astype(np.float64)
+            many: Floats = seeds * kept
+            return many
+        return self._counts[seeds - 1].astype(np.float64)
+
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        """(max_seeds, studies, cells) how many of the first runs trained."""
+        kept = 1 - self._of_cells("collapse_rate")
+        uniform = np.random.default_rng((self._root, 1)).random((self.max_seeds, *kept.shape), np.float32)
+        return np.cumsum(uniform < kept, axis=0)
 
     def _of_runs(self, trained: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Return (studies, cells) deviations of the means of trained runs, and estimates of their variances."""
@@ -167,7 +186,7 @@ class Simulation:
         deviations = rng.standard_normal(trained.shape)
         uniform = rng.random(trained.shape)
         chi_squared = np.stack([_chi_squared(uniform[:, i], n[:, i] - 1) for i in range(len(self.cells))], axis=1)
-        sd = np.stack([np.broadcast_to(cell.sd, self.studies) for cell in self.cells], axis=1)
+        sd = self._of_cells("sd")
         scale = 1 / n + self.question.overlap
         return deviations * sd * np.sqrt(scale), sd**2 * chi_squared / (n - 1) * scale
 
@@ -180,12 +199,13 @@ class Simulation:
         total = parts.sum(axis=1) + of_images
         below = np.sum(parts**2 / (np.maximum(trained, 2) - 1), axis=1)
         df = total**2 / (below + (of_images**2 / (question.images - 1) if of_images else 0.0))
-        return _Student(question.effect + deviations @ weights + image, np.sqrt(total), df)
+        value = question.effect + deviations @ weights + image
+        return _Student(np.ones(self.studies), value, np.sqrt(total), df)
 
-    def _mixtures(self, seeds: int, trained: Floats, rng: np.random.Generator) -> _Bounds:
+    def _mixtures(self, seeds: int, trained: Floats, rng: np.random.Generator) -> _Mixtures:
         """Return the contrast of means of all runs, each a mixture (``intervals.overall_interval``)."""
         weights = np.array(self.question.weights)
-        kept = 1 - np.stack([np.broadcast_to(cell.collapse_rate, self.studies) for cell in self.cells], axis=1)
+        kept = 1 - self._of_cells("collapse_rate")
         centers = np.broadcast_to([cell.rise or 0.0 for cell in self.cells], kept.shape).copy()
         others = (kept * centers)[:, 1:] @ weights[1:]
         centers[:, 0] = (self.question.effect - others) / (weights[0] * kept[:, 0])
@@ -196,7 +216,7 @@ class Simulation:
         if of_images.any():
             images = self.question.images - 1
             df = (variances + of_images) ** 2 / (variances**2 / df + of_images**2 / images)
-        return _Bounds(weights, trained / seeds, seeds, gain, error, df)
+        return _Mixtures(np.ones(self.studies), weights, trained / seeds, seeds, gain, error, df)
 
     def _image_effects(self, of_images: Floats, rng: np.random.Generator) -> Floats:
         """Return (studies, cells) what the images do to each mean: partly the same to all, so that contrasts fit."""
@@ -205,7 +225,8 @@ class Simulation:
         common = (self.question.image_variance - apart) / (alike - apart) if alike != apart else 0.0
         common = min(max(common, 0.0), 1.0)
         own = rng.standard_normal((self.studies, len(sd)))
-        return sd * (math.sqrt(common) * rng.standard_normal((self.studies, 1)) + math.sqrt(1 - common) * own)
+        shared = rng.standard_normal((self.studies, 1))
+        return np.asarray(sd * (math.sqrt(common) * shared + math.sqrt(1 - common) * own), np.float64)
 
     def _medians(self, seeds: int, rng: np.random.Generator) -> _Medians:
         """Return the contrast of medians of all runs; their own are those of the cells' mixtures."""
@@ -213,20 +234,26 @@ class Simulation:
         shape = (self.studies, self.max_seeds, len(self.cells))
         failed = rng.random(shape)[:, :seeds]
         runs = rng.standard_normal(shape)[:, :seeds]
-        sd, kept = (
-            np.stack([np.broadcast_to(x, self.studies) for x in each], axis=1)[:, None]
-            for each in ([cell.sd for cell in self.cells], [1 - cell.collapse_rate for cell in self.cells])
-        )
-        centers = sd * ndtri(np.clip(1 - 0.5 / kept, 1e-12, 1))  # the median of all runs lies this far from that of
-        sides = np.array([math.copysign(1.0, cell.rise or 1.0) for cell in self.cells])  # the runs that train
+        sd, kept = self._of_cells("sd")[:, None], 1 - self._of_cells("collapse_rate")[:, None]
+        centers = sd * ndtri(np.clip(1 - 0.5 / kept, 1e-12, 1))  # from the median of the runs that train to that of all
+        sides = np.array([math.copysign(1.0, cell.rise or 1.0) for cell in self.cells])
         values = np.where(failed < kept, sides * (runs * sd - centers), -np.inf * sides)
         rises = np.array([cell.rise if cell.rise is not None else np.inf for cell in self.cells])
         values = np.where(np.isinf(values), -rises, values)
-        return _Medians(np.array(self.question.weights), np.sort(values, axis=1), self.question.effect)
+        weights = np.array(self.question.weights)
+        values[..., 0] += self.question.effect / weights[0]
+        return _Medians(np.ones(self.studies), weights, np.sort(values, axis=1))
 
 
+@dataclass(frozen=True, eq=False)
 class _Found(ABC):
-    """Estimates of (studies,) simulated studies, as far as verdicts depend on them."""
+    """Estimates of (studies,) simulated studies, as far as verdicts depend on them.
+
+    Attributes:
+        doubt: (studies,) factors of the distances of the bounds.
+    """
+
+    doubt: Floats
 
     @abstractmethod
     def above(self, edge: float, alpha: float) -> Flags:
@@ -266,32 +293,50 @@ class _Student(_Found):
     df: Floats
 
     def above(self, edge: float, alpha: float) -> Flags:
-        return stdtr(self.df, (edge - self.value) / self.error) < alpha
+        return np.asarray(stdtr(self.df, (edge - self.value) / (self.error * self.doubt)) < alpha, np.bool_)
 
     def below(self, edge: float, alpha: float) -> Flags:
-        return stdtr(self.df, (self.value - edge) / self.error) < alpha
+        return np.asarray(stdtr(self.df, (self.value - edge) / (self.error * self.doubt)) < alpha, np.bool_)
 
     def beyond(self, rope: float, alpha: float) -> Flags:
         if rope == 0:
             return self.above(0.0, alpha / 2) | self.below(0.0, alpha / 2)
-        width, distance = rope / self.error, (np.abs(self.value) - rope) / self.error
+        width, distance = rope / self.error, (np.abs(self.value) - rope) / (self.error * self.doubt)
         error = stdtr(self.df, -distance)
         other = np.minimum(distance + 2 * width, stdtrit(self.df, 1 - alpha / 2) + width)
-        return (error < alpha / 2) | ((error < alpha) & (error + stdtr(self.df, -other) < alpha))
+        sure = (error < alpha / 2) | ((error < alpha) & (error + stdtr(self.df, -other) < alpha))
+        return np.asarray(sure, np.bool_)
 
 
+@dataclass(frozen=True, eq=False)
 class _Recovered(_Found):
-    """Bounds made by MOVER at any level (``contrasts.mover_contrast``)."""
+    """Bounds made by MOVER at any level (``contrasts.mover_contrast``) from those of (studies, cells) parts."""
+
+    weights: Floats
 
     @abstractmethod
+    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:
+        """Return (studies, cells) estimates and how far their bounds of one-sided error ``alpha`` lie below and above.
+
+        NaN where there are none.
+        """
+
     def bounds(self, alpha: float) -> tuple[Floats, Floats]:
-        """Return (studies,) lower and upper bounds of one-sided error ``alpha``."""
+        """Return (studies,) lower and upper bounds of the contrasts."""
+        estimates, down, up = self.parts(alpha)
+        turned = self.weights < 0
+        down, up = np.where(turned, up, down), np.where(turned, down, up)
+        low, high = (
+            self.doubt * np.sqrt((side * self.weights) ** 2 @ np.ones(len(self.weights))) for side in (down, up)
+        )
+        estimate = estimates @ self.weights
+        return estimate - low, estimate + high
 
     def above(self, edge: float, alpha: float) -> Flags:
-        return self.bounds(alpha)[0] > edge
+        return np.asarray(self.bounds(alpha)[0] > edge, np.bool_)
 
     def below(self, edge: float, alpha: float) -> Flags:
-        return self.bounds(alpha)[1] < edge
+        return np.asarray(self.bounds(alpha)[1] < edge, np.bool_)
 
     def beyond(self, rope: float, alpha: float) -> Flags:
         if rope == 0:
@@ -312,30 +357,30 @@ def _edge_alphas(alpha: float) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class _Bounds(_Recovered):
-    """Contrasts of mixtures: (studies, cells) shares and gains of the runs that trained, errors, degrees of freedom."""
+class _Mixtures(_Recovered):
+    """Contrasts of means of all runs, each the product of the share that trained and what these gain.
 
-    weights: Floats
+    Attributes:
+        kept: (studies, cells) shares.
+        seeds: of every cell.
+        gain: (studies, cells) above the value of collapsed runs.
+        error: of the gains.
+        df: degrees of freedom of these.
+    """
+
     kept: Floats
     seeds: int
     gain: Floats
     error: Floats
     df: Floats
 
-    def bounds(self, alpha: float) -> tuple[Floats, Floats]:
-        distance = stdtrit(self.df, 1 - alpha) * self.error
+    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:
+        distance = self.kept * stdtrit(self.df, 1 - alpha) * self.error
         fewest, most = _wilson(self.kept, self.seeds, alpha)
         mirrored = self.gain < 0  # more collapses then move a mean up
-        down = np.hypot(
-            self.gain * np.where(mirrored, most - self.kept, self.kept - fewest), self.kept * distance
-        ) * np.abs(self.weights)
-        up = np.hypot(
-            self.gain * np.where(mirrored, self.kept - fewest, most - self.kept), self.kept * distance
-        ) * np.abs(self.weights)
-        turned = self.weights < 0
-        down, up = np.where(turned, up, down), np.where(turned, down, up)
-        estimate = (self.kept * self.gain) @ self.weights
-        return estimate - np.sqrt(np.sum(down**2, axis=1)), estimate + np.sqrt(np.sum(up**2, axis=1))
+        down = np.hypot(self.gain * np.where(mirrored, most - self.kept, self.kept - fewest), distance)
+        up = np.hypot(self.gain * np.where(mirrored, self.kept - fewest, most - self.kept), distance)
+        return self.kept * self.gain, down, up
 
 
 def _wilson(rate: Floats, n: int, alpha: float) -> tuple[Floats, Floats]:
@@ -348,24 +393,20 @@ def _wilson(rate: Floats, n: int, alpha: float) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, eq=False)
 class _Medians(_Recovered):
-    """Contrasts of medians: (studies, seeds, cells) sorted values, from the cell's true median."""
+    """Contrasts of medians.
 
-    weights: Floats
+    Attributes:
+        values: (studies, seeds, cells) sorted, such that the contrast of the true medians is the effect.
+    """
+
     values: Floats
-    effect: float
 
-    def bounds(self, alpha: float) -> tuple[Floats, Floats]:
-        n = self.values.shape[1]
+    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:
         middle = np.median(self.values, axis=1)
-        if 0.5 ** (n - 1) > 2 * alpha:
-            unknown = np.full(len(middle), math.nan)
-            return unknown, unknown
+        if 0.5 ** (self.values.shape[1] - 1) > 2 * alpha:  # even the extremes do not hold the median
+            return middle, np.full_like(middle, math.nan), np.full_like(middle, math.nan)
         low, high = _median_bounds(self.values, alpha)
-        turned = self.weights < 0
-        down = np.where(turned, high - middle, middle - low) * np.abs(self.weights)
-        up = np.where(turned, middle - low, high - middle) * np.abs(self.weights)
-        estimate = self.effect + middle @ self.weights
-        return estimate - np.sqrt(np.sum(down**2, axis=1)), estimate + np.sqrt(np.sum(up**2, axis=1))
+        return middle, middle - low, high - middle
 
 
 def _median_bounds(ordered: Floats, alpha: float) -> tuple[Floats, Floats]:
