@@ -22,7 +22,7 @@ from scipy.special import ndtr, ndtri, roots_legendre
 
 from regulens.stats.cells import LEAST_RUNS
 
-FIRST = 0.65
+FIRST = 0.6
 """The part of alpha spent by the first look at a study that declared none."""
 LATER = 0.95
 """Spent by the second look, or the last declared one; half of what is left is spent by each one after it."""

@@ -166,7 +166,7 @@ class Simulation:
     def _trained(self, seeds: int) -> Floats:
         """Return (studies, cells) how many runs trained."""
         kept = 1 - self._of_cells("collapse_rate")
-        if np.all(kept == 1):
+        if bool(np.all(kept == 1)):
             return np.full(kept.shape, float(seeds))
         if seeds > self.max_seeds:
             many: Floats = seeds * kept
