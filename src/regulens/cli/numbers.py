@@ -56,6 +56,7 @@ def analyze(
     """Analyze results that were trained elsewhere: which differences are real?"""
     from regulens.study.analysis_text import cell_table, comparison_table, notes
     from regulens.study.own_numbers import analyze
+    from regulens.study.posterior_text import POSTERIOR_TITLE, posterior_note, posterior_table
 
     found = analyze(
         data,
@@ -79,6 +80,10 @@ def analyze(
     print_wide(text_table(cell_table(found.analysis)))
     console.print(f"\n{response}: {found.compared} against {found.control}", style="bold")
     print_wide(text_table(comparison_table(found.analysis)))
+    posterior = posterior_table(found.analysis)
+    if posterior is not None:
+        console.print(f"\n{response}: {POSTERIOR_TITLE}", style="bold")
+        print_wide(text_table(posterior))
     console.print()
-    for note in notes(found.analysis):
+    for note in [*notes(found.analysis), *([posterior_note(found.analysis)] if posterior is not None else [])]:
         console.print(f"- {note}")
