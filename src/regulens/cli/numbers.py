@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regulens.cli.options import AnalysisFormat, Direction, Primary, Scale
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
+from regulens.errors import UserError
+
+if TYPE_CHECKING:
+    from regulens.report.pictures import Picture
+    from regulens.study.own_numbers import OwnAnalysis
 
 
 def analyze(
@@ -51,13 +57,24 @@ def analyze(
             "--last-of", metavar="COLUMN", help="Keep the last row of each run, in a log with a row per epoch."
         ),
     ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMNS", help="Columns of what a run costs, e.g. seconds,parameters; never judged."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="With --cost: folder for the Pareto figures (PNG and SVG)."),
+    ] = None,
     output: Annotated[AnalysisFormat, typer.Option("--format", help="Format of the output.")] = AnalysisFormat.table,
 ) -> None:
     """Analyze results that were trained elsewhere: which differences are real?"""
     from regulens.study.analysis_text import cell_table, comparison_table, notes
+    from regulens.study.cost_text import COST_TITLE, cost_notes, cost_table
     from regulens.study.own_numbers import analyze
     from regulens.study.posterior_text import POSTERIOR_TITLE, posterior_note, posterior_table
 
+    if out is not None and cost is None:
+        raise UserError("--out requires --cost, which names the columns to draw; add it, or omit --out")
     found = analyze(
         data,
         response=response,
@@ -72,7 +89,9 @@ def analyze(
         primary=primary.value,
         scale=None if scale is None else scale.value,
         last_of=last_of,
+        cost=cost,
     )
+    pictures = _pictures(found, out)
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")
         return
@@ -80,10 +99,26 @@ def analyze(
     print_wide(text_table(cell_table(found.analysis)))
     console.print(f"\n{response}: {found.compared} against {found.control}", style="bold")
     print_wide(text_table(comparison_table(found.analysis)))
+    if found.cost:
+        console.print(f"\n{COST_TITLE}", style="bold")
+        print_wide(text_table(cost_table(found.analysis, found.cost)))
     posterior = posterior_table(found.analysis)
     if posterior is not None:
         console.print(f"\n{response}: {POSTERIOR_TITLE}", style="bold")
         print_wide(text_table(posterior))
     console.print()
-    for note in [*notes(found.analysis), *([posterior_note(found.analysis)] if posterior is not None else [])]:
+    beside = [posterior_note(found.analysis)] if posterior is not None else []
+    beside += cost_notes(found.cost) if found.cost else []
+    for note in [*notes(found.analysis), *beside]:
         console.print(f"- {note}")
+    for picture in pictures:
+        console.print(f"figure: {picture.path.with_suffix('.png').resolve()}", soft_wrap=True)
+
+
+def _pictures(found: OwnAnalysis, out: Path | None) -> Sequence[Picture]:
+    """Draw the Pareto figures, where a folder is given for them."""
+    if out is None:
+        return ()
+    from regulens.report.pareto import draw_costs
+
+    return draw_costs(found, out)

@@ -14,10 +14,13 @@ import pandas as pd
 from regulens.errors import UserError, suggestion
 from regulens.stats.analysis import Analysis, Cell, Level, analyse, declared_pairs
 from regulens.stats.comparisons import Design, Direction, Primary
+from regulens.stats.cost import Cost
 from regulens.stats.samples import sample
 from regulens.stats.ties import ROUNDING
 from regulens.study.analysis_json import analysis_dict, cells_frame, comparisons_frame
 from regulens.study.analysis_text import place_text
+from regulens.study.cost_text import cost_records, costs_frame
+from regulens.study.external.costs import cost_problems, costs_of_rows
 from regulens.study.external.finished import UnfinishedError, finished_runs
 from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
 from regulens.study.external.logs import last_of_runs, refuse_logs, repeated_runs, what_differs
@@ -46,6 +49,7 @@ class OwnAnalysis:
         control: its level that the others are compared with.
         scale: what the response was read as: a ``fraction``, ``percent`` (divided by 100), or ``none`` of these.
         analysis: all numbers, as the statistics give them.
+        cost: what a run of each cell costs, by each column that was named for it.
     """
 
     response: str
@@ -54,6 +58,12 @@ class OwnAnalysis:
     control: Level
     scale: Scale
     analysis: Analysis
+    cost: tuple[Cost, ...] = ()
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """One row per cell: its levels, n and estimate, then median, range and front of each cost; no verdict."""
+        return costs_frame(self.analysis, self.cost)
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -71,8 +81,9 @@ class OwnAnalysis:
         return self.analysis.warnings
 
     def as_dict(self) -> dict[str, list[Any]]:
-        """Return cells, comparisons, claims (there are none) and warnings as JSON has them."""
-        return analysis_dict(self.analysis)
+        """Return cells, comparisons, claims (there are none), warnings and any costs as JSON has them."""
+        costs = {"costs": cost_records(self.analysis, self.cost)} if self.cost else {}
+        return analysis_dict(self.analysis) | costs
 
     def to_json(self) -> str:
         """Return ``as_dict`` as JSON text."""
@@ -94,6 +105,7 @@ def analyze(
     primary: Primary = "mean",
     scale: Scale | None = None,
     last_of: str | None = None,
+    cost: str | Sequence[str] | None = None,
 ) -> OwnAnalysis:
     """Describe the cells of results that were trained elsewhere, and compare the levels of one factor with its control.
 
@@ -117,6 +129,7 @@ def analyze(
             100 (``rope`` and ``chance`` are fractions always), or ``none`` of these; by default told by the column's
             name, if the values fit.
         last_of: a column such as ``epoch``, if there are several rows per run: of each only the last is analysed.
+        cost: the columns of what a run costs, such as ``seconds,parameters``: described, never judged.
 
     Raises:
         UserError: naming the rows and what is wrong with them, or the option.
@@ -134,6 +147,7 @@ def analyze(
         primary=primary,
         scale=scale,
         last_of=last_of,
+        cost=cost,
     )
     rows = _runs(read_rows(data, options.columns), options)
     _refuse_wrong_values(rows, options)
@@ -156,7 +170,8 @@ def analyze(
     on_data = (*rows.notes, *read.notes, *on_levels, *repeated_runs(rows, options.runs))
     wide = rope_warnings(options.rope, options.response, read.values, fraction=read.accuracy)
     analysis = replace(analysis, warnings=(*on_data, *_assumed(options, read), *wide, *analysis.warnings))
-    return OwnAnalysis(options.response, options.factors, compared, against, read.scale, analysis)
+    costs = costs_of_rows(rows, options.cost, found)
+    return OwnAnalysis(options.response, options.factors, compared, against, read.scale, analysis, costs)
 
 
 def _runs(rows: Rows, options: Options) -> Rows:
@@ -178,6 +193,7 @@ def _refuse_wrong_values(rows: Rows, options: Options) -> None:
     problems = [*rows.problems, *response_problems(rows, options.response, others)]
     problems += [problem for column in others for problem in level_problems(rows, column)]
     problems += seed_problems(rows, options.seed) if options.seed else []
+    problems += [problem for column in options.cost for problem in cost_problems(rows, column)]
     if problems:
         raise rows.refuse_all(problems)
 

@@ -37,6 +37,7 @@ class Options:
     scale: Scale | None
     last_of: str | None
     design: Design
+    cost: tuple[str, ...] = ()
 
     @property
     def runs(self) -> Runs:
@@ -46,7 +47,7 @@ class Options:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that must be there."""
-        return (*self.runs.declared, *([self.last_of] if self.last_of else []))
+        return (*self.runs.declared, *([self.last_of] if self.last_of else []), *self.cost)
 
 
 def checked_options(
@@ -63,6 +64,7 @@ def checked_options(
     primary: object,
     scale: object,
     last_of: object,
+    cost: object = None,
 ) -> Options:
     """Return what is asked for.
 
@@ -71,7 +73,7 @@ def checked_options(
     """
     options = Options(
         response=_column("response", response),
-        factors=_factors(factors),
+        factors=_columns("factors", factors),
         seed=None if seed is None else _column("seed", seed),
         compare=None if compare is None else _column("compare", compare),
         control=_control(control),
@@ -84,6 +86,7 @@ def checked_options(
             primary=_one_of("primary", primary, Primary),
             paired=_truth("paired", paired),
         ),
+        cost=() if cost is None else _columns("cost", cost),
     )
     _check_columns(options)
     _check_together(options)
@@ -98,15 +101,15 @@ def _column(name: str, value: object) -> str:
     return value.strip()
 
 
-def _factors(value: object) -> tuple[str, ...]:
+def _columns(option: str, value: object) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
     if isinstance(names, pd.Index | np.ndarray):
         names = list(names)
     if not isinstance(names, Sequence):
-        raise UserError(f"factors must name columns, as a list or a text with commas, got {value!r}")
+        raise UserError(f"{option} must name columns, as a list or a text with commas, got {value!r}")
     if not names:
-        raise UserError("factors must name a column, got nothing")
-    return tuple(_column("factors", name) for name in names)
+        raise UserError(f"{option} must name a column, got nothing")
+    return tuple(_column(option, name) for name in names)
 
 
 def _number(name: str, value: object) -> float | None:
@@ -149,6 +152,11 @@ def _check_columns(options: Options) -> None:
         raise UserError(f"{options.seed} is the response and the seed as well; take it out of one of them")
     if options.compare is not None and options.compare not in factors:
         raise UserError(f'compare: "{options.compare}" is not one of the factors{suggestion(options.compare, factors)}')
+    for name in options.cost:
+        if options.cost.count(name) > 1:
+            raise UserError(f"cost names {name} twice; keep one of them")
+        if name in {*options.runs.declared, options.last_of}:
+            raise UserError(f"cost: {name} is the response, the seed, a factor or last_of; name a column of its own")
     if options.last_of in options.runs.declared:
         raise UserError(f"last_of: {options.last_of} is the response, the seed or a factor; name the column of epochs")
 
