@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from regulens.figures.parts import INK, Look, lines_of, look, range_with_margin, spread, wrapped
+from regulens.figures.parts import INK, Look, in_lines, lines_of, look, range_with_margin, spread
 from regulens.figures.style import MUTED, house_style, new_figure
 
 _MOST_NAMED = 20
@@ -117,7 +117,7 @@ def draw_pareto(info: ParetoInfo) -> Figure:
 
 def _legend_height(info: ParetoInfo) -> float:
     """Return the height of the legend in inches."""
-    lines = [lines_of(wrapped(info.points[place].label, _LABEL)) for place in info.named]
+    lines = [lines_of(in_lines(info.points[place].label, _LABEL, 4)) for place in info.named]
     return 0.3 + _SIZE / 72 * (1.25 * sum(lines, 3) + 0.55 * (len(lines) + 3))
 
 
@@ -193,7 +193,7 @@ def _write_legend(figure: Figure, info: ParetoInfo, looks: dict[int, Look]) -> N
             "mew": 1.2,
             "ls": "",
         }
-        handles.append(Line2D([], [], label=wrapped(point.label, _LABEL), **style))
+        handles.append(Line2D([], [], label=in_lines(point.label, _LABEL, 4), **style))
     others = len(info.points) - len(info.named)
     if others:
         label = f"{others} more networks"
