@@ -114,9 +114,9 @@ def posterior_shares(
     """Return the posterior probabilities that differences are better, equivalent or worse.
 
     The likelihood is ``t_df((estimate - difference) / standard_error)``. Under a flat prior the shares are those of
-    that t distribution: exact for one mean, for paired runs and for equal variances; for two cells with unequal
-    variances Welch's t stands for the distribution of Behrens and Fisher, whose tails at a few runs are heavier. Under
-    any other prior they are integrals by Gauss and Legendre's rule over pieces that double in length from the estimate
+    that t distribution: exact for one mean and for pairs; for two cells Welch's t stands for the distribution of
+    Behrens and Fisher, whose tails at a few runs are heavier (docs/statistics.md says by how much). Under any other
+    prior they are integrals by Gauss and Legendre's rule over pieces that double in length from the estimate
     and from zero: accurate to about 1e-8, the same each time.
 
     Args:

@@ -66,8 +66,8 @@ def shares_explained(found: Sequence[Posterior], analysis: Analysis, rope: str, 
         "Posterior shares are exploratory, and no verdict depends on them: the probabilities that the true difference "
         f"is {kinds}, under the t model of the intervals and a weak prior (Cauchy about zero, half of it within "
         f"±{scale}), on the same conditions as the verdict and unadjusted for the number of comparisons. Other priors: "
-        "the most that a share changes by under a prior five times narrower or wider. Where nothing differs, better or "
-        "worse exceeds 0.95 in up to 9 % of single comparisons and 34 % of sets of six."
+        "the most that a share changes by under a prior five times narrower or wider. Of normal runs that do not "
+        "differ, better or worse exceeds 0.95 in up to 9 % of single comparisons and 34 % of sets of six."
     )
     left_out = len(analysis.comparisons) - len(found)
     if left_out:
