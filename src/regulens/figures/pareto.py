@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from regulens.figures.parts import INK, Look, in_lines, lines_of, look, range_with_margin, spread
+from regulens.figures.parts import INK, Look, in_lines, lines_of, look, range_with_margin, spread, wrapped
 from regulens.figures.style import MUTED, house_style, new_figure
 
 _MOST_NAMED = 20
@@ -27,6 +27,8 @@ _APART = 0.018
 _SIZE = 8.5
 _LABEL = 28
 """Characters in a line of the legend."""
+_LINES = 80
+"""Of the legend, at most."""
 _TICKS: tuple[tuple[float, tuple[float, ...]], ...] = (
     *((4, ()), (30, (1, 1.5, 2, 3, 5, 7)), (1000, (1, 2, 5)), (1e5, (1, 3)), (math.inf, (1,))),
 )
@@ -109,7 +111,7 @@ def draw_pareto(info: ParetoInfo) -> Figure:
         for place, x in enumerate(places):
             _draw_point(axes, info, place, float(x), looks.get(place))
         axes.set(xlim=(low, high), ylim=info.limits, xlabel=f"{info.cost} (logarithmic)")
-        axes.set_ylabel(f"{info.response} ({info.direction} is better)")
+        axes.set_ylabel(f"{wrapped(info.response, 36)}\n({info.direction} is better)")
         _set_ticks(axes, low, high)
         _write_legend(figure, info, looks)
     return figure
@@ -117,8 +119,13 @@ def draw_pareto(info: ParetoInfo) -> Figure:
 
 def _legend_height(info: ParetoInfo) -> float:
     """Return the height of the legend in inches."""
-    lines = [lines_of(in_lines(info.points[place].label, _LABEL, 4)) for place in info.named]
+    lines = [lines_of(_label(info, place)) for place in info.named]
     return 0.3 + _SIZE / 72 * (1.25 * sum(lines, 3) + 0.55 * (len(lines) + 3))
+
+
+def _label(info: ParetoInfo, place: int) -> str:
+    """Return the name of a point in the legend: the more are named, the fewer lines each has."""
+    return in_lines(info.points[place].label, _LABEL, min(8, max(4, _LINES // len(info.named))))
 
 
 def _cost_limits(info: ParetoInfo) -> tuple[float, float]:
@@ -193,7 +200,7 @@ def _write_legend(figure: Figure, info: ParetoInfo, looks: dict[int, Look]) -> N
             "mew": 1.2,
             "ls": "",
         }
-        handles.append(Line2D([], [], label=in_lines(point.label, _LABEL, 4), **style))
+        handles.append(Line2D([], [], label=_label(info, place), **style))
     others = len(info.points) - len(info.named)
     if others:
         label = f"{others} more networks"

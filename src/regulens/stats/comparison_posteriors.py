@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,9 @@ def comparison_posteriors(analysis: Analysis) -> list[Posterior | None]:
     ``None`` where a comparison cannot be made, or its difference has no t interval: a median, a mean over runs of
     which some collapsed, cells without spread or with fewer than three runs.
     """
-    found = [_moments(each, analysis) for each in analysis.comparisons]
+    samples = {frozenset(cell.levels.items()): cell.sample for cell in analysis.cells}
+    rates_count = analysis.design.primary == "mean" and any(each.collapses for each in samples.values())
+    found = [None if rates_count else _moments(each, samples, analysis.design) for each in analysis.comparisons]
     design = analysis.design
     prior = _prior(analysis)
     if prior is None:
@@ -102,18 +104,14 @@ def moments_of(a: Sample, b: Sample, design: Design) -> Moments | None:
     return Moments(estimate, math.sqrt(sum(variances)), welch_df(variances, dfs))
 
 
-def _moments(named: NamedComparison, analysis: Analysis) -> Moments | None:
+def _moments(
+    named: NamedComparison, samples: Mapping[frozenset[tuple[str, Level]], Sample], design: Design
+) -> Moments | None:
     """Return what the posterior of a comparison rests on: the only place that knows where it comes from."""
-    if named.result is None or _collapse_counts(analysis):
+    if named.result is None:
         return None
-    of_levels = {frozenset(cell.levels.items()): cell.sample for cell in analysis.cells}
-    a, b = (of_levels[_key(named, level)] for level in (named.a, named.b))
-    return moments_of(a, b, analysis.design)
-
-
-def _collapse_counts(analysis: Analysis) -> bool:
-    """Tell whether the intervals are those of means that carry collapse rates, which are not Student's."""
-    return analysis.design.primary == "mean" and any(cell.sample.collapses for cell in analysis.cells)
+    a, b = (samples[_key(named, level)] for level in (named.a, named.b))
+    return moments_of(a, b, design)
 
 
 def _key(named: NamedComparison, level: Level) -> frozenset[tuple[str, Level]]:
