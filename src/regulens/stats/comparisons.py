@@ -207,10 +207,7 @@ def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], verdict: Verdict, rate
     """Return the difference of collapse rates at which the means of all runs are equal, or no longer equivalent."""
     failed = math.nan if cells.collapse is None else cells.collapse.mean
     margin = cells.design.rope if verdict == "equivalent" else 0.0
-    if verdict.startswith("worse"):
-        undone = -_undoing(b, a, failed, margin)
-    else:
-        undone = _undoing(a, b, failed, margin)
+    undone = -_undoing(b, a, failed, margin) if verdict.startswith("worse") else _undoing(a, b, failed, margin)
     return Sensitivity(undone, ((a.collapses, a.n), (b.collapses, b.n)), rate.interval)
 
 
