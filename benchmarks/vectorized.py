@@ -6,7 +6,7 @@ It is what makes thousands of studies affordable; a test holds it to the real fu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from regulens.stats import shape
-from regulens.stats.cells import LEAST_RUNS
+from regulens.stats.cells import LEAST_RUNS, LEAST_RUNS_IF_UNEQUAL
 from regulens.stats.ties import ROUNDING
 
 Values = NDArray[np.float64]
@@ -49,6 +49,8 @@ class Differences:
     below: Values
     above: Values
     few: Mask
+    """Too few runs at any level."""
+    runs: tuple[Values, Values]
 
     def lower(self, alpha: float | Values) -> Values:
         """Return the lower bounds."""
@@ -111,15 +113,23 @@ def differences(found: Moments, pairs: Sequence[tuple[int, int]]) -> Differences
     fewest = np.minimum(n[:, a], n[:, b])
     few = (fewest < LEAST_RUNS) | ((fewest < shape.RUNS_IF_SUSPECT) & found.suspect[:, None])
     below, above = np.where(pull < 0, factor, 1.0), np.where(pull < 0, 1.0, factor)
-    return Differences(mean[:, a] - mean[:, b], error, df, below, above, few)
+    return Differences(mean[:, a] - mean[:, b], error, df, below, above, few, (fewest, np.maximum(n[:, a], n[:, b])))
+
+
+def shifted(found: Differences, by: float) -> Differences:
+    """Return the same differences with another truth."""
+    return replace(found, value=found.value + by)
 
 
 def verdicts(found: Differences, rope: float, alpha: float) -> NDArray[np.str_]:
     """Return (studies, comparisons) verdicts (``verdicts.judge``; a higher response is better)."""
+    fewest, most = found.runs
+    unequal = next(runs for least, runs in LEAST_RUNS_IF_UNEQUAL if alpha > least)
+    few = found.few | ((most >= 1.5 * fewest) & (fewest < unequal))
     edge = edge_alpha(alpha, rope, found)
     with np.errstate(invalid="ignore"):
         choices = {
-            "too few runs": found.few,
+            "too few runs": few,
             "better": found.lower(edge) > rope,
             "worse": found.upper(edge) < -rope,
             "equivalent": (found.lower(alpha) > -rope) & (found.upper(alpha) < rope),

@@ -45,6 +45,9 @@ class World:
         shapes: of each cell, or of all of them: draws values of mean 0 and standard deviation 1.
         large: runs of the first cell where it has more than the others.
         pairs: (a, b) places of the cells that are compared; by default each with the first.
+        means: of the runs of each cell that train, in points; all ``CENTER`` where none are given.
+        rates: of each cell, the share of runs that do not train; none where none are given.
+        partial: whether such runs are stuck between 20 and 70 points, above the bound, and are not told.
     """
 
     kind: str
@@ -53,6 +56,9 @@ class World:
     shapes: tuple[Draw, ...]
     large: int | None = None
     pairs: tuple[tuple[int, int], ...] = ()
+    means: tuple[float, ...] = ()
+    rates: tuple[float, ...] = ()
+    partial: bool = False
 
     @property
     def compared(self) -> tuple[tuple[int, int], ...]:
@@ -63,13 +69,15 @@ class World:
         """Draw studies of n runs of each cell."""
         cells, most = len(self.spreads), max(n, self.large or n)
         shapes = self.shapes * cells if len(self.shapes) == 1 else self.shapes
-        drawn = [
-            CENTER + SD * spread * shape(rng, (studies, most))
-            for spread, shape in zip(self.spreads, shapes, strict=False)
-        ]
-        present = np.broadcast_to(np.arange(most) < n, (studies, cells, most)).copy()
+        scaled = [spread * draw(rng, (studies, most)) for spread, draw in zip(self.spreads, shapes, strict=True)]
+        values = np.reshape(self.means or (CENTER,) * cells, (-1, 1)) + SD * np.stack(scaled, 1)
+        present = np.broadcast_to(np.arange(most) < n, values.shape).copy()
         present[:, 0] = np.arange(most) < (self.large or n)
-        return Drawn(np.stack(drawn, 1), np.zeros_like(present), present)
+        if not self.rates:
+            return Drawn(values, np.zeros_like(present), present)
+        failed = rng.random(values.shape) < np.reshape(self.rates, (-1, 1))
+        stuck = rng.uniform(20, 70, values.shape) if self.partial else CHANCE + 0.3 * normal(rng, values.shape)
+        return Drawn(np.where(failed, stuck, values), np.zeros_like(failed) if self.partial else failed, present)
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Values:
@@ -130,4 +138,26 @@ WORLDS = {
     "normal, control of 30 runs, others 4 x sd": World("b", _EQUAL, (1, 4, 4, 4), (normal,), large=30),
     "exponential, control of 30 runs, others 4 x sd": World("b", _EQUAL, (1, 4, 4, 4), (exponential,), large=30),
     "AR(1) 0.5 along the seeds": World("c", _EQUAL, (1.0,) * 4, (correlated,)),
+}
+
+
+def _equal_overall(rates: tuple[float, ...], failed: float = CHANCE, partial: bool = False) -> World:
+    """Cells whose overall means are equal, since those that train more rarely are better when they do."""
+    means = tuple((60.0 - rate * failed) / (1 - rate) for rate in rates)
+    estimand = "difference of the means of all runs, 0"
+    return World("c", estimand, (1.0,) * len(rates), (normal,), means=means, rates=rates, partial=partial)
+
+
+COLLAPSE = {
+    "equal overall means, collapse 0, 2 %": _equal_overall((0.0, 0.02)),
+    "equal overall means, collapse 0, 5 %": _equal_overall((0.0, 0.05)),
+    "equal overall means, collapse 0, 2, 5, 10 %": _equal_overall((0.0, 0.02, 0.05, 0.1)),
+    "equal overall means, collapse 0, 10, 20, 40 %": _equal_overall((0.0, 0.1, 0.2, 0.4)),
+    "+1 point when it trains, collapse 0, 5 %": World(
+        "c", "+1 when it trains, -2.95 of all runs", (1.0,) * 2, (normal,), means=(88.0, 89.0), rates=(0.0, 0.05)
+    ),
+    "equal cells, collapse 20 % each": World("a", _EQUAL, (1.0,) * 4, (normal,), rates=(0.2,) * 4),
+}
+PARTIAL = {
+    "partial collapse 0, 10, 20, 30 %": _equal_overall((0.0, 0.1, 0.2, 0.3), failed=45.0, partial=True),
 }
