@@ -49,7 +49,9 @@ class Differences:
     below: Values
     above: Values
     few: Mask
-    """Too few runs at any level."""
+    """Fewer than any verdict needs."""
+    doubted: Mask
+    """Too few for runs that look so skewed, unless bounds ``shape.DOUBT`` times as far away decide as well."""
     runs: tuple[Values, Values]
 
     def lower(self, alpha: float | Values) -> Values:
@@ -111,9 +113,18 @@ def differences(found: Moments, pairs: Sequence[tuple[int, int]]) -> Differences
         part_of_it, most = np.where(evident, shape._FULL, shape._MILD), np.where(evident, shape._MOST, shape._MOST_MILD)
         factor = np.exp(np.minimum(part_of_it * size, np.log(most)))
     fewest = np.minimum(n[:, a], n[:, b])
-    few = (fewest < LEAST_RUNS) | ((fewest < shape.RUNS_IF_SUSPECT) & found.suspect[:, None])
+    doubted = (fewest < shape.RUNS_IF_SUSPECT) & found.suspect[:, None]
     below, above = np.where(pull < 0, factor, 1.0), np.where(pull < 0, 1.0, factor)
-    return Differences(mean[:, a] - mean[:, b], error, df, below, above, few, (fewest, np.maximum(n[:, a], n[:, b])))
+    return Differences(
+        mean[:, a] - mean[:, b],
+        error,
+        df,
+        below,
+        above,
+        fewest < LEAST_RUNS,
+        doubted,
+        (fewest, np.maximum(n[:, a], n[:, b])),
+    )
 
 
 def shifted(found: Differences, by: float) -> Differences:
@@ -127,16 +138,19 @@ def verdicts(found: Differences, rope: float, alpha: float) -> NDArray[np.str_]:
     unequal = next(runs for least, runs in LEAST_RUNS_IF_UNEQUAL if alpha > least)
     few = found.few | ((most >= 1.5 * fewest) & (fewest < unequal))
     edge = edge_alpha(alpha, rope, found)
+    times = np.where(found.doubted, shape.DOUBT, 1.0)
+    used = replace(found, below=times * found.below, above=times * found.above)
     with np.errstate(invalid="ignore"):
         choices = {
             "too few runs": few,
-            "better": found.lower(edge) > rope,
-            "worse": found.upper(edge) < -rope,
-            "equivalent": (found.lower(alpha) > -rope) & (found.upper(alpha) < rope),
-            "better (size open)": found.lower(alpha / 2) > 0,
-            "worse (size open)": found.upper(alpha / 2) < 0,
+            "better": used.lower(edge) > rope,
+            "worse": used.upper(edge) < -rope,
+            "equivalent": (used.lower(alpha) > -rope) & (used.upper(alpha) < rope),
+            "better (size open)": used.lower(alpha / 2) > 0,
+            "worse (size open)": used.upper(alpha / 2) < 0,
         }
-    return np.select(list(choices.values()), list(choices), "undecided")
+    said = np.select(list(choices.values()), list(choices), "undecided")
+    return np.where(found.doubted & (said == "undecided") & np.isfinite(found.error), "too few runs", said)
 
 
 def edge_alpha(alpha: float, rope: float, found: Differences) -> Values:

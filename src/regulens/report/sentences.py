@@ -10,7 +10,7 @@ from regulens.spec import StudySpec
 from regulens.stats.analysis import NamedComparison
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.study.analysis import StudyAnalysis
-from regulens.study.answers import AnsweredClaim
+from regulens.study.claim_results import AnsweredClaim
 from regulens.study.grid import level_label
 
 _ESTIMANDS = {

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 
 from regulens.report.document import Table
-from regulens.report.wording import DASH, Unit, cell_text, minus, p_text, unit_of
+from regulens.report.wording import DASH, Unit, bounded, cell_text, minus, p_text, unit_of
 from regulens.spec import StudySpec
 from regulens.stats.analysis import CellSummary, NamedComparison
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.study.analysis import StudyAnalysis
-from regulens.study.answers import AnsweredClaim
+from regulens.study.claim_results import AnsweredClaim
 from regulens.study.grid import factor_label, level_label
 
 
@@ -125,7 +125,7 @@ def tests_table(study: StudySpec, found: StudyAnalysis) -> Table:
             (
                 place,
                 name,
-                f"{better.estimate:.2f} ({better.low:.2f} to {better.high:.2f})",
+                bounded(better, ".2f"),
                 minus(f"{result.effect_size:.2f}") if math.isfinite(result.effect_size) else DASH,
                 p_text(result.p),
                 p_text(result.p_holm),
@@ -136,11 +136,9 @@ def tests_table(study: StudySpec, found: StudyAnalysis) -> Table:
         caption="The same comparisons: probability of superiority, effect size and tests",
         columns=("where", "", "P(better)", "Hedges' g", "p", "p (Holm)", "p (Brunner-Munzel)"),
         rows=tuple(rows),
-        note="P(better): probability of superiority of a run of the first over one of the second, ties half (A12; "
-        "Newcombe "
-        "2006). Hedges' g: standardized difference. p: studentized permutation test of equal means; Holm: adjusted "
-        "over "
-        "the family. These are reported for information; verdicts do not depend on them.",
+        note="P(better): probability of superiority of a run of the first over one of the second, ties half (A12), "
+        "with its 95 % interval. Hedges' g: standardized difference. p: of no difference, the interval inverted; "
+        "Holm: adjusted over the family. These are reported for information; verdicts do not depend on them.",
         left=(1,),
         name="tests",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from regulens.report.document import Block, Bullets, Heading, Paragraph
 from regulens.report.sentences import claim_sentence, collapse_sentences, comparison_sentence, interaction_sentences
@@ -16,10 +16,13 @@ from regulens.report.tables import (
     tests_table,
     variance_table,
 )
-from regulens.report.wording import unit_of
+from regulens.report.wording import counted, unit_of
 from regulens.spec import StudySpec
+from regulens.stats.selection import SingleRunRanking
 from regulens.study.analysis import StudyAnalysis
 from regulens.study.grid import factor_label
+
+_FEW_RUNS = 5  # of a network
 
 
 def results_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
@@ -51,11 +54,7 @@ def analysis_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
         yield Bullets(tuple(sentences))
     yield from map(Paragraph, interaction_sentences(found, unit))
     if found.ranking is not None:
-        yield Paragraph(
-            "Had each network been trained only once, the one with the best mean would have come out first in "
-            f"{_cases(found.ranking.best)}, and the full ranking of {len(found.analysis.cells)} would have been "
-            f"reproduced in {_cases(found.ranking.order)}."
-        )
+        yield Paragraph(ranking_sentence(found.ranking, [cell.runs for cell in found.analysis.cells]))
     if found.claims:
         yield Heading("Claims", 2)
         yield claims_table(found)
@@ -65,12 +64,25 @@ def analysis_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
         yield Paragraph(said[0].upper() + said[1:] + ("" if said.endswith(".") else "."), "note")
 
 
-def _cases(probability: float) -> str:
-    """Write a probability as a percentage of cases, without a false zero or certainty."""
+def ranking_sentence(ranking: SingleRunRanking, runs: Sequence[int]) -> str:
+    """Say how well one run of each network would have ranked them, as far as these runs of each tell."""
+    fewest, most = min(runs), max(runs)
+    of_each = f"{most}" if fewest == most else f"{fewest} to {most}"
+    text = (
+        f"Had each network been trained only once, with one of its {of_each} runs, the one with the best mean would "
+        f"have come out first in {_share(ranking.best)} of the possible choices, and the full ranking of {len(runs)} "
+        f"would have been reproduced in {_share(ranking.order)}."
+    )
+    few = f" These are shares of the runs at hand: {counted(fewest, 'run')} of a network say little about further runs."
+    return text + (few if fewest < _FEW_RUNS else "")
+
+
+def _share(probability: float) -> str:
+    """Write a probability as a percentage, without a false zero or certainty."""
     percent = 100 * probability
     if 0.5 <= percent <= 99.5:
-        return f"{percent:.0f} % of cases"
-    return "fewer than 1 % of cases" if percent < 0.5 else "nearly all cases"
+        return f"{percent:.0f} %"
+    return "fewer than 1 %" if percent < 0.5 else "more than 99 %"
 
 
 def _plain(study: StudySpec, text: str) -> str:

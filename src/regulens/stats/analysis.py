@@ -15,7 +15,7 @@ from regulens.stats.cells import Cells
 from regulens.stats.comparisons import Comparison, compare
 from regulens.stats.contrasts import Level, Levels
 from regulens.stats.design import Design
-from regulens.stats.estimates import expected_best, interquartile_mean_interval, sd_interval
+from regulens.stats.estimates import RUNS_FOR_QUARTILES, expected_best, interquartile_mean_intervals, sd_interval
 from regulens.stats.intervals import Interval, wilson
 from regulens.stats.samples import Sample, joined_samples
 from regulens.stats.ties import constant
@@ -52,6 +52,7 @@ class CellSummary:
         levels: of the factors.
         runs: their number.
         collapse: the rate of collapsed runs (Wilson), ``None`` where collapse is not looked for.
+        flagged: how many of the others look like partial collapses.
         mean: over all runs, collapses included; its interval carries the collapse rate, where that is looked for.
         trained: over the runs that trained, ``None`` if none did.
         median: over all runs.
@@ -64,6 +65,7 @@ class CellSummary:
     levels: Mapping[str, Level]
     runs: int
     collapse: Interval | None
+    flagged: int
     mean: Interval
     trained: Interval | None
     median: Interval
@@ -150,8 +152,9 @@ def analyse(
         else NamedComparison(factor, level_a, level_b, where, None, _missing(factor, level_b if a else level_a, where))
         for level_a, level_b, where, a, b in named
     )
-    summaries = tuple(_summary(cell, data, rng) for cell in cells)
-    return Analysis(design, data, summaries, comparisons, tuple(_warnings(cells, comparisons)))
+    middles = _middles(list(data.samples.values()), rng)
+    summaries = tuple(_summary(cell, data, middle) for cell, middle in zip(cells, middles, strict=True))
+    return Analysis(design, data, summaries, comparisons, tuple(_warnings(cells, comparisons, data.flagged)))
 
 
 def declared_pairs(
@@ -191,7 +194,7 @@ def _missing(factor: str, level: Level, where: Mapping[str, Level]) -> str:
     return f"there are no runs of {factor} {level}" + (f" at {place}" if place else "")
 
 
-def _summary(cell: Cell, data: Cells[Levels], rng: np.random.Generator) -> CellSummary:
+def _summary(cell: Cell, data: Cells[Levels], middle: Interval | None) -> CellSummary:
     runs, own = data.samples[cell.key], {cell.key: 1.0}
     filled = replace(runs, values=runs.filled(data.diverged_value))
     whole = not np.isnan(filled.values).any()
@@ -200,14 +203,22 @@ def _summary(cell: Cell, data: Cells[Levels], rng: np.random.Generator) -> CellS
         levels=cell.levels,
         runs=runs.n,
         collapse=wilson(runs.collapses, runs.n, 0.95) if data.design.rates else None,
+        flagged=data.flagged[cell.key],
         mean=data.overall(own).interval(0.95),
         trained=data.trained(own).interval(0.95) if len(runs.trained) else None,
         median=data.median(own).interval(0.95) if whole else unknown,
         sd=_spread(filled) if whole else unknown,
-        interquartile_mean=interquartile_mean_interval(filled.values, 0.95, rng) if runs.n >= 4 and whole else None,
+        interquartile_mean=middle,
         sample=filled,
         direction=data.design.direction,
     )
+
+
+def _middles(samples: Sequence[Sample], rng: np.random.Generator) -> list[Interval | None]:
+    """Return the interquartile means of the samples that are large enough for one."""
+    enough = [runs.n >= RUNS_FOR_QUARTILES and not runs.diverged.any() for runs in samples]
+    found = iter(interquartile_mean_intervals([x.values for x in itertools.compress(samples, enough)], 0.95, rng))
+    return [next(found) if each else None for each in enough]
 
 
 def _spread(runs: Sample) -> Interval:
@@ -216,7 +227,9 @@ def _spread(runs: Sample) -> Interval:
     return replace(interval, low=math.nan, high=math.nan) if runs.collapses else interval
 
 
-def _warnings(cells: Sequence[Cell], comparisons: Sequence[NamedComparison]) -> list[str]:
+def _warnings(
+    cells: Sequence[Cell], comparisons: Sequence[NamedComparison], flagged: Mapping[Levels, int]
+) -> list[str]:
     counts = {cell.sample.n for cell in cells}
     warnings = list(dict.fromkeys(each.reason for each in comparisons if each.reason))
     if len(counts) > 1:
@@ -227,4 +240,9 @@ def _warnings(cells: Sequence[Cell], comparisons: Sequence[NamedComparison]) -> 
             warnings.append(f"only one run of {name}: its spread is unknown, and no interval can be computed")
         elif constant(cell.sample.values[~cell.sample.diverged]):
             warnings.append(f"all {cell.sample.n} runs of {name} have the same value: its spread may be underestimated")
+        if flagged[cell.key]:
+            runs = f"{flagged[cell.key]} run{'s' * (flagged[cell.key] > 1)} of {name}"
+            warnings.append(
+                f"{runs} learned far less than the others: a partial collapse? All the same counted as trained"
+            )
     return warnings

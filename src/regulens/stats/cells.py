@@ -19,6 +19,7 @@ from regulens.stats.contrasts import mover_contrast
 from regulens.stats.design import Design
 from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
 from regulens.stats.estimates import median_interval
+from regulens.stats.gaps import gap_flags
 from regulens.stats.images import ImageRates, image_rates
 from regulens.stats.intervals import Collapse, Interval, overall_interval, welch_df
 from regulens.stats.samples import Sample
@@ -42,10 +43,14 @@ _UNKNOWN = StudentEstimate(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class TooFew:
-    """Why there are too few runs for a verdict, and how many more of each cell would do."""
+    """Why there are too few runs for a verdict, and how many more of each cell would do.
+
+    ``for_shape``: for one that depends on whether the runs are skewed, not for one that holds in any case.
+    """
 
     reason: str
     more: int
+    for_shape: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,14 @@ class Cells(Generic[Key]):
         worst = min if self.design.direction == "higher" else max
         return float(worst(known.min(initial=self.design.failed), known.max(initial=self.design.failed)))
 
+    @cached_property
+    def flagged(self) -> dict[Key, int]:
+        """How many runs of each cell look like partial collapses (``gaps``); they count as trained all the same."""
+        failed = self.design.failed if self.collapse is None else self.collapse.mean
+        kept = [each.values for each in self.samples.values()], [each.collapsed for each in self.samples.values()]
+        flags = gap_flags(*kept, failed, self.design.direction == "higher")
+        return {key: int(each.sum()) for key, each in zip(self.samples, flags, strict=True)}
+
     def primary(self, weights: Mapping[Key, float]) -> Estimate:
         """Estimate a contrast by the declared estimand."""
         return {"trained": self.trained, "mean": self.overall, "median": self.median}[self.design.primary](weights)
@@ -160,7 +173,7 @@ class Cells(Generic[Key]):
             return TooFew(needed, unequal - fewest)
         if of_means and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
             needed = f"the runs look skewed, so a verdict needs {RUNS_IF_SUSPECT} of each cell"
-            return TooFew(needed, RUNS_IF_SUSPECT - fewest)
+            return TooFew(needed, RUNS_IF_SUSPECT - fewest, for_shape=True)
         return None
 
     @cached_property

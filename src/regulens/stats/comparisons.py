@@ -9,14 +9,15 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from regulens.stats.cells import Cells, TooFew
-from regulens.stats.estimate import Estimate
-from regulens.stats.intervals import Interval, improvement_interval
+from regulens.stats.cells import LEAST_RUNS, Cells, TooFew
+from regulens.stats.estimate import Estimate, IntervalEstimate
+from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
 from regulens.stats.rates import RateDifference, rate_sensitivity
 from regulens.stats.samples import Sample
+from regulens.stats.shape import DOUBT
+from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import ROUNDING, constant
 from regulens.stats.verdicts import Direction, Verdict, judge
 
@@ -157,7 +158,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         trained=Answer(trained_runs, trained, trained.interval(level), verdict if is_trained else None),
         rate=rate,
         overall=Answer((first.n, second.n), overall, overall.interval(level), verdict if is_mean else None),
-        sensitivity=_sensitivity(first, second, cells, rate)
+        sensitivity=_sensitivity(first, second, cells, verdict, rate)
         if is_trained and rate is not None and verdict not in {"undecided", "too few runs"}
         else None,
         improvement=_improvement(first, second, design.direction),
@@ -166,19 +167,25 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         p_holm=math.nan,
         p_permutation=_permutation(a, b, cells),
         p_brunner_munzel=brunner_munzel_p(*filled) if not np.isnan(np.concatenate(filled)).any() else math.nan,
-        reason=few.reason if few else _why_open(verdict, estimate, cells, (first, second)),
-        more=few.more if few else 0,
+        reason=few.reason
+        if few and verdict == "too few runs"
+        else _why_open(verdict, estimate, cells, (first, second)),
+        more=few.more if few and verdict == "too few runs" else 0,
     )
 
 
 def _verdict(
     estimate: Estimate, few: TooFew | None, cells: Cells[Key], pair: tuple[Sample, Sample], alpha: float
 ) -> Verdict:
-    if few is not None or (estimate.known and math.isnan(estimate.lower(alpha / 2))):
+    if few is not None and not few.for_shape:
+        return "too few runs"
+    if estimate.known and math.isnan(estimate.lower(alpha / 2)):
         return "too few runs"
     sizes = np.abs(np.concatenate([each.values[~each.diverged] for each in pair]))
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
-    return judge(estimate, cells.design.rope, alpha, cells.design.direction, rounding)
+    doubted = estimate if few is None else estimate.stretched(DOUBT)
+    verdict = judge(doubted, cells.design.rope, alpha, cells.design.direction, rounding)
+    return "too few runs" if few is not None and verdict == "undecided" and estimate.known else verdict
 
 
 def _sign(estimate: Estimate, alpha: float, direction: Direction) -> int:
@@ -189,17 +196,28 @@ def _sign(estimate: Estimate, alpha: float, direction: Direction) -> int:
 
 def _rate(a: Sample, b: Sample, rope: float, alpha: float) -> Answer:
     """Answer how often runs fail to train: fewer failures are better."""
-    difference = RateDifference(a.collapses, a.n, b.collapses, b.n)
-    few = min(a.n, b.n) < 3
-    verdict: Verdict = "too few runs" if few else judge(difference, rope, alpha, "lower")
+    exact = RateDifference(a.collapses, a.n, b.collapses, b.n)
+    difference = IntervalEstimate(exact.value, exact.interval, (-1.0, 1.0), exact.p)
+    verdict: Verdict = "too few runs" if min(a.n, b.n) < LEAST_RUNS else judge(difference, rope, alpha, "lower")
     return Answer((a.n, b.n), difference, difference.interval(1 - alpha), verdict)
 
 
-def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], rate: Answer) -> Sensitivity:
-    seen = (a.collapses, a.n), (b.collapses, b.n)
+def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], verdict: Verdict, rate: Answer) -> Sensitivity:
+    """Return the difference of collapse rates at which the means of all runs are equal, or no longer equivalent."""
     failed = math.nan if cells.collapse is None else cells.collapse.mean
-    undone = rate_sensitivity(float(a.trained.mean()), float(b.trained.mean()), b.collapses / b.n, failed)
-    return Sensitivity(undone, seen, rate.interval)
+    margin = cells.design.rope if verdict == "equivalent" else 0.0
+    if verdict.startswith("worse"):
+        undone = -_undoing(b, a, failed, margin)
+    else:
+        undone = _undoing(a, b, failed, margin)
+    return Sensitivity(undone, ((a.collapses, a.n), (b.collapses, b.n)), rate.interval)
+
+
+def _undoing(better: Sample, other: Sample, failed: float, margin: float) -> float:
+    """Return the difference of rates that takes from the better when it trains what it is better by, and a margin."""
+    mean = float(better.trained.mean())
+    gained = mean - float(other.trained.mean())
+    return rate_sensitivity(gained + math.copysign(margin, mean - failed), mean, other.collapses / other.n, failed)
 
 
 def _improvement(a: Sample, b: Sample, direction: Direction) -> Interval:
@@ -242,13 +260,6 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
     return adjusted
-
-
-def brunner_munzel_p(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the two-sided p of Brunner and Munzel's test (scipy), NaN for single values and separated samples."""
-    if min(len(a), len(b)) < 2 or a.min() > b.max() or a.max() < b.min() or constant(a, b):
-        return math.nan
-    return float(stats.brunnermunzel(a, b).pvalue)
 
 
 def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

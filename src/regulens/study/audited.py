@@ -10,8 +10,9 @@ from typing import Literal
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.stats.intervals import Interval, mover_difference
-from regulens.study.answers import UNSETTLED, AnsweredClaim, answer_claims, evidence_of
+from regulens.study.answers import answer_claims, evidence_of
 from regulens.study.audit import change_text, variation_folder
+from regulens.study.claim_results import UNSETTLED, AnsweredClaim
 from regulens.study.folder import own_store
 from regulens.study.grid import varied
 from regulens.study.store import DATABASE
@@ -65,7 +66,7 @@ def audit_of(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> Au
         folder: of the study; variations lie below it.
         results: of the unvaried study.
     """
-    before = answer_claims(evidence_of(study, results))
+    before = answer_claims(evidence_of(study, results, folder=folder))
     found, missing = [], []
     for variation, (name, spec) in zip(study.variations, varied(study), strict=True):
         place = variation_folder(folder, name)
@@ -73,7 +74,7 @@ def audit_of(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> Au
         if not runs:
             missing.append(name)
             continue
-        after = answer_claims(evidence_of(spec, runs))
+        after = answer_claims(evidence_of(spec, runs, folder=place))
         claims = tuple(_audited(old, new) for old, new in zip(before, after, strict=True))
         seeds = max(run.spec.seed for run in runs) + 1
         found.append(AuditedVariation(name, variation.text or change_text(variation), seeds, claims))
