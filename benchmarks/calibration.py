@@ -56,9 +56,9 @@ def false_verdicts(studies: int) -> Rows:
         found = {n: drawn(world, n, studies)[1] for n in NS}
         m = len(world.compared)
         for family, label in ((m, "m"), (2 * m, "2m")):
-            errors = [any_of(verdicts(found[n], 0, 0.05 / family), *FAR, *NEAR) for n in NS]
-            rows.append([world.kind, name, label, *(f"{each:.3f}" for each in errors)])
-        rows.append(["", "", "too few runs", *(f"{found[n].few.mean():.2f}" for n in NS)])
+            said = [verdicts(found[n], 0, 0.05 / family) for n in NS]
+            rows.append([world.kind, name, label, *(f"{any_of(each, *FAR, *NEAR):.3f}" for each in said)])
+        rows.append(["", "", "too few runs, 2m", *(f"{np.mean(each == 'too few runs'):.2f}" for each in said)])
         rows.append(["", "", "Welch, Holm", *(f"{holm(found[n]).any(1).mean():.3f}" for n in NS)])
     return rows
 
@@ -96,11 +96,11 @@ def widths(studies: int) -> Rows:
             tail = 0.05 / len(world.compared) / 2
             covered = ((found.lower(tail) <= 0) & (found.upper(tail) >= 0)) | ~np.isfinite(found.error)
             ratio = (found.below + found.above) / 2
-            judged = ratio[~found.few]
+            judged = ratio[~found.doubted]
             welch = stdtrit(found.df, 1 - tail) * found.error
-            other = games_howell(found, len(world.spreads)) / welch if len(world.pairs) == 0 else np.array(np.nan)
-            size = [ratio.mean(), np.quantile(ratio, 0.9), *_of_judged(judged), other.mean()]
-            rows.append([world.kind, name, n, f"{covered.all(1).mean():.3f}", *map("{:.2f}".format, size)])
+            size = [f"{each:.2f}" for each in (ratio.mean(), np.quantile(ratio, 0.9), *_of_judged(judged))]
+            size.append("" if world.pairs else f"{(games_howell(found, len(world.spreads)) / welch).mean():.2f}")
+            rows.append([world.kind, name, n, f"{covered.all(1).mean():.3f}", *size])
     return rows
 
 
