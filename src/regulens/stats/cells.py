@@ -31,6 +31,13 @@ Key = TypeVar("Key", bound=Hashable)
 LEAST_RUNS = 3
 """Runs of each cell, or blocks, without which there is no verdict."""
 
+LEAST_RUNS_IF_UNEQUAL = ((0.025, 3), (0.015, 4), (0.008, 5), (0.003, 6), (0.0, 8))
+"""Error of one statement above which so many runs of the smallest cell do, where another has 1.5 times as many.
+
+With fewer, Welch's interval errs by more than 1.5 times what it promises where the smallest cell spreads up to eight
+times as much as the other (``docs/statistics.md``).
+"""
+
 _UNKNOWN = StudentEstimate(math.nan, math.nan, math.nan)
 
 
@@ -149,8 +156,8 @@ class Cells(Generic[Key]):
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 
-    def too_few(self, weights: Mapping[Key, float]) -> TooFew | None:
-        """Tell whether a verdict on a contrast would rest on too few runs."""
+    def too_few(self, weights: Mapping[Key, float], alpha: float = 0.05) -> TooFew | None:
+        """Tell whether a verdict on a contrast, which may err by ``alpha``, would rest on too few runs."""
         if self.design.paired:
             blocks = len(self._by_block(weights, trained=self.design.primary == "trained"))
             what, fewest = "blocks in common", blocks
@@ -159,6 +166,11 @@ class Cells(Generic[Key]):
         if fewest < LEAST_RUNS:
             return TooFew(f"{fewest} {what}; a verdict needs {LEAST_RUNS}", LEAST_RUNS - fewest)
         of_means = self.design.primary != "median" and not self.design.paired
+        most = max(self._moments[key].n for key in weights)
+        unequal = next(runs for least, runs in LEAST_RUNS_IF_UNEQUAL if alpha > least)
+        if of_means and most >= 1.5 * fewest and fewest < unequal:
+            needed = f"{fewest} trained runs of a cell against {most}; so unequal, a verdict needs {unequal}"
+            return TooFew(needed, unequal - fewest)
         if of_means and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
             needed = f"the runs look skewed, so a verdict needs {RUNS_IF_SUSPECT} of each cell"
             return TooFew(needed, RUNS_IF_SUSPECT - fewest, for_shape=True)

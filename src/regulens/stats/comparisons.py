@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
 from regulens.stats.cells import LEAST_RUNS, Cells, TooFew
 from regulens.stats.estimate import Estimate, IntervalEstimate
@@ -132,7 +131,7 @@ def compare(pairs: Sequence[tuple[Key, Key]], cells: Cells[Key], family: int | N
     if tested:
         untested = [1.0] * (cells.design.answers * members - len(tested) - len(of_rates))
         p_values = [*(compared[number].p for number in tested), *of_rates, *untested]
-        adjusted = multipletests(p_values, method="holm")[1]
+        adjusted = holm(p_values)
         for number, p_holm in zip(tested, adjusted, strict=False):
             compared[number] = replace(compared[number], p_holm=float(p_holm))
     return compared
@@ -142,7 +141,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
     design, level, weights = cells.design, 1 - alpha, {a: 1.0, b: -1.0}
     first, second = cells.samples[a], cells.samples[b]
     estimate, trained = cells.primary(weights), cells.trained(weights)
-    few = cells.too_few(weights)
+    few = cells.too_few(weights, alpha)
     verdict = _verdict(estimate, few, cells, (first, second), alpha)
     filled = first.filled(cells.diverged_value), second.filled(cells.diverged_value)
     rate = _rate(first, second, design.rope_rate, alpha) if design.rates else None
@@ -249,6 +248,15 @@ def _why_open(verdict: Verdict, estimate: Estimate, cells: Cells[Key], pair: tup
     if verdict != "undecided":
         return "the interval excludes zero and extends on both sides of the edge of the equivalence margin"
     return "the interval extends beyond the equivalence margin" if cells.design.rope else "the interval includes zero"
+
+
+def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
+    """Return (m,) p adjusted by Holm (1979); statsmodels' collects garbage each time, at 0.2 s."""
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
 
 
 def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
