@@ -19,6 +19,7 @@ from regulens.stats.contrasts import mover_contrast
 from regulens.stats.design import Design
 from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
 from regulens.stats.estimates import median_interval
+from regulens.stats.gaps import gap_flags
 from regulens.stats.images import ImageRates, image_rates
 from regulens.stats.intervals import Collapse, Interval, overall_interval, welch_df
 from regulens.stats.samples import Sample
@@ -29,6 +30,13 @@ Key = TypeVar("Key", bound=Hashable)
 
 LEAST_RUNS = 3
 """Runs of each cell, or blocks, without which there is no verdict."""
+
+LEAST_RUNS_IF_UNEQUAL = ((0.025, 3), (0.015, 4), (0.008, 5), (0.003, 6), (0.0, 8))
+"""Error of one statement above which so many runs of the smallest cell do, where another has 1.5 times as many.
+
+With fewer, Welch's interval errs by more than 1.5 times what it promises where the smallest cell spreads up to eight
+times as much as the other (``docs/statistics.md``).
+"""
 
 _UNKNOWN = StudentEstimate(math.nan, math.nan, math.nan)
 
@@ -102,6 +110,14 @@ class Cells(Generic[Key]):
         worst = min if self.design.direction == "higher" else max
         return float(worst(known.min(initial=self.design.failed), known.max(initial=self.design.failed)))
 
+    @cached_property
+    def flagged(self) -> dict[Key, int]:
+        """How many runs of each cell look like partial collapses (``gaps``); they count as trained all the same."""
+        failed = self.design.failed if self.collapse is None else self.collapse.mean
+        kept = [each.values for each in self.samples.values()], [each.collapsed for each in self.samples.values()]
+        flags = gap_flags(*kept, failed, self.design.direction == "higher")
+        return {key: int(each.sum()) for key, each in zip(self.samples, flags, strict=True)}
+
     def primary(self, weights: Mapping[Key, float]) -> Estimate:
         """Estimate a contrast by the declared estimand."""
         return {"trained": self.trained, "mean": self.overall, "median": self.median}[self.design.primary](weights)
@@ -140,8 +156,8 @@ class Cells(Generic[Key]):
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 
-    def too_few(self, weights: Mapping[Key, float]) -> TooFew | None:
-        """Tell whether a verdict on a contrast would rest on too few runs."""
+    def too_few(self, weights: Mapping[Key, float], alpha: float = 0.05) -> TooFew | None:
+        """Tell whether a verdict on a contrast, which may err by ``alpha``, would rest on too few runs."""
         if self.design.paired:
             blocks = len(self._by_block(weights, trained=self.design.primary == "trained"))
             what, fewest = "blocks in common", blocks
@@ -150,6 +166,11 @@ class Cells(Generic[Key]):
         if fewest < LEAST_RUNS:
             return TooFew(f"{fewest} {what}; a verdict needs {LEAST_RUNS}", LEAST_RUNS - fewest)
         of_means = self.design.primary != "median" and not self.design.paired
+        most = max(self._moments[key].n for key in weights)
+        unequal = next(runs for least, runs in LEAST_RUNS_IF_UNEQUAL if alpha > least)
+        if of_means and most >= 1.5 * fewest and fewest < unequal:
+            needed = f"{fewest} trained runs of a cell against {most}; so unequal, a verdict needs {unequal}"
+            return TooFew(needed, unequal - fewest)
         if of_means and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
             needed = f"the runs look skewed, so a verdict needs {RUNS_IF_SUSPECT} of each cell"
             return TooFew(needed, RUNS_IF_SUSPECT - fewest, for_shape=True)
@@ -160,7 +181,7 @@ class Cells(Generic[Key]):
         found = {}
         for (key, each), skewness in zip(self.samples.items(), self.shape.skewness.tolist(), strict=True):
             x = each.trained
-            variance = 0.0 if constant(x) else float(x.var(ddof=1)) if len(x) > 1 else math.nan
+            variance = math.nan if len(x) < 2 else 0.0 if constant(x) else float(x.var(ddof=1))
             found[key] = _Moments(len(x), float(x.mean()) if len(x) else math.nan, variance, skewness)
         return found
 

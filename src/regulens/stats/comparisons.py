@@ -9,10 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
-from regulens.stats.cells import Cells, TooFew
-from regulens.stats.estimate import Estimate
+from regulens.stats.cells import LEAST_RUNS, Cells, TooFew
+from regulens.stats.estimate import Estimate, IntervalEstimate
 from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
 from regulens.stats.rates import RateDifference, rate_sensitivity
@@ -132,7 +131,7 @@ def compare(pairs: Sequence[tuple[Key, Key]], cells: Cells[Key], family: int | N
     if tested:
         untested = [1.0] * (cells.design.answers * members - len(tested) - len(of_rates))
         p_values = [*(compared[number].p for number in tested), *of_rates, *untested]
-        adjusted = multipletests(p_values, method="holm")[1]
+        adjusted = holm(p_values)
         for number, p_holm in zip(tested, adjusted, strict=False):
             compared[number] = replace(compared[number], p_holm=float(p_holm))
     return compared
@@ -142,7 +141,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
     design, level, weights = cells.design, 1 - alpha, {a: 1.0, b: -1.0}
     first, second = cells.samples[a], cells.samples[b]
     estimate, trained = cells.primary(weights), cells.trained(weights)
-    few = cells.too_few(weights)
+    few = cells.too_few(weights, alpha)
     verdict = _verdict(estimate, few, cells, (first, second), alpha)
     filled = first.filled(cells.diverged_value), second.filled(cells.diverged_value)
     rate = _rate(first, second, design.rope_rate, alpha) if design.rates else None
@@ -159,7 +158,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         trained=Answer(trained_runs, trained, trained.interval(level), verdict if is_trained else None),
         rate=rate,
         overall=Answer((first.n, second.n), overall, overall.interval(level), verdict if is_mean else None),
-        sensitivity=_sensitivity(first, second, cells, rate)
+        sensitivity=_sensitivity(first, second, cells, verdict, rate)
         if is_trained and rate is not None and verdict not in {"undecided", "too few runs"}
         else None,
         improvement=_improvement(first, second, design.direction),
@@ -197,17 +196,25 @@ def _sign(estimate: Estimate, alpha: float, direction: Direction) -> int:
 
 def _rate(a: Sample, b: Sample, rope: float, alpha: float) -> Answer:
     """Answer how often runs fail to train: fewer failures are better."""
-    difference = RateDifference(a.collapses, a.n, b.collapses, b.n)
-    few = min(a.n, b.n) < 3
-    verdict: Verdict = "too few runs" if few else judge(difference, rope, alpha, "lower")
+    exact = RateDifference(a.collapses, a.n, b.collapses, b.n)
+    difference = IntervalEstimate(exact.value, exact.interval, (-1.0, 1.0), exact.p)
+    verdict: Verdict = "too few runs" if min(a.n, b.n) < LEAST_RUNS else judge(difference, rope, alpha, "lower")
     return Answer((a.n, b.n), difference, difference.interval(1 - alpha), verdict)
 
 
-def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], rate: Answer) -> Sensitivity:
-    seen = (a.collapses, a.n), (b.collapses, b.n)
+def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], verdict: Verdict, rate: Answer) -> Sensitivity:
+    """Return the difference of collapse rates at which the means of all runs are equal, or no longer equivalent."""
     failed = math.nan if cells.collapse is None else cells.collapse.mean
-    undone = rate_sensitivity(float(a.trained.mean()), float(b.trained.mean()), b.collapses / b.n, failed)
-    return Sensitivity(undone, seen, rate.interval)
+    margin = cells.design.rope if verdict == "equivalent" else 0.0
+    undone = -_undoing(b, a, failed, margin) if verdict.startswith("worse") else _undoing(a, b, failed, margin)
+    return Sensitivity(undone, ((a.collapses, a.n), (b.collapses, b.n)), rate.interval)
+
+
+def _undoing(better: Sample, other: Sample, failed: float, margin: float) -> float:
+    """Return the difference of rates that takes from the better when it trains what it is better by, and a margin."""
+    mean = float(better.trained.mean())
+    gained = mean - float(other.trained.mean())
+    return rate_sensitivity(gained + math.copysign(margin, mean - failed), mean, other.collapses / other.n, failed)
 
 
 def _improvement(a: Sample, b: Sample, direction: Direction) -> Interval:
@@ -241,6 +248,15 @@ def _why_open(verdict: Verdict, estimate: Estimate, cells: Cells[Key], pair: tup
     if verdict != "undecided":
         return "the interval excludes zero and extends on both sides of the edge of the equivalence margin"
     return "the interval extends beyond the equivalence margin" if cells.design.rope else "the interval includes zero"
+
+
+def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
+    """Return (m,) p adjusted by Holm (1979); statsmodels' collects garbage each time, at 0.2 s."""
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
 
 
 def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import chdtri, ndtri, stdtr, stdtrit
 
-from regulens.stats.cells import LEAST_RUNS
+from regulens.stats.cells import LEAST_RUNS, LEAST_RUNS_IF_UNEQUAL
 from regulens.stats.design import Primary
 from regulens.stats.estimate import StudentEstimate
 from regulens.stats.shape import DOUBT, RUNS_IF_SUSPECT, SUSPECT
@@ -138,7 +138,7 @@ class Simulation:
         """Return (studies,) which are decided with so many seeds of every cell."""
         question, rng = self.question, np.random.default_rng(self._root)
         trained = self._trained(seeds)
-        enough = trained.min(axis=1) >= LEAST_RUNS
+        enough = self._enough(trained, question.alpha_at(seeds))
         doubt = self._doubt(trained, rng)
         with np.errstate(divide="ignore", invalid="ignore"):  # where too few trained
             if question.primary == "median":
@@ -150,9 +150,18 @@ class Simulation:
             decided = _decided(replace(found, doubt=doubt), question, question.alpha_at(seeds))
         return np.asarray(enough & decided, np.bool_)
 
+    def _enough(self, trained: Floats, alpha: float) -> Flags:
+        """Return (studies,) which have enough runs for a verdict (``Cells.too_few``)."""
+        fewest, most = trained.min(axis=1), trained.max(axis=1)
+        enough = fewest >= LEAST_RUNS
+        if self.question.gated:
+            unequal = next(runs for least, runs in LEAST_RUNS_IF_UNEQUAL if alpha > least)
+            enough &= (fewest >= unequal) | (most < 1.5 * fewest)
+        return np.asarray(enough, np.bool_)
+
     def _doubt(self, trained: Floats, rng: np.random.Generator) -> Floats:
         """Return (studies,) how much further away bounds must be, where so few runs look skewed."""
-        if not self.question.gated or self.question.primary == "median":
+        if not self.question.gated:
             return np.ones(self.studies)
         suspect = self.question.suspect | (rng.random(self.studies) < SUSPECTED)
         return np.where(suspect & (trained.min(axis=1) < RUNS_IF_SUSPECT), DOUBT, 1.0)
