@@ -116,6 +116,7 @@ def fresh(world: World, studies: int) -> tuple[float, float]:
     rise = 0.8 - FAILED if world.design.primary != "trained" else None
     models = [CellModel(world.sd[i], world.rate, rise) for i in (1, 0)]
     question = Question(world.effect, world.design.rope, alpha=alpha, primary=world.design.primary)
+    question = replace(question, gated=world.design.primary != "median")
     if world.design.paired:
         models = [CellModel(math.hypot(world.sd[0], world.sd[1]), 1 - (1 - world.rate) ** 2)]
         question = replace(question, weights=(1.0,), gated=False)

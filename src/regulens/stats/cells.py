@@ -135,7 +135,7 @@ class Cells(Generic[Key]):
 
         def rule(level: float) -> Interval:
             filled = [self.samples[key].filled(self.diverged_value) for key in weights]
-            return mover_contrast([median_interval(x, level) for x in filled], list(weights.values()))
+            return mover_contrast([median_interval(x, max(level, 0.5)) for x in filled], list(weights.values()))
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 

@@ -115,7 +115,11 @@ class _Asked:
         declared = declared_analysis(self.study)
         share = (1 - declared.claims_share) / (self.comparisons * answers_of(self.study))
         return Question(
-            self.effect, declared.rope, alpha=lambda seeds: ALPHA * looks.share(seeds) * share, primary=declared.primary
+            self.effect,
+            declared.rope,
+            alpha=lambda seeds: ALPHA * looks.share(seeds) * share,
+            primary=declared.primary,
+            gated=not declared.paired and declared.primary != "median",
         )
 
     @property
@@ -132,7 +136,7 @@ class _Asked:
         declared = declared_analysis(self.study)
         rise = FALL if collapse_rate or declared.primary == "mean" else None
         if declared.paired and declared.primary != "median":
-            cells, changes = [CellModel(sd, 1 - (1 - collapse_rate) ** 2)], {"weights": (1.0,), "gated": False}
+            cells, changes = [CellModel(sd, 1 - (1 - collapse_rate) ** 2)], {"weights": (1.0,)}
         else:
             cells, changes = [CellModel(sd, collapse_rate, rise)] * 2, {}
         rng = np.random.default_rng(SEED)
