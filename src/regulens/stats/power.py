@@ -14,8 +14,9 @@ from scipy import stats
 
 from regulens.stats.cells import LEAST_RUNS, Cells
 from regulens.stats.estimate import StudentEstimate
-from regulens.stats.intervals import wilson
+from regulens.stats.intervals import welch_df, wilson
 from regulens.stats.simulated import CellModel, Question, Simulation
+from regulens.stats.ties import constant
 
 Key = TypeVar("Key", bound=Hashable)
 Floats = NDArray[np.float64]
@@ -109,12 +110,11 @@ class Pilot:
             upper, wilson(self.collapses, self.runs, 2 * PILOT_CONFIDENCE - 1).high if carried else self.usual_rate
         )
 
-    def drawn(self, rng: np.random.Generator, studies: int) -> CellModel:
-        """Return (studies,) spreads and rates that the pilot leaves possible: fiducial ones, and a beta posterior."""
-        sd = self.sd * np.sqrt(self.df / rng.chisquare(self.df, studies))
+    def drawn(self, factors: Floats, rng: np.random.Generator) -> CellModel:
+        """Return (studies,) spreads, so many times that of the runs, and rates of their posterior (a beta prior)."""
         failed, trained = self.collapses + self.usual_rate, self.runs - self.collapses + 1 - self.usual_rate
-        rate = rng.beta(failed, trained, studies) if failed > 0 else 0.0
-        return self._model(sd, np.minimum(rate, 0.999))
+        rate = rng.beta(failed, trained, len(factors)) if failed > 0 else 0.0
+        return self._model(self.sd * factors, np.minimum(rate, 0.999))
 
     def _model(self, sd: float | Floats, rate: float | Floats) -> CellModel:
         return CellModel(sd, rate, self.rise, self.image_variance)
@@ -126,6 +126,16 @@ class Piloted:
 
     question: Question
     pilots: tuple[Pilot, ...]
+
+    def drawn(self, rng: np.random.Generator, studies: int) -> list[CellModel]:
+        """Return spreads and rates that the pilots leave possible, (studies,) of each cell.
+
+        The variance of the contrast is its fiducial one: chi-squared, with Satterthwaite's degrees of freedom.
+        """
+        variances = [w**2 * pilot.sd**2 for w, pilot in zip(self.question.weights, self.pilots, strict=True)]
+        df = welch_df(variances, [pilot.df for pilot in self.pilots])
+        factors = np.sqrt(df / rng.chisquare(df, studies))
+        return [pilot.drawn(factors, rng) for pilot in self.pilots]
 
     @property
     def floor(self) -> float:
@@ -184,7 +194,7 @@ def _pilot(cells: Cells[Key], key: Key) -> Pilot:
     sample, design = cells.samples[key], cells.design
     trained, df = sample.trained, len(sample.trained) - 1
     failed = cells.collapse.mean if cells.collapse is not None and design.primary != "trained" else None
-    variance = float(trained.var(ddof=1))
+    variance = 0.0 if constant(trained) else float(trained.var(ddof=1))
     own = cells.trained({key: 1.0}).error
     return Pilot(
         sd=math.sqrt(variance),
@@ -249,8 +259,7 @@ def recommended_seeds(
     studies: int = 2000,
 ) -> int | None:
     """Return the seeds with which 80 % of studies are decided on average over what the pilots leave possible."""
-    drawn = [pilot.drawn(rng, studies) for pilot in asked.pilots]
-    return seeds_needed(asked.question, drawn, rng, least=least, max_seeds=max_seeds, studies=studies)
+    return seeds_needed(asked.question, asked.drawn(rng, studies), rng, least=least, max_seeds=max_seeds, studies=studies)
 
 
 def hardest(needed: Sequence[SeedsNeeded]) -> SeedsNeeded:
