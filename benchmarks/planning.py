@@ -152,19 +152,20 @@ def decided_row(name: str, studies: int) -> list[str]:
     return [name, *(f"{share:.3f} ({seeds:.0f})" for share, seeds in pairs)]
 
 
-def errors_row(name: str, effect: float, rope: float, looks: Sequence[int], studies: int) -> list[str]:
+def errors_row(effect: float, rope: float, rates: bool, looks: Sequence[int], studies: int) -> list[str]:
     """Return the share of studies with any false verdict at any look, for looks that none declared and planned ones.
 
     A verdict is false if it excludes the true effect: zero, or the edge of the region of practical equivalence.
     """
-    world = World(effect, Design(rope=rope, rates=True, failed=FAILED))
+    world = World(effect, Design(rope=rope, rates=rates, failed=FAILED if rates else None))
     rng, wrong, at_plan = np.random.default_rng(3), 0, 0
     wrongly = (
         {"better", "worse", "better (size open)", "worse (size open)"} if effect == 0 else {"better", "equivalent"}
     )
+    tail = TAIL if rates else 2 * TAIL
     shares: list[Taken] = []
     for n in looks:
-        shares.append(Taken(n, share_at(n, shares, (), TAIL)))
+        shares.append(Taken(n, share_at(n, shares, (), tail)))
     aim = replace(world, effect=0.02 if effect == 0 else 0.03)
     for _ in range(studies):
         runs = world.runs(rng, MOST)
@@ -173,7 +174,9 @@ def errors_row(name: str, effect: float, rope: float, looks: Sequence[int], stud
         seeds = planned(aim, runs, looks[0], rng) or MOST
         at_end = verdicts(world.cells(runs, seeds, later_share(looks[0], seeds)))
         at_plan += bool(found[0]) or bool(wrongly & set(at_end))
-    return [name, ", ".join(map(str, looks)), f"{wrong / studies:.3f}", f"{at_plan / studies:.3f}"]
+    truth = "on the edge of the ROPE" if effect else "no effect, ROPE 0"
+    answers = "two" if rates else "one"
+    return [truth, answers, ", ".join(map(str, looks)), f"{wrong / studies:.3f}", f"{at_plan / studies:.3f}"]
 
 
 def width_rows(studies: int) -> list[list[str]]:
@@ -274,11 +277,12 @@ def main() -> None:
     if "errors" in given.tables:
         print("\nStudies with any false verdict at any look\n")
         rows = parallel(
-            joblib.delayed(errors_row)(name, effect, rope, looks, given.studies)
-            for name, effect, rope in (("no effect", 0.0, 0.0), ("on the edge", ROPE, ROPE))
+            joblib.delayed(errors_row)(effect, rope, rates, looks, given.studies)
+            for effect, rope in ((0.0, 0.0), (ROPE, ROPE))
+            for rates in (True, False)
             for looks in ((3, 10, 30), (5, 10, 20, 40), (10, 20, 40))
         )
-        print_table(("truth", "looks, none declared", "any false", "the first, and once extended as planned"), rows)
+        print_table(("truth", "answers", "looks, none declared", "any false", "the first, and once extended as planned"), rows)
     if "widths" in given.tables:
         print("\nWidths of 5 + 5 seeds relative to 10 at once\n")
         print_table(("comparisons", "levels", "trained", "mean", "median"), width_rows(given.studies))

@@ -66,7 +66,9 @@ def test_decided_is_what_the_claims_call_so(rope: float, rule: Rule) -> None:
     assert _decided(together, Question(0.0, rope, rule=rule, parts=2), 0.02).tolist() == expected
 
 
-def collapsing(n: int, rates: tuple[float, float], effect: float, sds: tuple[float, float], source: int) -> list[Sample]:
+def collapsing(
+    n: int, rates: tuple[float, float], effect: float, sds: tuple[float, float], source: int
+) -> list[Sample]:
     draw, found = rng(source), []
     for rate, sd, mean in zip(rates, sds, (0.8 + effect, 0.8), strict=True):
         collapsed = draw.random(n) < rate

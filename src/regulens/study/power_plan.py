@@ -192,8 +192,8 @@ def _never(found: Piloted) -> str:
     if not found.floor:
         return "no number of seeds decides: the effect lies on the edge of the equivalence margin"
     half = float(stats.norm.isf(question.alpha_at(MAX_SEEDS_NEEDED) / 2)) * found.floor
-    what = f"the {question.images} validation images" if question.images else "the overlap of the splits"
-    return f"no number of seeds decides: {what} alone leave ±{half:.2g}"
+    what = f"the {question.images} images alone leave" if question.images else "the overlap of the splits alone leaves"
+    return f"no number of seeds decides: {what} ±{half:.2g}"
 
 
 def power_notes(study: StudySpec, results: Sequence[RunResult], effect: float, sd: float | None = None) -> list[str]:
