@@ -180,14 +180,14 @@ class Simulation:
         if seeds > self.max_seeds:
             many: Floats = seeds * kept
             return many
-        return self._counts[seeds - 1].astype(np.float64)
+        return np.asarray(self._counts[seeds - 1], np.float64)
 
     @cached_property
-    def _counts(self) -> NDArray[np.int64]:
+    def _counts(self) -> Floats:
         """(max_seeds, studies, cells) how many of the first runs trained."""
         kept = 1 - self._of_cells("collapse_rate")
         uniform = np.random.default_rng((self._root, 1)).random((self.max_seeds, *kept.shape), np.float32)
-        return np.cumsum(uniform < kept, axis=0)
+        return np.cumsum(uniform < kept, axis=0, dtype=np.float64)
 
     def _of_runs(self, trained: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Return (studies, cells) deviations of the means of trained runs, and estimates of their variances."""
