@@ -35,9 +35,7 @@ def test_differences_and_verdicts_of_many_studies_are_those_of_each(n: int, rope
     for study in range(studies):
         cells = {
             cell: Sample(x[there], failed[there], np.arange(there.sum()))
-            for cell, (x, failed, there) in enumerate(
-                zip(values[study], collapsed[study], present[study], strict=True)
-            )
+            for cell, (x, failed, there) in enumerate(zip(values[study], collapsed[study], present[study], strict=True))
         }
         real = compare(PAIRS, Cells(cells, Design(rope=rope)))
         assert [each.verdict for each in real] == list(said[study])
