@@ -16,7 +16,6 @@ from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
 from regulens.stats.rates import RateDifference, rate_sensitivity
 from regulens.stats.samples import Sample
-from regulens.stats.shape import DOUBT
 from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import ROUNDING, constant
 from regulens.stats.verdicts import Direction, Verdict, judge
@@ -177,13 +176,13 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
 def _verdict(
     estimate: Estimate, few: TooFew | None, cells: Cells[Key], pair: tuple[Sample, Sample], alpha: float
 ) -> Verdict:
-    if few is not None and not few.for_shape:
+    if few is not None and few.doubted is None:
         return "too few runs"
     if estimate.known and math.isnan(estimate.lower(alpha / 2)):
         return "too few runs"
     sizes = np.abs(np.concatenate([each.values[~each.diverged] for each in pair]))
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
-    doubted = estimate if few is None else estimate.stretched(DOUBT)
+    doubted = few.doubted if few is not None and few.doubted is not None else estimate
     verdict = judge(doubted, cells.design.rope, alpha, cells.design.direction, rounding)
     return "too few runs" if few is not None and verdict == "undecided" and estimate.known else verdict
 
