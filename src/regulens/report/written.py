@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from regulens.report.conditions import assumptions, exploratory_text
 from regulens.report.document import Block, Bullets, Heading, Paragraph
 from regulens.report.sentences import claim_sentence, collapse_sentences, comparison_sentence, interaction_sentences
 from regulens.report.tables import (
@@ -12,11 +13,12 @@ from regulens.report.tables import (
     comparisons_table,
     factor_table,
     images_table,
+    rates_table,
     spread_table,
     tests_table,
     variance_table,
 )
-from regulens.report.wording import unit_of
+from regulens.report.wording import Unit, unit_of
 from regulens.spec import StudySpec
 from regulens.study.analysis import StudyAnalysis
 from regulens.study.grid import factor_label
@@ -34,6 +36,8 @@ def results_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
     if found.analysis.comparisons:
         yield Heading("Comparisons", 2)
         yield comparisons_table(study, found, unit)
+        if found.analysis.design.rates:
+            yield rates_table(study, found)
         yield tests_table(study, found)
     for answers in found.factors:
         yield Heading(f"Effects of {factor_label(answers.factor)}", 2)
@@ -46,23 +50,35 @@ def analysis_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
     """Say in sentences what holds, what does not and what is undecided."""
     unit = unit_of(found.declared.response)
     yield Heading("Analysis")
-    sentences = [comparison_sentence(study, each, found, unit) for each in found.analysis.comparisons]
+    sentences = [comparison_sentence(study, each, found) for each in found.analysis.comparisons]
     if sentences:
         yield Bullets(tuple(sentences))
-    yield from map(Paragraph, interaction_sentences(found, unit))
+    if found.claims:
+        yield Heading("Claims", 2)
+        yield claims_table(found)
+        yield Bullets(tuple(claim_sentence(study, claim, found) for claim in found.claims))
+    yield from _exploratory(found, unit)
+    yield Heading("What was not tested", 2)
+    yield Bullets(tuple(map(Paragraph, assumptions(found))))
+    for text in [*found.diverged, *found.analysis.warnings]:
+        said = _plain(study, text)
+        yield Paragraph(said[0].upper() + said[1:] + ("" if said.endswith(".") else "."), "note")
+
+
+def _exploratory(found: StudyAnalysis, unit: Unit) -> Iterator[Block]:
+    """Say what no verdict is made of: how effects differ between places, and what one run of each would have shown."""
+    sentences = interaction_sentences(found, unit)
+    if sentences or found.ranking is not None:
+        yield Heading("Exploratory", 2)
+    if sentences:
+        yield Paragraph(exploratory_text(found))
+        yield from map(Paragraph, sentences)
     if found.ranking is not None:
         yield Paragraph(
             "Had each network been trained only once, the one with the best mean would have come out first in "
             f"{_cases(found.ranking.best)}, and the full ranking of {len(found.analysis.cells)} would have been "
             f"reproduced in {_cases(found.ranking.order)}."
         )
-    if found.claims:
-        yield Heading("Claims", 2)
-        yield claims_table(found)
-        yield Bullets(tuple(claim_sentence(claim, found) for claim in found.claims))
-    for text in [*found.diverged, *found.analysis.warnings]:
-        said = _plain(study, text)
-        yield Paragraph(said[0].upper() + said[1:] + ("" if said.endswith(".") else "."), "note")
 
 
 def _cases(probability: float) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.stats.contrasts import mover_contrast
-from regulens.stats.design import Design
+from regulens.stats.design import Design, Population
 from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
 from regulens.stats.estimates import median_interval
 from regulens.stats.images import ImageRates, image_rates
@@ -135,6 +135,13 @@ class Cells(Generic[Key]):
             return mover_contrast([self._overall(key, collapse, level) for key in weights], list(weights.values()))
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
+
+    def over(self, weights: Mapping[Key, float]) -> tuple[Population, ...]:
+        """Return what the primary estimate of a contrast is over: seeds alone where what runs scored is not known."""
+        of_means = self.design.primary != "median" and not self.design.paired
+        if "images" in self.design.over and not (of_means and self._has_images(weights)):
+            return ("seeds",)
+        return self.design.over
 
     def too_few(self, weights: Mapping[Key, float]) -> TooFew | None:
         """Tell whether a verdict on a contrast would rest on too few runs."""

@@ -48,8 +48,9 @@ class Sensitivity:
     """What difference in collapse rates would undo a verdict on the runs that trained.
 
     Attributes:
-        difference: of the rates, a less b, at which the means of all runs are equal; NaN where no difference of rates
-            makes them so, or it is unknown what a collapsed run comes to.
+        difference: of the rates, a less b, at which the means of all runs are equal, or no longer within the region of
+            practical equivalence; NaN where no difference of rates makes them so, or it is unknown what a collapsed run
+            comes to.
         seen: collapsed runs and all runs, of a and of b.
         interval: of the difference of the rates, at the simultaneous level.
     """
@@ -158,7 +159,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         trained=Answer(trained_runs, trained, trained.interval(level), verdict if is_trained else None),
         rate=rate,
         overall=Answer((first.n, second.n), overall, overall.interval(level), verdict if is_mean else None),
-        sensitivity=_sensitivity(first, second, cells, rate)
+        sensitivity=_sensitivity(first, second, cells, rate, verdict)
         if is_trained and rate is not None and verdict not in {"undecided", "too few runs"}
         else None,
         improvement=_improvement(first, second, design.direction),
@@ -196,11 +197,38 @@ def _rate(a: Sample, b: Sample, rope: float, alpha: float) -> Answer:
     return Answer((a.n, b.n), difference, difference.interval(1 - alpha), verdict)
 
 
-def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], rate: Answer) -> Sensitivity:
+def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], rate: Answer, verdict: Verdict) -> Sensitivity:
     seen = (a.collapses, a.n), (b.collapses, b.n)
     failed = math.nan if cells.collapse is None else cells.collapse.mean
-    undone = rate_sensitivity(float(a.trained.mean()), float(b.trained.mean()), b.collapses / b.n, failed)
-    return Sensitivity(undone, seen, rate.interval)
+    means, rates = (float(a.trained.mean()), float(b.trained.mean())), (a.collapses / a.n, b.collapses / b.n)
+    if verdict == "equivalent":
+        return Sensitivity(equivalence_sensitivity(means, rates, failed, cells.design.rope), seen, rate.interval)
+    return Sensitivity(rate_sensitivity(*means, rates[1], failed), seen, rate.interval)
+
+
+def equivalence_sensitivity(
+    means: tuple[float, float], rates: tuple[float, float], failed: float, rope: float
+) -> float:
+    """Return the smallest difference of collapse rates, a - b, at which the means of all runs differ by the ROPE.
+
+    The overall gains over a failed run are ``(1 - p) |m - c|``; either a or b may fail so much oftener.
+
+    Args:
+        means: of the runs of a and b that trained.
+        rates: at which a and b fail to train; that of the one that does not fail oftener is kept.
+        failed: the value of a run that fails to train, NaN where that is unknown.
+        rope: half-width of the region of practical equivalence.
+
+    Returns:
+        The difference, NaN where no rate does it.
+    """
+    gains = abs(means[0] - failed), abs(means[1] - failed)
+    found = []
+    for sign, (one, other) in ((1, (0, 1)), (-1, (1, 0))):
+        kept = 1 - rates[other]
+        oftener = (kept * (gains[one] - gains[other]) + rope) / gains[one] if gains[one] > 0 else math.nan
+        found += [sign * oftener] if 0 <= oftener <= kept else []
+    return min(found, key=abs, default=math.nan)
 
 
 def _improvement(a: Sample, b: Sample, direction: Direction) -> Interval:

@@ -158,7 +158,8 @@ def _part(each: Contrast, evidence: Evidence) -> Part:
     sizes = np.concatenate([np.abs(x[np.isfinite(x)]) for x in (cells.samples[spec].values for spec in weights)])
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
     relation: Relation = "equal" if each.sense == "equal" else "greater"
-    return Part(each.label, cells.primary(weights), each.rope, relation, rounding, cells.too_few(weights))
+    estimate, few, over = cells.primary(weights), cells.too_few(weights), cells.over(weights)
+    return Part(each.label, estimate, each.rope, relation, rounding, few, over)
 
 
 def _seeds_needed(
