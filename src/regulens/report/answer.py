@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from regulens.report.conditions import conditions, family_of, margin_text
 from regulens.report.pairs import pairs_of
-from regulens.report.verdicts import RATES, Pair, is_mixed, undoing_points
+from regulens.report.verdicts import RATES, Pair, is_mixed, runs_text, undoing_points
 from regulens.report.wording import Unit, counted, percent, unit_of
 from regulens.results import Opening, RunResult
 from regulens.spec import StudySpec
@@ -32,7 +32,6 @@ _WORDS = {
 }
 """The verdicts that are told line by line, by the word of each."""
 _OPEN = ("undecided", "too few runs")
-_RUNS = {"trained": " of runs that trained", "mean": ", mean of all runs", "median": ", median of all runs"}
 
 
 def answer_lines(
@@ -58,12 +57,10 @@ def answer_lines(
 
 def _head(study: StudySpec, found: StudyAnalysis, unit: Unit) -> str:
     """Say what is compared, by which intervals, and what the verdicts hold for."""
-    design = found.analysis.design
-    runs = _RUNS[design.primary] if design.rates or design.primary != "trained" else ""
-    return (
-        f"{unit.name}{runs}, {conditions(study, found, found.declared.over)}; {margin_text(found, unit)}, intervals of "
-        f"{percent(1 - family_of(found).alpha_of_one)}:"
-    )
+    held = conditions(study, found, found.declared.over)
+    level = percent(1 - family_of(found).alpha_of_one)
+    what = f"{unit.name}{runs_text(found.analysis.design)}"
+    return f"{what}, {held}; {margin_text(found, unit)}, intervals of {level}:"
 
 
 def accuracies_on_test(study: StudySpec, results: Sequence[RunResult], ledger: Sequence[Opening]) -> dict[str, Summary]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from regulens.files import write_atomically
 from regulens.report.document import Block, Bullets, Document, Heading, Paragraph, Table
 from regulens.report.render import render_document
-from regulens.report.wording import NAMES, unit_of
+from regulens.report.wording import NAMES, percent, unit_of
 from regulens.study.answers import AnsweredClaim
 from regulens.study.audited import Audit, AuditedVariation, audit_of
+from regulens.study.declared import declared_analysis
 from regulens.study.folder import declare, held_study, own_store
 
 _MARKS = {
@@ -107,11 +108,17 @@ def _verdicts(audit: Audit) -> Table:
         columns=columns,
         rows=(("as declared", str(audit.study.seeds), *declared), *rows),
         note="Flipped: from one decided verdict to the opposite one. No longer decided is not that: the evidence "
-        "became too weak. Each row is a family of its own at 5 %.",
+        f"became too weak. Each row is a family of its own, which errs by at most {percent(_alpha(audit))}; verdicts hold "
+        "for the same populations as in the report.",
         left=tuple(range(2, len(columns))),
         marked=(0,),
         name="verdicts",
     )
+
+
+def _alpha(audit: Audit) -> float:
+    """Return what the claims of one variation may err by: their part of 5 %."""
+    return 0.05 * declared_analysis(audit.study).claims_share
 
 
 def _parts(audit: Audit, place: int) -> Table:
@@ -135,8 +142,8 @@ def _parts(audit: Audit, place: int) -> Table:
         caption="Its parts under each variation",
         columns=("part", "variation", "difference", "claim x variation"),
         rows=tuple(rows),
-        note="Differences of accuracies in percentage points, with unadjusted 95 % intervals. Claim x variation: by "
-        "how much the variation moves the difference, an interaction.",
+        note="Exploratory: differences of accuracies in percentage points, with unadjusted 95 % intervals. Claim x "
+        "variation: by how much the variation moves the difference, an interaction.",
         left=(1,),
         name=f"parts-{claim.claim.spec.id}",
     )

@@ -10,11 +10,8 @@ from regulens.spec import Population, Response, StudySpec
 from regulens.stats.autocorrelation import autocorrelation_power
 from regulens.study.analysis import StudyAnalysis
 
-ESTIMANDS = {
-    "trained": "mean of the runs that trained",
-    "mean": "mean of all runs, those that failed to train among them",
-    "median": "median of all runs, those that failed to train among them",
-}
+ESTIMANDS = {"trained": "mean of the runs that trained", "mean": "mean of all runs", "median": "median of all runs"}
+"""By what networks are compared."""
 _CORRELATION = 0.5  # of successive seeds, for which the power of a test is given
 
 

@@ -44,11 +44,11 @@ def _key(found: StudyAnalysis, levels: Mapping[str, Level]) -> Levels:
     return tuple(levels[factor] for factor in found.analysis.cells[0].levels)
 
 
-def failures_text(cell: CellSummary, found: StudyAnalysis) -> str:
+def failures_text(cell: CellSummary, found: StudyAnalysis, of: str = "") -> str:
     """Write how many runs of a network failed to train, how many of them diverged, and the interval of the rate."""
     if cell.collapse is None:
         return DASH
     runs = found.analysis.data.samples[cell.key]
     diverged = int(runs.diverged.sum())
     interval = f"{100 * cell.collapse.low:.0f} to {100 * cell.collapse.high:.0f} %"
-    return f"{runs.collapses} of {cell.runs}{f', {diverged} diverged' if diverged else ''} ({interval})"
+    return f"{runs.collapses}{of}{f', {diverged} diverged' if diverged else ''} ({interval})"

@@ -33,9 +33,11 @@ def collapse_sentences(study: StudySpec, found: StudyAnalysis) -> list[str]:
         return []
     if not failed:
         return [f"None of the {sum(cell.runs for cell in cells)} runs failed to train (collapsed or diverged)."]
-    rates = "; ".join(f"{cell_text(study, cell.levels)} {failures_text(cell, found)}" for cell in failed)
+    rates = "; ".join(
+        f"{cell_text(study, cell.levels)} {failures_text(cell, found, f' of {cell.runs}')}" for cell in failed
+    )
     return [
-        f"Runs that failed to train (collapsed or diverged), with the 95 % interval of the rate: {rates}. A mean of "
+        f"Runs that failed to train (collapsed or diverged), with the 95 % interval of their rate: {rates}. A mean of "
         "all runs mixes this rate with the mean of the runs that trained, and its interval covers both, also for a "
         "network of which no run failed."
     ]
@@ -134,8 +136,17 @@ def _counted(counts: Counter[str], words: Sequence[str]) -> str:
     return ", ".join(f"{counts[word]} {'with ' * (word == 'too few runs')}{word}" for word in words if counts[word])
 
 
-def methods_text(study: StudySpec, found: StudyAnalysis, sources: Sequence[str]) -> str:
-    """Return the paragraph on statistics, ready to paste."""
+def methods_texts(study: StudySpec, found: StudyAnalysis, sources: Sequence[str]) -> list[str]:
+    """Return the paragraphs on statistics, ready to paste: the design, the comparisons, the claims."""
+    texts = [_design_text(study, found, sources)]
+    if found.analysis.comparisons:
+        texts.append(_comparing_text(found, unit_of(found.declared.response)))
+    if found.claims:
+        texts.append(_claiming_text(found))
+    return texts
+
+
+def _design_text(study: StudySpec, found: StudyAnalysis, sources: Sequence[str]) -> str:
     declared, unit = found.declared, unit_of(found.declared.response)
     text = (
         f"Each network was trained from {study.seeds} seed{'' if study.seeds == 1 else 's'}, which vary "
@@ -152,13 +163,7 @@ def methods_text(study: StudySpec, found: StudyAnalysis, sources: Sequence[str])
                 " A comparison of the runs that trained is one of those runs, not the effect on every run; how often "
                 "networks train is its second answer, with a verdict of its own."
             )
-    held = conditions(study, found, declared.over)
-    text += f" Verdicts are {held}; {margin_text(found, unit)}."
-    if found.analysis.comparisons:
-        text += f" {_comparing_text(found, unit)}"
-    if found.claims:
-        text += f" {_claiming_text(found)}"
-    return text
+    return f"{text} Verdicts are {conditions(study, found, declared.over)}; {margin_text(found, unit)}."
 
 
 def _claiming_text(found: StudyAnalysis) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from regulens.report.conditions import levels_text, rule_text, verdict_conditions
 from regulens.report.document import Table
 from regulens.report.pairs import failures_text, pairs_of
-from regulens.report.verdicts import bounds_text, undoing_points
+from regulens.report.verdicts import bounds_text, runs_text, undoing_points
 from regulens.report.wording import DASH, Unit, cell_text, minus, p_text, percent, rate_difference, unit_of
 from regulens.spec import StudySpec
 from regulens.stats.analysis import CellSummary, NamedComparison
@@ -40,11 +40,11 @@ def cells_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
     ]
     return Table(
         caption=f"{unit.name[0].upper()}{unit.name[1:]} of each network",
-        columns=("network", "n", _COLUMNS[first], "failed to train", *(_COLUMNS[name] for name in others)),
+        columns=("network", "n", _COLUMNS[first], "failed", *(_COLUMNS[name] for name in others)),
         rows=tuple(rows),
         note="95 % confidence intervals, not adjusted for multiplicity; omitted where there are too few runs. The "
-        "first estimate decides. Failed to train: collapsed or diverged runs, with the 95 % interval of the rate, "
-        "which is not zero where none was seen. The means of all runs allow for it; they are of no verdict"
+        "first estimate decides. Failed: runs that collapsed or diverged, with the 95 % interval of the rate, which "
+        "is not zero where none was seen. The means of all runs allow for it; they are of no verdict"
         + (" but the declared one." if first != "trained" else ".")
         + (" Marked: the network with the best mean of all runs." if selected is not None else ""),
         marked=() if selected is None else (selected,),
@@ -107,11 +107,11 @@ def images_table(found: StudyAnalysis) -> Table:
 
 def comparisons_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
     """Show every comparison with the interval and the bound that decide it, and its verdict."""
-    design = found.analysis.design
-    bounds = ["bound"] if design.rope else []
+    design, pairs = found.analysis.design, list(pairs_of(study, found))
+    bounds = ["bound"] if any(pair is not None and bounds_text(pair) for _, pair in pairs) else []
     other = [] if not design.rates else ["all runs"] if design.primary == "trained" else ["trained runs"]
     rows: list[tuple[str, ...]] = []
-    for each, pair in pairs_of(study, found):
+    for each, pair in pairs:
         name = _name(study, each)
         if pair is None:
             rows.append((*name, *[DASH] * (2 + len(bounds) + len(other)), each.reason))
@@ -121,10 +121,8 @@ def comparisons_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Tab
         intervals = [result.difference, result.unadjusted, *([beside.interval] if other else [])]
         first, *rest = (unit.difference(one, word=False) for one in intervals)
         rows.append((*name, first, *([bounds_text(pair) or DASH] if bounds else []), *rest, pair.word))
-    runs = {"trained": " of runs that trained", "mean": ", mean of all runs", "median": ", median of all runs"}
-    which = runs[design.primary] if design.rates or design.primary != "trained" else ""
     return Table(
-        caption=f"Differences in {unit.name}{which}" + (", in percentage points" if unit.points else ""),
+        caption=f"Differences in {unit.name}{runs_text(design)}" + (", in percentage points" if unit.points else ""),
         columns=("where", "", "difference", *bounds, "unadjusted 95 %", *other, "verdict"),
         rows=tuple(rows),
         note=f"{levels_text(found)} {rule_text(found, unit)} {verdict_conditions(study, found, unit)}",

@@ -23,6 +23,7 @@ RATES = {
 
 _WHEN = {"trained": "when it trains", "mean": "in the mean of all runs", "median": "in the median of all runs"}
 _WHEN_BOTH = _WHEN | {"trained": "when they train"}
+_RUNS = {"trained": " of runs that trained", "mean": ", mean of all runs", "median": ", median of all runs"}
 _AGAINST = {"better": ("worse", "less"), "worse": ("better", "more")}
 
 
@@ -102,6 +103,11 @@ def when(design: Design, both: bool = False) -> str:
     return f" {(_WHEN_BOTH if both else _WHEN)[design.primary]}"
 
 
+def runs_text(design: Design) -> str:
+    """Say of which runs a difference is, behind the name of what differs; nothing where no run can fail to train."""
+    return _RUNS[design.primary] if design.rates or design.primary != "trained" else ""
+
+
 def first_answer(pair: Pair) -> str:
     """Say how good a is against b, as a sentence."""
     result, a, b = pair.result, pair.a, pair.b
@@ -120,7 +126,7 @@ def first_answer(pair: Pair) -> str:
             text += f"; the direction is shown, the size is not: {result.reason}"
         return f"{text}."
     if word == "too":
-        more = f"; {result.more} more of each" if result.more else ""
+        more = f"; {result.more} more runs of each" if result.more else ""
         return f"{start}{a} against {b}{of_runs}: {pair.size}; too few runs for a verdict ({result.reason}{more})."
     return f"{start}{a} against {b} is undecided{of_runs}: {pair.size}; {result.reason}."
 

@@ -58,14 +58,14 @@ class Audit:
 
 
 def audit_of(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> Audit:
-    """Judge a study's claims as declared and under each variation, each variation a family of its own at 5 %.
+    """Judge a study's claims as declared and under each variation, each variation a family of its own.
 
     Args:
         study: with its variations.
         folder: of the study; variations lie below it.
         results: of the unvaried study.
     """
-    before = answer_claims(evidence_of(study, results))
+    before = answer_claims(evidence_of(study, results, folder=folder))
     found, missing = [], []
     for variation, (name, spec) in zip(study.variations, varied(study), strict=True):
         place = variation_folder(folder, name)
@@ -73,7 +73,7 @@ def audit_of(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> Au
         if not runs:
             missing.append(name)
             continue
-        after = answer_claims(evidence_of(spec, runs))
+        after = answer_claims(evidence_of(spec, runs, folder=place))
         claims = tuple(_audited(old, new) for old, new in zip(before, after, strict=True))
         seeds = max(run.spec.seed for run in runs) + 1
         found.append(AuditedVariation(name, variation.text or change_text(variation), seeds, claims))
