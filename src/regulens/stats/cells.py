@@ -163,7 +163,7 @@ class Cells(Generic[Key]):
         found = {}
         for (key, each), skewness in zip(self.samples.items(), self.shape.skewness.tolist(), strict=True):
             x = each.trained
-            variance = 0.0 if constant(x) else float(x.var(ddof=1)) if len(x) > 1 else math.nan
+            variance = math.nan if len(x) < 2 else 0.0 if constant(x) else float(x.var(ddof=1))
             found[key] = _Moments(len(x), float(x.mean()) if len(x) else math.nan, variance, skewness)
         return found
 
