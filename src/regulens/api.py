@@ -42,8 +42,9 @@ from regulens.study.store import DATABASE, selections_in_force
 from regulens.study.table import result_columns, result_rows
 from regulens.study.until_decided import run_until_decided
 from regulens.study.workers import check_workers
-from regulens.training.checkpoint import PREDICTIONS, TEST_PREDICTIONS, Predictions, load_model, load_predictions
+from regulens.training.checkpoint import load_model
 from regulens.training.loop import Trained, train
+from regulens.training.predictions import PREDICTIONS, TEST_PREDICTIONS, Predictions, load_predictions
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -201,14 +201,15 @@ def _event_text(event: StudyEvent, study: StudySpec | None) -> str:
 
 
 def _numbers(record: EpochRecord) -> str:
-    text = f"loss {record.loss:.4f} acc {record.accuracy:.4f}"
+    text = f"objective {record.objective:.4f} acc {record.accuracy:.4f}"
     if not math.isnan(record.val_accuracy):  # a refit has no validation part
-        text += f" val_loss {record.val_loss:.4f} val_acc {record.val_accuracy:.4f}"
+        text += f" val_objective {record.val_objective:.4f} val_acc {record.val_accuracy:.4f}"
     return text
 
 
 def _short_numbers(record: EpochRecord) -> str:
     """Write an epoch in some forty characters: train/validation."""
     if math.isnan(record.val_accuracy):
-        return f"loss {record.loss:.3f} acc {record.accuracy:.3f}"
-    return f"loss {record.loss:.3f}/{record.val_loss:.3f} acc {record.accuracy:.3f}/{record.val_accuracy:.3f}"
+        return f"objective {record.objective:.3f} acc {record.accuracy:.3f}"
+    objective = f"objective {record.objective:.3f}/{record.val_objective:.3f}"
+    return f"{objective} acc {record.accuracy:.3f}/{record.val_accuracy:.3f}"

@@ -215,12 +215,15 @@ class TestBattery:
         take_step(regularizer, model_with(regularizer))
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_evaluation_reports_the_penalty_in_the_loss(self, regularizer: Regularizer) -> None:
+    def test_evaluation_reports_the_penalty_in_the_objective_and_not_in_the_loss(
+        self, regularizer: Regularizer
+    ) -> None:
         model, dataset = model_with(regularizer), tiny_dataset()
         judged = evaluate(model, regularizer, Feed(dataset, PixelScaling(1 / 255)), np.arange(20))
         wrong = -np.log(judged.probabilities[np.arange(20), dataset.labels[:20]]).mean()
         penalty = regularizer.penalty(model)
-        assert judged.loss == pytest.approx(wrong + (0 if penalty is None else penalty.item()), rel=1e-5)
+        assert judged.loss == pytest.approx(wrong, rel=1e-5)
+        assert judged.objective == pytest.approx(wrong + (0 if penalty is None else penalty.item()), rel=1e-5)
         assert model.training
 
 

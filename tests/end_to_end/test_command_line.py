@@ -76,7 +76,7 @@ def test_a_study_runs_from_its_file_to_its_report(process: Run, tiny_file: Path,
     assert done.stdout.strip().splitlines()[-1] == f"report: {folder / 'report.html'}"
     assert done.stdout.splitlines()[0] == f"starting {min(4, available_cores())} workers ..."
     assert "conv 3x3x1x4" in done.stdout
-    assert "depth 2, batchnorm, seed 0: epoch 2/2: loss" in done.stdout
+    assert "depth 2, batchnorm, seed 0: epoch 2/2: objective" in done.stdout
     found = rows(process, folder)
     assert all(row.keys() >= SEALED for row in found)
     assert [row["stage"] for row in found].count("train") == 4
@@ -84,7 +84,7 @@ def test_a_study_runs_from_its_file_to_its_report(process: Run, tiny_file: Path,
         assert (row["test_accuracy"] is None) == (row["stage"] == "train")
         assert (row["val_accuracy"] is None) == (row["stage"] == "refit")
         assert [set(epoch) for epoch in row["epochs"]] == 2 * [
-            {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
+            {"epoch", "objective", "accuracy", "val_objective", "val_accuracy", "seconds"}
         ]
         weights = folder / "runs" / str(row["run_id"])
         assert (weights / "weights.safetensors").is_file()
@@ -131,7 +131,7 @@ def test_the_live_display_shows_bar_time_and_numbers_on_80_columns(finished: Stu
     run = open_store(finished.folder).results()[-1].model_copy(update={"val_accuracy": 0.5})
     spec = next(spec for spec in finished.runs() if (spec.model.depth, spec.regularizer) == (2, "batchnorm"))
     console = Console(file=StringIO(), force_terminal=True, width=80, height=60)
-    record = EpochRecord(epoch=1, loss=12.3456, accuracy=0.7, val_loss=1.25, val_accuracy=0.75, seconds=1.0)
+    record = EpochRecord(epoch=1, objective=12.3456, accuracy=0.7, val_objective=1.25, val_accuracy=0.75, seconds=1.0)
     with study_display(console) as on_event:
         for event in (StudyStarted(finished.spec), StageStarted("train", (spec, spec), 0), RunStarted(spec)):
             on_event(event)
@@ -141,7 +141,7 @@ def test_the_live_display_shows_bar_time_and_numbers_on_80_columns(finished: Stu
         on_event(RunEnded(spec, run))
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     assert re.search(r"training 2 runs [━╸╺]+ 1/4 epochs, [0-9:]+ elapsed, [-0-9:]+ remaining", shown)
-    assert re.search(r"depth 2, batchnorm, seed 0 +1/2 +loss 12\.346/1\.250 acc 0\.700/0\.750", shown)
+    assert re.search(r"depth 2, batchnorm, seed 0 +1/2 +objective 12\.346/1\.250 acc 0\.700/0\.750", shown)
     assert "conv 3x3x1x4" in shown
     assert "note: something to know" in shown
     assert re.search(r"depth 2, batchnorm, seed 0 +0/2 +its worker is starting", shown)

@@ -17,8 +17,9 @@ from torch import nn
 from regulens.data.dataset import Dataset
 from regulens.errors import DataError
 from regulens.spec import RunSpec
-from regulens.training.checkpoint import WEIGHTS, load_model, load_predictions, save_run
+from regulens.training.checkpoint import WEIGHTS, load_model, save_run
 from regulens.training.loop import train
+from regulens.training.predictions import load_predictions
 
 Make = Callable[..., RunSpec]
 

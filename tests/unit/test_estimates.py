@@ -21,6 +21,7 @@ from regulens.stats.estimates import (
     expected_best_curve,
     interquartile_mean,
     interquartile_mean_interval,
+    interquartile_mean_intervals,
     median_interval,
     sd_interval,
     summarize,
@@ -146,6 +147,20 @@ def test_interquartile_mean_works_along_the_last_axis() -> None:
 def test_interquartile_mean_needs_four_values() -> None:
     with pytest.raises(ValueError, match="at least 4 values, got 3"):
         interquartile_mean([0.1, 0.2, 0.3])
+
+
+def test_interquartile_intervals_of_many_samples_are_those_of_each() -> None:
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(size=n) for n in (12, 30, 12, 5)] + [rng.normal(size=12) for _ in range(60)]
+    samples.append(samples[0][::-1])
+    found = interquartile_mean_intervals(samples, 0.95, np.random.default_rng(1))
+    assert [each.estimate for each in found] == pytest.approx([float(interquartile_mean(x)) for x in samples])
+    assert without_bounds(found[3])
+    for place in (0, 1, 2, 40):
+        alone = interquartile_mean_interval(samples[place], 0.95, np.random.default_rng(2))
+        assert (found[place].low, found[place].high) == pytest.approx((alone.low, alone.high), abs=0.05)
+    assert found[0].low == pytest.approx(found[-1].low, abs=0.05)
+    assert interquartile_mean_intervals([], 0.95, rng) == []
 
 
 @pytest.mark.parametrize("collapsed", [0, 3, 8, 13])

@@ -25,7 +25,7 @@ from regulens.report.inside.scene import Network, networks_of, siblings
 from regulens.study.protocol import selections_in_force
 from regulens.study.runner import run_folder
 from regulens.study.store import open_store
-from regulens.training.checkpoint import PREDICTIONS, save_predictions
+from regulens.training.predictions import PREDICTIONS, save_predictions
 
 
 def networks(study: Study, label: str = "depth 1, none") -> list[Network]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import anova_oneway
 
 from regulens.stats.anova import analyse_variance
@@ -287,6 +288,25 @@ def test_unequal_numbers_are_judged_about_unweighted_means() -> None:
     for source in analyse_variance(("a", "b"), values).sources:
         without = residual([name for name in columns if name != source.factors])
         assert source.sum_of_squares == pytest.approx(without - residual(list(columns)))
+
+
+def test_sums_of_squares_of_three_factors_with_unequal_numbers_are_those_of_statsmodels() -> None:
+    rng = np.random.default_rng(8)
+    values = {
+        (a, b, c): rng.normal(a - 0.4 * b * c, 1, 2 + (a + 2 * b + c) % 4)
+        for a in range(3)
+        for b in range(2)
+        for c in range(2)
+    }
+    data = pd.DataFrame([(*cell, y) for cell, x in values.items() for y in x], columns=["a", "b", "c", "y"])
+    table = anova_lm(ols("y ~ C(a, Sum) * C(b, Sum) * C(c, Sum)", data).fit(), typ=3)
+    found = analyse_variance(("a", "b", "c"), values)
+    assert len(found.sources) == 7
+    for source in found.sources:
+        row = table.loc[":".join(f"C({factor}, Sum)" for factor in source.factors)]
+        expected = (row["sum_sq"], row["df"], row["F"], row["PR(>F)"])
+        assert (source.sum_of_squares, source.df, source.f, source.p) == pytest.approx(expected)
+    assert (found.residual_ss, found.residual_df) == pytest.approx(tuple(table.loc["Residual"].iloc[:2]))
 
 
 def test_omega_squared_hits_the_true_share_on_average() -> None:

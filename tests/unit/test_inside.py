@@ -33,7 +33,8 @@ from regulens.study.inside.measuring import VERSION, InsideRecord, LayerRecord, 
 from regulens.study.inside.similarity import stage_similarities
 from regulens.study.runner import run_folder
 from regulens.study.store import Store, open_store
-from regulens.training.checkpoint import PREDICTIONS, WEIGHTS, load_model, load_predictions
+from regulens.training.checkpoint import WEIGHTS, load_model
+from regulens.training.predictions import PREDICTIONS, load_predictions
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 from regulens.stats.intervals import (
     Interval,
     collapse_of,
-    improvement_interval,
     mean_interval,
     mover_difference,
     overall_interval,
@@ -190,36 +189,6 @@ class TestCollapse:
                 got.estimate
                 + math.hypot(0.0205 * (0.2 - rate.low), 0.8 * (mean_interval(gaps.trained, 0.95).high - 0.0205))
             )
-
-
-class TestImprovement:
-    def test_estimate_is_the_share_of_pairs_with_ties_half(self) -> None:
-        a, b = np.array([1.0, 2, 2, 5]), np.array([2.0, 0, 4])
-        expected = np.mean((a[:, None] > b) + 0.5 * (a[:, None] == b))
-        assert improvement_interval(a, b, 0.95).estimate == pytest.approx(expected)
-
-    @given(values(least=1), values(least=1))
-    @settings(deadline=None, max_examples=100)
-    def test_it_has_width_stays_inside_and_turns_with_the_cells(self, a: Values, b: Values) -> None:
-        one, other = improvement_interval(a, b, 0.95), improvement_interval(b, a, 0.95)
-        assert 0 <= one.low < one.high <= 1
-        assert one.low <= one.estimate <= one.high
-        assert (one.low, one.high) == pytest.approx((1 - other.high, 1 - other.low), abs=1e-6)
-
-    def test_the_bounds_solve_newcombes_equation(self) -> None:
-        rng = np.random.default_rng(0)
-        a, b = rng.standard_normal(9) + 1, rng.standard_normal(6)
-        got, z = improvement_interval(a, b, 0.95), stats.norm.ppf(0.975)
-        for theta in (got.low, got.high):
-            factor = 1 + (7.5 - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-            assert abs(theta - got.estimate) == pytest.approx(
-                z * math.sqrt(theta * (1 - theta) * factor / 54), rel=1e-6
-            )
-
-    def test_it_covers(self) -> None:
-        rng, truth = np.random.default_rng(1), float(stats.norm.cdf(1 / math.sqrt(2)))
-        found = [improvement_interval(rng.standard_normal(10) + 1, rng.standard_normal(10), 0.95) for _ in range(1000)]
-        assert np.mean([each.low <= truth <= each.high for each in found]) >= 0.93
 
 
 def test_an_interval_is_cut_off_at_what_is_possible() -> None:

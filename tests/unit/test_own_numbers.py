@@ -20,10 +20,12 @@ from statsmodels.stats.proportion import proportion_confint
 import regulens
 from regulens.errors import UserError
 from regulens.stats.analysis import declared_pairs
-from regulens.stats.comparisons import Design, compare
+from regulens.stats.cells import Cells
+from regulens.stats.comparisons import compare
+from regulens.stats.design import Design
 from regulens.stats.estimates import median_interval, sd_interval
-from regulens.stats.intervals import collapse_of, improvement_interval, mean_interval, overall_interval
 from regulens.stats.samples import Sample, sample
+from regulens.stats.superiority import improvement_interval
 from regulens.study.analysis_text import cell_table, comparison_table, notes
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.own_rows import read_rows
@@ -121,9 +123,10 @@ class TestNumbers:
             by_cell[depth, name] = sample(values, values <= 0.11)
         every = list(by_cell.values())
         assert 0 < sum(each.collapses for each in every) < 12
-        design = Design(rope=0.005, bounds=(0.0, 1.0))
-        pairs = [(by_cell[d, a], by_cell[d, b]) for d in (1, 2) for a, b in declared_pairs(REGULARIZERS, "none")]
-        wanted = compare(pairs, design, every, np.random.default_rng(0))
+        design = Design(rope=0.005, bounds=(0.0, 1.0), rates=True, failed=0.1)
+        cells = Cells(by_cell, design)
+        pairs = [((d, a), (d, b)) for d in (1, 2) for a, b in declared_pairs(REGULARIZERS, "none")]
+        wanted = compare(pairs, cells)
         answer = analysed(rows, chance=0.1).as_dict()
         for each, want in zip(answer["comparisons"], wanted, strict=True):
             got = [each[name] for name in ("difference", "low", "high", "low95", "high95", "p", "p_holm")]
@@ -131,10 +134,14 @@ class TestNumbers:
             expected = [*_bounds(want.difference), own.low, own.high, want.p, want.p_holm]
             assert got == pytest.approx(expected)
             assert [each["trained_difference"], each["trained_low"]] == pytest.approx(
-                [want.trained.estimate, want.trained.low]
+                [want.trained.interval.estimate, want.trained.interval.low]
             )
-            assert want.collapse is not None
-            assert each["collapse_difference"] == pytest.approx(want.collapse.estimate)
+            assert want.rate is not None
+            assert each["collapse_difference"] == pytest.approx(want.rate.interval.estimate)
+            for name, answer_of in (("trained", want.trained), ("rate", want.rate), ("overall", want.overall)):
+                found = [each[name][key] for key in ("difference", "low", "high", "verdict")]
+                assert found[:3] == pytest.approx(_bounds(answer_of.interval))
+                assert found[3] == answer_of.verdict
             assert each["verdict"] == want.verdict
             pair = [of_cell(rows, each["where"]["depth"], each[side]) for side in "ab"]
             poi = [each[name] for name in ("probability_of_improvement", "poi_low", "poi_high")]
@@ -145,8 +152,8 @@ class TestNumbers:
             rate = proportion_confint(of.collapses, 6, method="wilson")
             assert [cell["collapse_rate_low"], cell["collapse_rate_high"]] == pytest.approx(rate)
             for name, interval in (
-                ("mean", overall_interval(of, collapse_of(every), 0.95).within((0, 1))),
-                ("trained_mean", mean_interval(of.trained, 0.95).within((0, 1))),
+                ("mean", cells.overall({(cell["levels"]["depth"], cell["levels"]["regularizer"]): 1.0}).interval(0.95)),
+                ("trained_mean", cells.trained({tuple(cell["levels"].values()): 1.0}).interval(0.95)),
                 ("median", median_interval(of.values, 0.95)),
                 *([("sd", sd_interval(of.values, 0.95))] if not of.collapses else []),  # of one kind of runs only
             ):
@@ -449,9 +456,10 @@ class TestWhatIsHandled:
         for each in answer["comparisons"]:
             assert each["difference"] > 0
             assert each["verdict"] == "undecided"
-            assert {each[name] for name in ("low", "high", "low95", "high95", "p", "p_holm")} == {None}
+            bounds = ("low", "high", "low95", "high95", "poi_low", "poi_high")
+            assert {each[name] for name in (*bounds, "p", "p_holm")} == {None}
+            assert each["probability_of_improvement"] in {0, 0.5, 1}
             assert "too few runs" in each["reason"]
-            assert 0 <= each["poi_low"] < 0.5 < each["poi_high"] <= 1
         assert [warning for warning in answer["warnings"] if "only one run of" in warning]
 
     def test_one_run_against_five(self) -> None:
@@ -603,9 +611,7 @@ class TestText:
     def test_what_is_unavailable_is_a_dash(self) -> None:
         analysis = analysed(row for row in runs(1) if row[:2] != (2, "none")).analysis
         assert cell_table(analysis).rows[0] == ("1", "none", "1", "0.8200", "0.8200", "–")
-        assert comparison_table(analysis).rows[0] == (
-            *("1", "batchnorm – none", "+0.0300", "1.00 [0.21, 1.00]", "–", "undecided"),
-        )
+        assert comparison_table(analysis).rows[0] == (*("1", "batchnorm – none", "+0.0300", "1.00", "–", "undecided"),)
         assert comparison_table(analysis).rows[-1] == ("2", "l2(0.01) – none", "–", "–", "–", "no runs")
 
     @pytest.mark.parametrize(

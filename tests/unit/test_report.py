@@ -19,7 +19,9 @@ from regulens.report.content import report_content
 from regulens.report.inside.kernel_pictures import kernels_of_runs, shown_refits
 from regulens.report.networks import place_among
 from regulens.report.render import mean_sd, number, render, write_report
+from regulens.report.written import ranking_sentence
 from regulens.stats.estimates import summarize
+from regulens.stats.selection import SingleRunRanking
 from regulens.study.store import Store, open_store
 from regulens.study.study_file import write_study
 
@@ -183,3 +185,16 @@ def test_a_study_of_sixteen_factors_has_a_report_with_every_figure(finished: Stu
 def test_names_of_figures_tell_labels_apart() -> None:
     labels = ["l2(1e-05)", "l2(1e+05)", "batchnorm + dropout(0.1)", "batchnorm, dropout(0.1)", "depth 1, none"]
     assert len({slug(label) for label in labels}) == len(labels)
+
+
+def test_the_ranking_by_single_runs_is_of_the_runs_at_hand() -> None:
+    found = SingleRunRanking(best=0.9999, order=0.61, studies=20_000)
+    assert ranking_sentence(found, [10, 10, 8]) == (
+        "Had each network been trained only once, with one of its 8 to 10 runs, the one with the best mean would have "
+        "come out first in more than 99 % of the possible choices, and the full ranking of 3 would have been "
+        "reproduced in 61 %."
+    )
+    few = ranking_sentence(SingleRunRanking(best=1.0, order=0.001, studies=20_000), [2, 2])
+    assert "of its 2 runs, the one" in few
+    assert "reproduced in fewer than 1 %." in few
+    assert few.endswith("These are shares of the runs at hand: 2 runs of a network say little about further runs.")

@@ -16,7 +16,7 @@ from regulens.errors import DataError
 from regulens.results import RunResult
 from regulens.study.runner import Note, Opened, RunStarted, StudyEvent, check_run_files
 from regulens.study.store import DATABASE, open_store
-from regulens.training.checkpoint import Predictions, agrees
+from regulens.training.predictions import Predictions, agrees
 
 RunAgain = Callable[[Path], list[StudyEvent]]
 

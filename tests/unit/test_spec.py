@@ -393,9 +393,9 @@ NUMBERS = st.floats(allow_infinity=False)
 EPOCHS = st.builds(
     EpochRecord,
     epoch=st.integers(1, 100),
-    loss=NUMBERS,
+    objective=NUMBERS,
     accuracy=NUMBERS,
-    val_loss=NUMBERS,
+    val_objective=NUMBERS,
     val_accuracy=NUMBERS,
     seconds=st.floats(0, 1e6),
 )
@@ -452,7 +452,8 @@ def test_a_result_of_the_first_version_is_still_read() -> None:
     result = RunResult.model_validate_json(text)
     assert result.spec == LAB_BEST
     assert run_id(result.spec, DIGEST) == result.run_id
-    assert (result.workers, result.updates) == (None, None)
+    assert (result.version, result.workers, result.updates) == (1, None, None)
+    assert (result.epochs[0].objective, result.epochs[0].seconds) == (0.5, 3.25)
     assert result.gap == pytest.approx(0.1)
 
 
@@ -463,18 +464,20 @@ def test_an_epoch_read_back_from_its_json_is_the_same(record: EpochRecord) -> No
 
 
 def test_nan_is_null_in_json_and_nan_again_after_it() -> None:
-    record = EpochRecord(epoch=1, loss=0.5, accuracy=0.8, val_loss=math.nan, val_accuracy=math.nan, seconds=1.5)
+    record = EpochRecord(
+        epoch=1, objective=0.5, accuracy=0.8, val_objective=math.nan, val_accuracy=math.nan, seconds=1.5
+    )
     text = record.model_dump_json()
-    assert '"val_loss":null,"val_accuracy":null' in text
+    assert '"val_objective":null,"val_accuracy":null' in text
     again = EpochRecord.model_validate_json(text)
-    assert math.isnan(again.val_loss)
+    assert math.isnan(again.val_objective)
     assert math.isnan(again.val_accuracy)
-    assert (again.loss, again.accuracy, again.seconds) == (0.5, 0.8, 1.5)
+    assert (again.objective, again.accuracy, again.seconds) == (0.5, 0.8, 1.5)
 
 
 def test_records_are_complete_and_cannot_be_changed() -> None:
-    with pytest.raises(ValidationError, match="val_loss"):
-        EpochRecord.model_validate({"epoch": 1, "loss": 0.5, "accuracy": 0.8, "val_accuracy": 0.5, "seconds": 1.5})
-    record = EpochRecord(epoch=1, loss=0.5, accuracy=0.8, val_loss=0.5, val_accuracy=0.8, seconds=1.5)
+    with pytest.raises(ValidationError, match="val_objective"):
+        EpochRecord.model_validate({"epoch": 1, "objective": 0.5, "accuracy": 0.8, "val_accuracy": 0.5, "seconds": 1.5})
+    record = EpochRecord(epoch=1, objective=0.5, accuracy=0.8, val_objective=0.5, val_accuracy=0.8, seconds=1.5)
     with pytest.raises(ValidationError, match="frozen"):
-        record.loss = 0.4
+        record.objective = 0.4

@@ -83,7 +83,7 @@ def test_a_run_has_the_bits_that_it_has_by_autograd(
     static = train(spec, digits)
     monkeypatch.setattr(StaticNetwork, "fits", lambda _: False)
     plain = train(spec, digits)
-    assert static.result.epochs[-1].loss == plain.result.epochs[-1].loss
+    assert static.result.epochs[-1].objective == plain.result.epochs[-1].objective
     np.testing.assert_array_equal(static.probabilities, plain.probabilities)
 
 

@@ -14,12 +14,13 @@ from scipy import stats
 
 from regulens.stats.analysis import Analysis, Cell, analyse
 from regulens.stats.claims import Part, judge_claim
-from regulens.stats.comparisons import Design, brunner_munzel_p, compare, hedges_g, judge, permutation_p
+from regulens.stats.comparisons import Design, compare, hedges_g, judge, permutation_p
 from regulens.stats.contrasts import contrast
-from regulens.stats.intervals import Interval, improvement_interval, mean_interval
+from regulens.stats.intervals import Interval, mean_interval
 from regulens.stats.samples import sample
 from regulens.stats.selection import selection_optimism, single_run_ranking
-from regulens.stats.ties import best_of_equals, cancelled, constant, joined, whole_steps
+from regulens.stats.superiority import brunner_munzel_p, improvement_interval
+from regulens.stats.ties import best_of_equals, cancelled, constant, first_best, joined, whole_steps
 
 RNG = np.random.default_rng
 Fractions = list[Fraction]
@@ -229,6 +230,23 @@ class TestOrder:
         assert chances == pytest.approx([5 / 9, 5 / 9], abs=0.02)  # a tie is the first cell's
         assert best_of_equals([0.3, 0.5, 0.1 + 0.4, 0.2]) == [1, 2]
         assert best_of_equals([0.3, 0.1 + 0.2, 0.5], higher=False) == [0, 1]
+
+    def test_resampled_means_that_tie_are_the_first_cells(self) -> None:
+        up, down = sample([0.1, 0.2, 0.3]), sample([0.3, 0.2, 0.1])
+        sums = {sum(order) / 3 for order in itertools.permutations(up.values.tolist())}
+        assert len(sums) > 1  # the same three runs in another order have another mean, by the last place
+        draws = np.array([np.mean(list(chosen)) for chosen in itertools.product(up.values.tolist(), repeat=3)])
+        left_out = [len(set(chosen)) < 3 for chosen in itertools.product(range(3), repeat=3)]
+        first, second = np.round(draws[left_out], 9), np.round(draws[left_out], 9)
+        expected = np.mean(first[:, None] >= second)
+        for pair in ((up, down), (down, up)):
+            found = selection_optimism(pair, RNG(0), resamples=40_000)
+            assert found.chosen[0] == pytest.approx(expected, abs=0.01)
+        assert first_best(np.array([[0.3, 0.1 + 0.2, 0.2], [0.1 + 0.2, 0.3, 0.5]])).tolist() == [0, 2]
+
+    def test_single_runs_that_tie_but_for_rounding_are_the_first_cells(self) -> None:
+        found = single_run_ranking([sample([0.3, 0.3]), sample([0.1 + 0.2, 0.1 + 0.2])], RNG(0), studies=100)
+        assert (found.best, found.order) == (1, 1)
 
 
 class TestEdges:

@@ -223,7 +223,7 @@ def test_bombs_do_not_get_the_memory_or_the_time_that_they_ask_for(tmp_path: Pat
         import resource, sys
         from pathlib import Path
         from regulens.errors import DataError
-        from regulens.training.checkpoint import load_predictions
+        from regulens.training.predictions import load_predictions
         from regulens.weights.files import read_kernels
         from regulens.weights.kernels import allowance
         for path in sorted(Path(sys.argv[1]).iterdir()):

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regulens.cli.options import AnalysisFormat, Direction, Primary, Scale
+from regulens.cli.options import AnalysisFormat, Comparisons, Direction, Primary, Scale
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
+
+if TYPE_CHECKING:
+    from regulens.study.own_numbers import OwnAnalysis
 
 
 def analyze(
     data: Annotated[Path, typer.Argument(metavar="CSV", help="One row per run, the columns named in the first line.")],
     *,
     response: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Column of the number to analyze, e.g. val_accuracy.")
+        str,
+        typer.Option(
+            metavar="COLUMNS", help="Column of the number to analyze, e.g. val_accuracy; several make one family."
+        ),
     ],
     factors: Annotated[str, typer.Option(metavar="COLUMNS", help="Columns of the factors, e.g. depth,regularizer.")],
     seed: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of each run's seed.")] = None,
@@ -33,6 +39,34 @@ def analyze(
     direction: Annotated[Direction, typer.Option(help="Which response is better.")] = Direction.more,
     chance: Annotated[
         float | None, typer.Option(help="Chance accuracy, to detect collapsed runs (default: not detected).")
+    ] = None,
+    collapsed: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of true and false: runs that collapsed or diverged."),
+    ] = None,
+    trained_above: Annotated[
+        float | None, typer.Option(help="Response above which a run counts as trained, in place of --chance.")
+    ] = None,
+    rope_rate: Annotated[float, typer.Option(help="Equivalence margin of two collapse rates.")] = 0.05,
+    comparisons: Annotated[
+        Comparisons, typer.Option(help="Compare each level with the control, or all with each other.")
+    ] = Comparisons.control,
+    claims: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file with [[claims]], as in a study file.")
+    ] = None,
+    looks: Annotated[
+        str | None,
+        typer.Option(metavar="SEEDS", help="Declared interim analyses, e.g. 5,10,20: they divide the error."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of the split or other block in which all were trained."),
+    ] = None,
+    over: Annotated[
+        str | None, typer.Option(help="What verdicts are about: seeds, or seeds,split (default with --split).")
+    ] = None,
+    test_ratio: Annotated[
+        float | None, typer.Option(help="Evaluated over training images of a split, for verdicts over splits.")
     ] = None,
     paired: Annotated[bool, typer.Option("--paired", help="Compare runs of one seed as pairs.")] = False,
     primary: Annotated[
@@ -54,7 +88,6 @@ def analyze(
     output: Annotated[AnalysisFormat, typer.Option("--format", help="Format of the output.")] = AnalysisFormat.table,
 ) -> None:
     """Analyze results that were trained elsewhere: which differences are real?"""
-    from regulens.study.analysis_text import cell_table, comparison_table, notes
     from regulens.study.own_numbers import analyze
 
     found = analyze(
@@ -71,14 +104,43 @@ def analyze(
         primary=primary.value,
         scale=None if scale is None else scale.value,
         last_of=last_of,
+        split=split,
+        collapsed=collapsed,
+        trained_above=trained_above,
+        comparisons=comparisons.value,
+        claims=claims,
+        looks=looks,
+        over=over,
+        test_ratio=test_ratio,
+        rope_rate=rope_rate,
     )
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")
         return
-    console.print(f"{response} of each cell", style="bold")
+    for number, each in enumerate((found, *found.others.values())):
+        if number:
+            console.print()
+        _print(each)
+    if found.claims:
+        from regulens.study.analysis_text import claim_table
+
+        console.print("\nclaims", style="bold")
+        print_wide(text_table(claim_table(found.claims)))
+
+
+def _print(found: OwnAnalysis) -> None:
+    """Print the tables of one response and how to read them."""
+    from regulens.study.analysis_text import cell_table, comparison_table, effect_table, notes
+
+    console.print(f"{found.response} of each cell", style="bold")
     print_wide(text_table(cell_table(found.analysis)))
-    console.print(f"\n{response}: {found.compared} against {found.control}", style="bold")
-    print_wide(text_table(comparison_table(found.analysis)))
+    if found.analysis.comparisons:
+        against = "" if found.control is None else f" against {found.control}"
+        console.print(f"\n{found.response}: {found.compared}{against}", style="bold")
+        print_wide(text_table(comparison_table(found.analysis)))
+    if len(found.factors) > 1:
+        console.print(f"\n{found.response}: effects of each factor (exploratory)", style="bold")
+        print_wide(text_table(effect_table(found.effects, found.analysis)))
     console.print()
     for note in notes(found.analysis):
         console.print(f"- {note}")

@@ -52,6 +52,13 @@ class Primary(enum.StrEnum):
     median = "median"
 
 
+class Comparisons(enum.StrEnum):
+    """Which levels are compared."""
+
+    control = "control"
+    all = "all"
+
+
 class Scale(enum.StrEnum):
     """What the numbers of a response are."""
 

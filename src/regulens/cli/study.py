@@ -151,10 +151,14 @@ def results(
 ) -> None:
     """Print every run's numbers."""
     from regulens.study.folder import own_store
+    from regulens.study.rescoring import unknown_losses
     from regulens.study.table import result_columns, result_rows
 
     study, place = find(folder)
-    rows = result_rows(study, own_store(study, place), compared)
+    store = own_store(study, place)
+    rows = result_rows(study, store, compared)
+    for text in unknown_losses(store.results()):
+        errors.print(f"note: {text}", soft_wrap=True)
     if output is ResultsFormat.json:
         sys.stdout.write(json.dumps(rows, indent=1, allow_nan=False) + "\n")
     elif output is ResultsFormat.csv:

@@ -28,7 +28,7 @@ from regulens.study.grid import cell_label, factor_label, level_label, level_tex
 from regulens.study.runner import run_folder
 from regulens.study.strengths import StrengthSeries
 from regulens.study.table import is_collapsed
-from regulens.training.checkpoint import PREDICTIONS, load_predictions
+from regulens.training.predictions import PREDICTIONS, load_predictions
 
 EXAMPLES = 6
 

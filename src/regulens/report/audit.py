@@ -9,8 +9,8 @@ from regulens.files import write_atomically
 from regulens.report.document import Block, Bullets, Document, Heading, Paragraph, Table
 from regulens.report.render import render_document
 from regulens.report.wording import NAMES, percent, unit_of
-from regulens.study.answers import AnsweredClaim
 from regulens.study.audited import Audit, AuditedVariation, audit_of
+from regulens.study.claim_results import AnsweredClaim
 from regulens.study.declared import declared_analysis
 from regulens.study.folder import declare, held_study, own_store
 

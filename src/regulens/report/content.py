@@ -31,7 +31,7 @@ from regulens.study.runner import run_folder
 from regulens.study.samples import right_images
 from regulens.study.store import Selection, Store, selections_in_force
 from regulens.study.study_file import study_text
-from regulens.training.checkpoint import PREDICTIONS, TEST_PREDICTIONS
+from regulens.training.predictions import PREDICTIONS, TEST_PREDICTIONS
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ def _architecture_text(study: StudySpec) -> str:
         f"{model['kernel_size']}, {model['filters']} filters, {model['padding']} padding), ReLU and max pooling of "
         f"{model['pool']}; a dense layer of {model['dense']} with ReLU; softmax. Kernels use Glorot-uniform "
         "initialization, biases zero. Dropout and batch norm are applied after each pooling layer and after the dense "
-        "layer; L2 acts on "
-        "convolution kernels, and the L2 penalty is included in all reported losses"
+        "layer; L2 acts on convolution kernels. Losses are mean negative log-likelihoods, without the L2 penalty; the "
+        "objective that is minimized includes it"
     )
 
 

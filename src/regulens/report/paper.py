@@ -84,7 +84,7 @@ def _methods(study: StudySpec, found: StudyAnalysis, facts: Sequence[tuple[str, 
 
 def _strengths(study: StudySpec, trained: Sequence[RunResult], found: StudyAnalysis, folder: Path) -> Iterator[Block]:
     higher = found.declared.direction == "higher"
-    series = strength_series(study, evidence_of(study, trained).cells(found.declared.response))
+    series = strength_series(study, evidence_of(study, trained, folder=folder).cells(found.declared.response))
     picture = analysis_pictures.strength_picture(series, found, folder)
     if picture is None:
         return

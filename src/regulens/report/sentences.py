@@ -17,7 +17,7 @@ from regulens.stats.claims import ClaimVerdict
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.verdicts import Verdict
 from regulens.study.analysis import StudyAnalysis
-from regulens.study.answers import AnsweredClaim
+from regulens.study.claim_results import AnsweredClaim
 from regulens.study.grid import level_label
 
 _VERDICTS = (*(f"mixed: {word}" for word in get_args(Verdict)), *get_args(Verdict))

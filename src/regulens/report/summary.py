@@ -17,6 +17,7 @@ from regulens.stats.estimates import Summary
 from regulens.stats.ties import joined
 from regulens.study.analysis import StudyAnalysis
 from regulens.study.grid import cells
+from regulens.study.rescoring import unknown_losses
 from regulens.study.runner import environment_differences
 from regulens.study.store import Selection
 
@@ -80,6 +81,7 @@ def notes(study: StudySpec, results: Sequence[RunResult], selections: Sequence[S
     if differences:
         count = len(Counter(run.environment for run in results))
         said.append(f"The runs come from {count} environments, which differ in: {differences}.")
+    said += [f"{text[0].upper()}{text[1:]}." for text in unknown_losses(results)]
     said += _changed_selections(selections)
     if "split" in study.vary:
         said.append(

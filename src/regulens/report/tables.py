@@ -9,13 +9,13 @@ from regulens.report.conditions import levels_text, rule_text, verdict_condition
 from regulens.report.document import Table
 from regulens.report.pairs import failures_text, pairs_of
 from regulens.report.verdicts import bounds_text, runs_text, undoing_points
-from regulens.report.wording import DASH, Unit, cell_text, minus, p_text, percent, rate_difference, unit_of
+from regulens.report.wording import DASH, Unit, bounded, cell_text, minus, p_text, percent, rate_difference, unit_of
 from regulens.spec import StudySpec
 from regulens.stats.analysis import CellSummary, NamedComparison
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
 from regulens.study.analysis import StudyAnalysis
-from regulens.study.answers import UNSETTLED, AnsweredClaim
+from regulens.study.claim_results import UNSETTLED, AnsweredClaim
 from regulens.study.grid import factor_label, level_label
 
 _ORDER = {"trained": ("trained", "mean", "median"), "mean": ("mean", "trained", "median")}
@@ -173,7 +173,7 @@ def tests_table(study: StudySpec, found: StudyAnalysis) -> Table:
         rows.append(
             (
                 *_name(study, each),
-                f"{better.estimate:.2f} ({better.low:.2f} to {better.high:.2f})",
+                bounded(better, ".2f"),
                 minus(f"{result.effect_size:.2f}") if math.isfinite(result.effect_size) else DASH,
                 *map(p_text, (result.p, result.p_holm, result.p_permutation, result.p_brunner_munzel)),
             )
@@ -182,11 +182,11 @@ def tests_table(study: StudySpec, found: StudyAnalysis) -> Table:
         caption="The same comparisons, exploratory: probability of superiority, effect size and tests",
         columns=("where", "", "P(better)", "Hedges' g", "p", "p (Holm)", "p (perm.)", "p (B.-M.)"),
         rows=tuple(rows),
-        note="P(better): probability of superiority of a run of the first over one of the second, ties half (A12; "
-        "Newcombe 2006), failures to train included. Hedges' g: standardized difference of the runs that trained. p: "
-        "of no difference, the interval of the verdict inverted; Holm: adjusted over the family; perm.: permutation "
-        "test of equal means of all runs, of few runs only; B.-M.: Brunner and Munzel's test. These are reported for "
-        "information; verdicts do not depend on them.",
+        note="P(better): probability of superiority of a run of the first over one of the second, ties half (A12), "
+        "failures to train included, with its 95 % interval. Hedges' g: standardized difference of the runs that "
+        "trained. p: of no difference, the interval of the verdict inverted; Holm: adjusted over the family; perm.: "
+        "permutation test of equal means of all runs, of few runs only; B.-M.: Brunner and Munzel's test. These are "
+        "reported for information; verdicts do not depend on them.",
         left=(1,),
         name="tests",
     )

@@ -13,8 +13,8 @@ from regulens.study.grid import level_label
 NAMES: dict[Response, str] = {
     "val_accuracy": "validation accuracy",
     "train_accuracy": "training accuracy",
-    "val_loss": "validation loss",
-    "train_loss": "training loss",
+    "val_loss": "validation loss (NLL)",
+    "train_loss": "training loss (NLL)",
     "gap": "gap between training and validation accuracy",
     "train_seconds": "seconds of training",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from regulens.report.conditions import assumptions, exploratory_text
 from regulens.report.document import Block, Bullets, Heading, Paragraph
@@ -18,10 +18,13 @@ from regulens.report.tables import (
     tests_table,
     variance_table,
 )
-from regulens.report.wording import Unit, unit_of
+from regulens.report.wording import Unit, counted, unit_of
 from regulens.spec import StudySpec
+from regulens.stats.selection import SingleRunRanking
 from regulens.study.analysis import StudyAnalysis
 from regulens.study.grid import factor_label
+
+_FEW_RUNS = 5  # of a network
 
 
 def results_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
@@ -74,19 +77,28 @@ def _exploratory(found: StudyAnalysis, unit: Unit) -> Iterator[Block]:
         yield Paragraph(exploratory_text(found))
         yield from map(Paragraph, sentences)
     if found.ranking is not None:
-        yield Paragraph(
-            "Had each network been trained only once, the one with the best mean would have come out first in "
-            f"{_cases(found.ranking.best)}, and the full ranking of {len(found.analysis.cells)} would have been "
-            f"reproduced in {_cases(found.ranking.order)}."
-        )
+        yield Paragraph(ranking_sentence(found.ranking, [cell.runs for cell in found.analysis.cells]))
 
 
-def _cases(probability: float) -> str:
-    """Write a probability as a percentage of cases, without a false zero or certainty."""
+def ranking_sentence(ranking: SingleRunRanking, runs: Sequence[int]) -> str:
+    """Say how well one run of each network would have ranked them, as far as these runs of each tell."""
+    fewest, most = min(runs), max(runs)
+    of_each = f"{most}" if fewest == most else f"{fewest} to {most}"
+    text = (
+        f"Had each network been trained only once, with one of its {of_each} runs, the one with the best mean would "
+        f"have come out first in {_share(ranking.best)} of the possible choices, and the full ranking of {len(runs)} "
+        f"would have been reproduced in {_share(ranking.order)}."
+    )
+    few = f" These are shares of the runs at hand: {counted(fewest, 'run')} of a network say little about further runs."
+    return text + (few if fewest < _FEW_RUNS else "")
+
+
+def _share(probability: float) -> str:
+    """Write a probability as a percentage, without a false zero or certainty."""
     percent = 100 * probability
     if 0.5 <= percent <= 99.5:
-        return f"{percent:.0f} % of cases"
-    return "fewer than 1 % of cases" if percent < 0.5 else "nearly all cases"
+        return f"{percent:.0f} %"
+    return "fewer than 1 %" if percent < 0.5 else "more than 99 %"
 
 
 def _plain(study: StudySpec, text: str) -> str:

@@ -22,6 +22,7 @@ from regulens.spec.sizes import feature_sizes as feature_sizes
 from regulens.spec.study import BETTER as BETTER
 from regulens.spec.study import BOUNDS as BOUNDS
 from regulens.spec.study import OF_IMAGES as OF_IMAGES
+from regulens.spec.study import OTHER_NAMES as OTHER_NAMES
 from regulens.spec.study import OVER as OVER
 from regulens.spec.study import ROPE as ROPE
 from regulens.spec.study import AnalysisSpec as AnalysisSpec

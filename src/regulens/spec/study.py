@@ -24,7 +24,13 @@ from regulens.spec.run import (
 )
 
 Response = Literal["val_accuracy", "train_accuracy", "val_loss", "train_loss", "gap", "train_seconds"]
-"""What a run is judged by: a number of its result; ``gap`` is train minus validation accuracy."""
+"""What a run is judged by: a number of its result; ``gap`` is train minus validation accuracy.
+
+Losses are mean negative log-likelihoods: the penalty that an arm is trained with is no part of them.
+"""
+
+OTHER_NAMES: dict[object, Response] = {"val_nll": "val_loss", "train_nll": "train_loss"}
+"""What responses are called as well."""
 
 Direction = Literal["higher", "lower"]
 """Which values of a response are better."""
@@ -123,10 +129,16 @@ Comparisons = Annotated[Literal["control", "all"] | tuple[tuple[Level, Level], .
 """Which levels are compared: each with the control, all with each other, or the pairs (a, b) named."""
 
 
+def _response(value: object) -> object:
+    return OTHER_NAMES.get(value, value) if isinstance(value, str) else value
+
+
 class AnalysisSpec(Spec):
     """What a study is judged by, declared before it is run; what is absent is filled in by ``study.declared``."""
 
-    response: Response = Field("val_accuracy", description="the number of a run that is compared")
+    response: Annotated[Response, BeforeValidator(_response)] = Field(
+        "val_accuracy", description="the number of a run that is compared"
+    )
     direction: Direction | None = Field(None, description='which is better: "higher" or "lower"')
     factor: str | None = Field(None, description="the factor whose levels are compared")
     control: Level | None = Field(None, description="the level that the others are compared with")
@@ -153,7 +165,8 @@ def _identifier(name: str) -> str:
 
 
 def _responses(value: object) -> object:
-    return (value,) if isinstance(value, str) else as_tuple(value)
+    values = (value,) if isinstance(value, str) else as_tuple(value)
+    return tuple(map(_response, values)) if isinstance(values, tuple) else values
 
 
 ClaimKind = Literal["greater", "equal", "best", "interaction", "reversal"]

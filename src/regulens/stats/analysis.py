@@ -15,7 +15,7 @@ from regulens.stats.cells import Cells
 from regulens.stats.comparisons import Comparison, compare
 from regulens.stats.contrasts import Level, Levels
 from regulens.stats.design import Design
-from regulens.stats.estimates import expected_best, interquartile_mean_interval, sd_interval
+from regulens.stats.estimates import RUNS_FOR_QUARTILES, expected_best, interquartile_mean_intervals, sd_interval
 from regulens.stats.intervals import Interval, wilson
 from regulens.stats.samples import Sample, joined_samples
 from regulens.stats.ties import constant
@@ -150,7 +150,8 @@ def analyse(
         else NamedComparison(factor, level_a, level_b, where, None, _missing(factor, level_b if a else level_a, where))
         for level_a, level_b, where, a, b in named
     )
-    summaries = tuple(_summary(cell, data, rng) for cell in cells)
+    middles = _middles(list(data.samples.values()), rng)
+    summaries = tuple(_summary(cell, data, middle) for cell, middle in zip(cells, middles, strict=True))
     return Analysis(design, data, summaries, comparisons, tuple(_warnings(cells, comparisons)))
 
 
@@ -191,7 +192,7 @@ def _missing(factor: str, level: Level, where: Mapping[str, Level]) -> str:
     return f"there are no runs of {factor} {level}" + (f" at {place}" if place else "")
 
 
-def _summary(cell: Cell, data: Cells[Levels], rng: np.random.Generator) -> CellSummary:
+def _summary(cell: Cell, data: Cells[Levels], middle: Interval | None) -> CellSummary:
     runs, own = data.samples[cell.key], {cell.key: 1.0}
     filled = replace(runs, values=runs.filled(data.diverged_value))
     whole = not np.isnan(filled.values).any()
@@ -204,10 +205,17 @@ def _summary(cell: Cell, data: Cells[Levels], rng: np.random.Generator) -> CellS
         trained=data.trained(own).interval(0.95) if len(runs.trained) else None,
         median=data.median(own).interval(0.95) if whole else unknown,
         sd=_spread(filled) if whole else unknown,
-        interquartile_mean=interquartile_mean_interval(filled.values, 0.95, rng) if runs.n >= 4 and whole else None,
+        interquartile_mean=middle,
         sample=filled,
         direction=data.design.direction,
     )
+
+
+def _middles(samples: Sequence[Sample], rng: np.random.Generator) -> list[Interval | None]:
+    """Return the interquartile means of the samples that are large enough for one."""
+    enough = [runs.n >= RUNS_FOR_QUARTILES and not runs.diverged.any() for runs in samples]
+    found = iter(interquartile_mean_intervals([x.values for x in itertools.compress(samples, enough)], 0.95, rng))
+    return [next(found) if each else None for each in enough]
 
 
 def _spread(runs: Sample) -> Interval:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regulens.stats.intervals import Interval
+from regulens.stats.likelihood import negative_log_likelihood
 from regulens.stats.means import mean_interval
 
 Binning = Literal["width", "mass"]
@@ -23,8 +24,6 @@ BINS = 15
 _CLEAR = 4
 """A gap counts for the lower bound by how far its square exceeds so many times the variance of its noise."""
 _TOLERANCE = 1e-3
-_LEAST = float(np.finfo(np.float32).tiny)
-"""A probability of the true class below this counts as this: the smallest normal number of float32, 87.3 nats."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +102,6 @@ def calibration(
     table = _table(confidence, hit, bins, binning)
     residual = p.copy()
     residual[np.arange(len(p)), truth] -= 1
-    of_truth = np.maximum(p[np.arange(len(p)), truth], _LEAST)
     return Calibration(
         len(p),
         float(hit.mean()),
@@ -112,7 +110,7 @@ def calibration(
         calibration_error(table, rng, level),
         table.plug_in_error,
         float((residual**2).sum(axis=1).mean()),
-        float(np.log(1 / of_truth).mean()),
+        float(negative_log_likelihood(p, truth).mean()),
     )
 
 

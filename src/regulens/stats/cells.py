@@ -35,10 +35,14 @@ _UNKNOWN = StudentEstimate(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class TooFew:
-    """Why there are too few runs for a verdict, and how many more of each cell would do."""
+    """Why there are too few runs for a verdict, and how many more of each cell would do.
+
+    ``for_shape``: for one that depends on whether the runs are skewed, not for one that holds in any case.
+    """
 
     reason: str
     more: int
+    for_shape: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ class Cells(Generic[Key]):
         of_means = self.design.primary != "median" and not self.design.paired
         if of_means and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
             needed = f"the runs look skewed, so a verdict needs {RUNS_IF_SUSPECT} of each cell"
-            return TooFew(needed, RUNS_IF_SUSPECT - fewest)
+            return TooFew(needed, RUNS_IF_SUSPECT - fewest, for_shape=True)
         return None
 
     @cached_property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from regulens.stats.cells import TooFew
 from regulens.stats.design import Population
 from regulens.stats.estimate import Estimate
 from regulens.stats.intervals import Interval
+from regulens.stats.shape import DOUBT
 from regulens.stats.verdicts import edge_alpha
 
 Relation = Literal["greater", "equal"]
@@ -90,11 +91,14 @@ def judge_part(part: Part, for_it: float, against: float) -> ClaimVerdict:
         for_it: the error at which it is supported.
         against: the error of anything else that is said of it.
     """
-    if part.few is not None:
+    if part.few is not None and not part.few.for_shape:
         return "too few runs"
     if not part.estimate.known:
         return "undecided"
-    return _equal(part, for_it, against) if part.relation == "equal" else _greater(part, for_it, against)
+    doubted = part if part.few is None else replace(part, estimate=part.estimate.stretched(DOUBT))
+    judge = _equal if part.relation == "equal" else _greater
+    verdict = judge(doubted, for_it, against)
+    return "too few runs" if part.few is not None and verdict == "undecided" else verdict
 
 
 def _greater(part: Part, for_it: float, against: float) -> ClaimVerdict:

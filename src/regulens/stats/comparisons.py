@@ -9,15 +9,16 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from regulens.stats.cells import Cells, TooFew
 from regulens.stats.estimate import Estimate
-from regulens.stats.intervals import Interval, improvement_interval
+from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
 from regulens.stats.rates import RateDifference, rate_sensitivity
 from regulens.stats.samples import Sample
+from regulens.stats.shape import DOUBT
+from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import ROUNDING, constant
 from regulens.stats.verdicts import Direction, Verdict, judge
 
@@ -168,19 +169,25 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         p_holm=math.nan,
         p_permutation=_permutation(a, b, cells),
         p_brunner_munzel=brunner_munzel_p(*filled) if not np.isnan(np.concatenate(filled)).any() else math.nan,
-        reason=few.reason if few else _why_open(verdict, estimate, cells, (first, second)),
-        more=few.more if few else 0,
+        reason=few.reason
+        if few and verdict == "too few runs"
+        else _why_open(verdict, estimate, cells, (first, second)),
+        more=few.more if few and verdict == "too few runs" else 0,
     )
 
 
 def _verdict(
     estimate: Estimate, few: TooFew | None, cells: Cells[Key], pair: tuple[Sample, Sample], alpha: float
 ) -> Verdict:
-    if few is not None or (estimate.known and math.isnan(estimate.lower(alpha / 2))):
+    if few is not None and not few.for_shape:
+        return "too few runs"
+    if estimate.known and math.isnan(estimate.lower(alpha / 2)):
         return "too few runs"
     sizes = np.abs(np.concatenate([each.values[~each.diverged] for each in pair]))
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
-    return judge(estimate, cells.design.rope, alpha, cells.design.direction, rounding)
+    doubted = estimate if few is None else estimate.stretched(DOUBT)
+    verdict = judge(doubted, cells.design.rope, alpha, cells.design.direction, rounding)
+    return "too few runs" if few is not None and verdict == "undecided" and estimate.known else verdict
 
 
 def _sign(estimate: Estimate, alpha: float, direction: Direction) -> int:
@@ -262,13 +269,6 @@ def _why_open(verdict: Verdict, estimate: Estimate, cells: Cells[Key], pair: tup
     if verdict != "undecided":
         return "the interval excludes zero and extends on both sides of the edge of the equivalence margin"
     return "the interval extends beyond the equivalence margin" if cells.design.rope else "the interval includes zero"
-
-
-def brunner_munzel_p(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Return the two-sided p of Brunner and Munzel's test (scipy), NaN for single values and separated samples."""
-    if min(len(a), len(b)) < 2 or a.min() > b.max() or a.max() < b.min() or constant(a, b):
-        return math.nan
-    return float(stats.brunnermunzel(a, b).pvalue)
 
 
 def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

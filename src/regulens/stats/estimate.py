@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
@@ -47,6 +47,10 @@ class Estimate(ABC):
         """Return the two-sided interval with equal tails."""
         tail = (1 - level) / 2
         return Interval(self.value, self.lower(tail), self.upper(tail), level)
+
+    @abstractmethod
+    def stretched(self, factor: float) -> Estimate:
+        """Return the estimate with bounds so many times as far from it, on both sides."""
 
     @property
     def known(self) -> bool:
@@ -92,6 +96,9 @@ class StudentEstimate(Estimate):
             return math.nan
         side = self.stretch[0] if self.value > 0 else self.stretch[1]
         return min(1.0, 2 * float(stdtr(self.freedom, -abs(self.value) / (self.standard_error * side))))
+
+    def stretched(self, factor: float) -> StudentEstimate:  # noqa: D102
+        return replace(self, stretch=(factor * self.stretch[0], factor * self.stretch[1]))
 
     def _distance(self, alpha: float) -> float:
         return float(stdtrit(self.freedom, 1 - alpha)) * self.standard_error if self.standard_error > 0 else math.nan
@@ -143,6 +150,14 @@ class IntervalEstimate(Estimate):
         if self.value == 0 or beyond(most) <= 0:
             return 1.0
         return 10.0 ** brentq(beyond, least, most, xtol=1e-4) if beyond(least) <= 0 else _LEAST_P
+
+    def stretched(self, factor: float) -> IntervalEstimate:  # noqa: D102
+        def rule(level: float) -> Interval:
+            found = self.rule(level)
+            low, high = (self.value + factor * (bound - self.value) for bound in (found.low, found.high))
+            return Interval(self.value, low, high, level)
+
+        return replace(self, rule=rule)
 
 
 def negative(estimate: Estimate) -> Estimate:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from regulens.stats.intervals import Interval
 from regulens.stats.ties import constant
 
+RUNS_FOR_QUARTILES = 4
 RUNS_FOR_SD = 5  # Bonett's trimming is not defined for fewer
 _VALUES_AT_ONCE = 2**20  # 8 MB
 UNSEEN_SHARE = 0.3  # of runs of another kind, which an interquartile mean must not miss
@@ -53,8 +55,8 @@ def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
     """
     x = np.asarray(values, np.float64)
     n = x.shape[-1] if x.ndim else 0
-    if n < 4:
-        raise ValueError(f"an interquartile mean needs at least 4 values, got {n}")
+    if n < RUNS_FOR_QUARTILES:
+        raise ValueError(f"an interquartile mean needs at least {RUNS_FOR_QUARTILES} values, got {n}")
     edges = np.clip(np.arange(n + 1) / n, 0.25, 0.75)
     return np.asarray(np.sort(x, axis=-1) @ (2 * np.diff(edges)))
 
@@ -84,17 +86,47 @@ def interquartile_mean_interval(
     Raises:
         ValueError: if n is less than 4.
     """
-    x = np.sort(_vector(values))
-    estimate = float(interquartile_mean(x))
-    if (1 - UNSEEN_SHARE) ** len(x) > 1 - level:
-        return Interval(estimate, math.nan, math.nan, level)
-    ends = np.stack([np.append(x[0], x), np.append(x, x[-1])], axis=1)  # of the gaps, (n + 1, 2)
-    at_once = max(1, _VALUES_AT_ONCE // len(x))
-    bounds = np.concatenate(
-        [_middle_shares(rng, min(at_once, resamples - start), len(x)) @ ends for start in range(0, resamples, at_once)]
-    )
-    low, high = (float(np.quantile(bounds[:, side], (1 + sign * level) / 2)) for side, sign in ((0, -1), (1, 1)))
-    return Interval(estimate, min(low, estimate), max(high, estimate), level)
+    return interquartile_mean_intervals([_vector(values)], level, rng, resamples)[0]
+
+
+def interquartile_mean_intervals(
+    samples: Sequence[NDArray[np.float64]], level: float, rng: np.random.Generator, resamples: int = 10_000
+) -> list[Interval]:
+    """Return ``interquartile_mean_interval`` of many samples; those of one size share their draws."""
+    by_size: dict[int, list[int]] = {}
+    for place, x in enumerate(samples):
+        by_size.setdefault(len(x), []).append(place)
+    found: dict[int, Interval] = {}
+    at_once = max(1, _VALUES_AT_ONCE // (2 * resamples))
+    for places in by_size.values():
+        for start in range(0, len(places), at_once):
+            some = places[start : start + at_once]
+            ordered = np.sort(np.stack([samples[place] for place in some]), axis=1)
+            found |= zip(some, _interquartile_intervals(ordered, level, rng, resamples), strict=True)
+    return [found[place] for place in range(len(samples))]
+
+
+def _interquartile_intervals(
+    ordered: NDArray[np.float64], level: float, rng: np.random.Generator, resamples: int
+) -> list[Interval]:
+    """Return the interval of each row of (samples, n) ordered values."""
+    estimates, n = interquartile_mean(ordered), ordered.shape[1]
+    if (1 - UNSEEN_SHARE) ** n > 1 - level:
+        return [Interval(float(estimate), math.nan, math.nan, level) for estimate in estimates]
+    lower_ends = np.concatenate([ordered[:, :1], ordered], axis=1)  # of the gaps, (samples, n + 1)
+    upper_ends = np.concatenate([ordered, ordered[:, -1:]], axis=1)
+    lower, upper = np.empty((2, len(ordered), resamples))
+    at_once = max(1, _VALUES_AT_ONCE // n)
+    for start in range(0, resamples, at_once):
+        shares = _middle_shares(rng, min(at_once, resamples - start), n).T
+        lower[:, start : start + at_once] = lower_ends @ shares
+        upper[:, start : start + at_once] = upper_ends @ shares
+    lows = np.minimum(np.quantile(lower, (1 - level) / 2, axis=1), estimates)
+    highs = np.maximum(np.quantile(upper, (1 + level) / 2, axis=1), estimates)
+    return [
+        Interval(estimate, low, high, level)
+        for estimate, low, high in zip(estimates.tolist(), lows.tolist(), highs.tolist(), strict=True)
+    ]
 
 
 def _middle_shares(rng: np.random.Generator, draws: int, n: int) -> NDArray[np.float64]:
@@ -114,11 +146,12 @@ def sd_interval(values: ArrayLike, level: float) -> Interval:
     """
     x = _vector(values)
     n, estimate = len(x), summarize(x).sd
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(special.ndtri((1 + level) / 2))
     if n < RUNS_FOR_SD or n <= z or constant(x):
         return Interval(estimate, math.nan, math.nan, level)
-    centre = stats.trim_mean(x, 1 / (2 * math.sqrt(n - 4)))
-    kurtosis = n * np.sum((x - centre) ** 4) / np.sum((x - x.mean()) ** 2) ** 2
+    cut = int(n / (2 * math.sqrt(n - 4)))
+    center = np.sort(x)[cut : n - cut].mean()  # trimmed
+    kurtosis = n * np.sum((x - center) ** 4) / np.sum((x - x.mean()) ** 2) ** 2
     adjusted = n / (n - z)
     error = adjusted * math.sqrt((kurtosis - (n - 3) / n) / (n - 1))
     low, high = (math.sqrt(adjusted) * estimate * math.exp(sign * z * error / 2) for sign in (-1, 1))
@@ -158,20 +191,29 @@ def expected_best(values: ArrayLike, k: int, direction: Literal["higher", "lower
     Raises:
         ValueError: if k is not between 1 and n: more runs than there are say nothing without a model of their tail.
     """
-    x = np.sort(_vector(values))
-    n = len(x)
-    if not 1 <= k <= n:
-        raise ValueError(f"k must be between 1 and the number of runs {n}, got {k}")
-    worse = np.arange(n - 1, 0, -1)  # runs below each run, from the second best on
-    ratios = (worse - k + 1).clip(0) / worse  # of the shares of neighbors: C(worse - 1, k - 1) / C(worse, k - 1)
-    share_best = k / n * np.cumprod(np.append(1.0, ratios))  # of subsets in which each run is the best, the best first
-    return float((x[::-1] if direction == "higher" else x) @ share_best)
+    return _expected_best(_best_first(values, direction), k)
 
 
 def expected_best_curve(values: ArrayLike, direction: Literal["higher", "lower"] = "higher") -> NDArray[np.float64]:
     """Return the expected best of 1, 2, ..., n runs, (n,), from the (n,) runs at hand."""
-    x = _vector(values)
-    return np.array([expected_best(x, k, direction) for k in range(1, len(x) + 1)])
+    ordered = _best_first(values, direction)
+    return np.array([_expected_best(ordered, k) for k in range(1, len(ordered) + 1)])
+
+
+def _best_first(values: ArrayLike, direction: Literal["higher", "lower"]) -> NDArray[np.float64]:
+    x = np.sort(_vector(values))
+    return x[::-1].copy() if direction == "higher" else x
+
+
+def _expected_best(ordered: NDArray[np.float64], k: int) -> float:
+    """Return the expected best of k of (n,) runs, of which the first is the best."""
+    n = len(ordered)
+    if not 1 <= k <= n:
+        raise ValueError(f"k must be between 1 and the number of runs {n}, got {k}")
+    worse = np.arange(n - 1, k - 1, -1)  # runs below each run that can be the best of k, from the second best on
+    ratios = (worse - k + 1) / worse  # of the shares of neighbors: C(worse - 1, k - 1) / C(worse, k - 1)
+    share_best = k / n * np.cumprod(np.append(1.0, ratios))  # of subsets in which each run is the best, the best first
+    return float(ordered[: len(share_best)] @ share_best)
 
 
 def _vector(values: ArrayLike) -> NDArray[np.float64]:

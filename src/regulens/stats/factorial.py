@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 
 from regulens.stats.contrasts import Level, Levels
@@ -44,8 +45,19 @@ class Layout:
 
     def levels(self, factor: str) -> tuple[Level, ...]:
         """Return the levels of a factor."""
-        place = self.factors.index(factor)
-        return tuple(dict.fromkeys(cell[place] for cell in self.cells))
+        return self._levels[factor]
+
+    def holds(self, cell: Levels) -> bool:
+        """Tell whether a cell has runs."""
+        return cell in self._cells
+
+    @cached_property
+    def _levels(self) -> dict[str, tuple[Level, ...]]:
+        return {name: tuple(dict.fromkeys(cell[at] for cell in self.cells)) for at, name in enumerate(self.factors)}
+
+    @cached_property
+    def _cells(self) -> frozenset[Levels]:
+        return frozenset(self.cells)
 
     def others(self, *factors: str) -> list[dict[str, Level]]:
         """Return every combination of the levels of the factors that are not named."""
@@ -207,7 +219,7 @@ def _effect(layout: Layout, effect: Effect) -> Effect:
         averaged = layout.others(*held)
         for rest in averaged:
             levels = {name: (held | rest)[name] for name in layout.factors}
-            if tuple(levels.values()) not in layout.cells:
+            if not layout.holds(tuple(levels.values())):
                 return replace(effect, reason=no_runs(levels))
             weights[tuple(levels.values())] = sign / len(averaged)
     return replace(effect, weights=weights)

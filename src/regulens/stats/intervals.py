@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
 from regulens.stats.samples import Sample
@@ -36,6 +35,7 @@ class Interval:
         return Interval(-self.estimate, -self.high, -self.low, self.level)
 
 
+@lru_cache(4096)
 def wilson(count: int, n: int, level: float) -> Interval:
     """Return a rate with Wilson's score interval (Wilson 1927; statsmodels)."""
     low, high = proportion_confint(count, n, alpha=1 - level, method="wilson")
@@ -100,35 +100,6 @@ def _product(x: Interval, y: Interval) -> Interval:
     low = estimate - math.hypot(y.estimate * (x.estimate - x.low), x.estimate * (y.estimate - y.low))
     high = estimate + math.hypot(y.estimate * (x.high - x.estimate), x.estimate * (y.high - y.estimate))
     return Interval(estimate, low, high, x.level)
-
-
-def improvement_interval(a: NDArray[np.float64], b: NDArray[np.float64], level: float) -> Interval:
-    """Return P(A > B), ties counted half, with Newcombe's score-type interval.
-
-    The estimate is the Mann-Whitney statistic over n m. The bounds solve ``|theta - estimate| = z sqrt(V(theta))`` with
-    Hanley and McNeil's variance at the bound itself (Newcombe 2006, Statistics in Medicine 25, 559-573, method 5): they
-    stay inside [0, 1] and never meet, not even under complete separation.
-
-    Args:
-        a: (n,) values.
-        b: (m,) values.
-        level: e.g. 0.95.
-    """
-    n, m = len(a), len(b)
-    estimate = float(stats.mannwhitneyu(a, b, method="asymptotic").statistic) / (n * m)
-    z = float(stats.norm.ppf((1 + level) / 2))
-
-    def variance(theta: float) -> float:
-        spread = (1 - theta) / (2 - theta) + theta / (1 + theta)
-        return theta * (1 - theta) / (n * m) * (1 + ((n + m) / 2 - 1) * spread)
-
-    def beyond(theta: float) -> float:
-        return (theta - estimate) ** 2 - z**2 * variance(theta)
-
-    inside = min(max(estimate, 1e-12), 1 - 1e-12)  # at 0 and 1 the variance, and with it the equation, is zero as well
-    low = 0.0 if estimate == 0 else float(optimize.brentq(beyond, 0, inside))
-    high = 1.0 if estimate == 1 else float(optimize.brentq(beyond, inside, 1))
-    return Interval(estimate, low, high, level)
 
 
 def welch_df(variances: Sequence[float], dfs: Sequence[float]) -> float:

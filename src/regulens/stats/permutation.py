@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.special import comb
 
 from regulens.stats.ties import whole_steps
@@ -18,13 +19,12 @@ Groups = Sequence[NDArray[np.float64]]
 
 MOST = 9999
 """Arrangements up to which the test is made: of 7 and 7 runs, or 13 pairs; more would only be sampled."""
-_VALUES_AT_ONCE = 2**22  # 32 MB
 _CLOSE = 1e-9
 _CLOSE_OF_STEPS = 1e-6
 
 
 def permutation_p(a: NDArray[np.float64], b: NDArray[np.float64], paired: bool = False) -> float:
-    """Return the two-sided p of the exact studentized permutation test of equal means (Janssen 1997; scipy).
+    """Return the two-sided p of the exact studentized permutation test of equal means (Janssen 1997).
 
     Arrangements that tie with the runs as they are count as far out as these, whatever rounding makes of them. Where
     pairs are given the signs of their differences are permuted.
@@ -46,16 +46,28 @@ def permutation_p(a: NDArray[np.float64], b: NDArray[np.float64], paired: bool =
     rounding = float(np.finfo(np.float64).eps * np.abs(pooled).max()) if steps is None else 0.0
     one, other = np.split(pooled if steps is None else steps.astype(np.float64), [n])
     groups = (one - other,) if paired else (one, other)
-    result = stats.permutation_test(
-        groups,
-        _order_of_t(groups, rounding),
-        permutation_type="samples" if paired else "independent",
-        vectorized=True,
-        n_resamples=MOST,
-        batch=max(1, _VALUES_AT_ONCE // len(pooled)),
-        alternative="greater",
-    )
-    return float(result.pvalue)
+    if paired:
+        arranged: Groups = (_signs(n) * groups[0],)
+    else:
+        whole = np.concatenate(groups)
+        first, second = _choices(n, m)
+        arranged = whole[first], whole[second]
+    return float(np.mean(_order_of_t(groups, rounding)(*arranged, axis=-1) >= 0))
+
+
+@lru_cache(8)
+def _signs(n: int) -> NDArray[np.float64]:
+    """Return all signs of n differences, (2^n, n)."""
+    return np.array(list(product((1.0, -1.0), repeat=n)))
+
+
+@lru_cache(8)
+def _choices(n: int, m: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return all choices of n of n + m places, (choices, n), and the places that each leaves, (choices, m)."""
+    chosen = np.array(list(combinations(range(n + m), n)))
+    left = np.ones((len(chosen), n + m), np.bool_)
+    np.put_along_axis(left, chosen, values=False, axis=1)
+    return chosen, np.nonzero(left)[1].reshape(-1, m)
 
 
 def _order_of_t(groups: Groups, rounding: float) -> Callable[..., NDArray[np.float64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,6 +73,17 @@ def sample(values: ArrayLike, collapsed: ArrayLike | None = None, seeds: ArrayLi
         np.zeros(x.shape, np.bool_) if collapsed is None else np.asarray(collapsed, np.bool_),
         np.arange(x.size) if seeds is None else np.asarray(seeds, np.int64),
     )
+
+
+def on_common_blocks(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples cut down to the seeds that all have, in one order; of runs of one seed and cell, the first."""
+    common = reduce(np.intersect1d, [each.seeds for each in samples])
+    kept = []
+    for each in samples:
+        _, place = np.unique(each.seeds, return_index=True)
+        rows = place[np.isin(each.seeds[place], common)]
+        kept.append(Sample(each.values[rows], each.collapsed[rows], each.seeds[rows]) if len(rows) else each)
+    return kept if len(common) else []
 
 
 def joined_samples(samples: Sequence[Sample]) -> list[Sample]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regulens.stats.samples import Sample
-from regulens.stats.ties import best_of_equals, joined
+from regulens.stats.ties import best_of_equals, first_best, joined
 
 BATCH = 250  # resamples that are held at once
+_WEIGHTS_AT_ONCE = 2**19  # 4 MB
+_STUDIES_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def selection_optimism(
     *,
     correct: Sequence[NDArray[np.bool_]] | None = None,
     higher_is_better: bool = True,
+    blocks: bool = False,
 ) -> Optimism:
     """Estimate the optimism of the cell with the best mean, by the out-of-bag bootstrap.
 
@@ -61,14 +64,18 @@ def selection_optimism(
         resamples: how many.
         correct: one (runs, images) matrix for each cell, the images the same, whose row means are the sample's values.
         higher_is_better: otherwise the cell with the lowest mean is selected, and optimism is how much too low it is.
+        blocks: whether the runs of all cells belong to the same blocks, in one order, such as splits: then blocks are
+            drawn, the same for all cells, since what they share has no part in the choice.
 
     Raises:
-        ValueError: if there is no cell, or ``correct`` does not belong to the samples.
+        ValueError: if there is no cell, blocks are not the same, or ``correct`` does not belong to the samples.
     """
     if not samples:
         raise ValueError("samples must hold at least one cell, got none")
     if correct is not None:
         _check(samples, correct)
+    if blocks and len({tuple(cell.seeds.tolist()) for cell in samples}) > 1:
+        raise ValueError("the blocks of all cells must be the same, in one order")
     sign = 1.0 if higher_is_better else -1.0
     selected = best_of_equals([float(cell.values.mean()) for cell in samples], higher_is_better)[0]
     if min(cell.n for cell in samples) < 2:
@@ -76,12 +83,13 @@ def selection_optimism(
     profiles = None if correct is None else _profiles(correct)
     gaps, best = [], []
     for start in range(0, resamples, BATCH):
-        drawn, gap = _draw_runs(samples, min(BATCH, resamples - start), rng)
+        draw = _draw_blocks if blocks else _draw_runs
+        drawn, gap = draw(samples, min(BATCH, resamples - start), rng)
         if profiles is not None:
             inside, outside, scale = _weights(profiles.shape[1], len(drawn), rng)
             drawn += inside @ profiles.T
             gap += (inside - outside) @ profiles.T * scale
-        winner = np.argmax(sign * drawn, axis=1)
+        winner = first_best(sign * drawn)
         gap -= gap.mean(axis=1, keepdims=True)  # zero on average over the resamples: less noise at no bias
         gaps.append(sign * gap[np.arange(len(gap)), winner])
         best.append(winner)
@@ -121,16 +129,38 @@ def _check(samples: Sequence[Sample], correct: Sequence[NDArray[np.bool_]]) -> N
             raise ValueError("the row means of correct must be the values of the sample")
 
 
+def _draw_blocks(
+    samples: Sequence[Sample], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (count, cells) means of the blocks drawn, and how far these are above those not drawn, scaled."""
+    values = np.array([cell.values for cell in samples])
+    inside, outside, scale = _weights(values.shape[1], count, rng)
+    return inside @ values.T, (inside - outside) @ values.T * scale
+
+
 def _draw_runs(
     samples: Sequence[Sample], count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (count, cells) means of the runs drawn, and how far these are above those not drawn, scaled."""
-    drawn, gaps = [], []
-    for cell in samples:
-        inside, outside, scale = _weights(cell.n, count, rng)
-        drawn.append(inside @ cell.values)
-        gaps.append((inside - outside) @ cell.values * scale)
-    return np.stack(drawn, axis=1), np.stack(gaps, axis=1)
+    drawn, gaps = np.empty((count, len(samples))), np.empty((count, len(samples)))
+    for places in _alike(samples):
+        values = np.stack([samples[place].values for place in places])
+        inside, outside, scale = _weights(values.shape[1], count * len(places), rng)
+        inside, outside = (each.reshape(count, *values.shape) for each in (inside, outside))
+        drawn[:, places] = np.einsum("rcn,cn->rc", inside, values)
+        gaps[:, places] = np.einsum("rcn,cn->rc", inside - outside, values) * scale
+    return drawn, gaps
+
+
+def _alike(samples: Sequence[Sample]) -> Iterator[list[int]]:
+    """Yield the places of cells with the same number of runs, as many as are drawn at once."""
+    by_runs: dict[int, list[int]] = {}
+    for place, cell in enumerate(samples):
+        by_runs.setdefault(cell.n, []).append(place)
+    for n, places in by_runs.items():
+        at_once = max(1, _WEIGHTS_AT_ONCE // (BATCH * n))
+        for start in range(0, len(places), at_once):
+            yield places[start : start + at_once]
 
 
 def _weights(n: int, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -185,11 +215,17 @@ def single_run_ranking(
     """
     if len(samples) < 2:
         raise ValueError(f"a ranking needs at least two cells, got {len(samples)}")
-    sign = -1.0 if higher_is_better else 1.0
-    drawn = sign * np.stack([each.values[rng.integers(each.n, size=studies)] for each in samples], axis=1)
-    (means,) = joined([sign * np.array([each.values.mean() for each in samples])])
-    ranks = np.argsort(drawn, axis=1, kind="stable")
-    truth = np.argsort(means, kind="stable")
-    return SingleRunRanking(
-        float(np.mean(ranks[:, 0] == truth[0])), float(np.mean(np.all(ranks == truth, axis=1))), studies
-    )
+    sign = 1.0 if higher_is_better else -1.0
+    merits = joined([sign * cell.values for cell in samples])
+    (means,) = joined([np.array([sign * cell.values.mean() for cell in samples])])
+    truth = np.argsort(-means, kind="stable")
+    first_by_index = truth[:-1] < truth[1:]
+    best = order = 0
+    for start in range(0, studies, _STUDIES_AT_ONCE):
+        count = min(_STUDIES_AT_ONCE, studies - start)
+        drawn = np.stack([merit[rng.integers(len(merit), size=count)] for merit in merits])
+        best += int(np.sum(np.argmax(drawn, axis=0) == truth[0]))
+        ahead, behind = drawn[truth[:-1]], drawn[truth[1:]]
+        in_order = np.where(first_by_index[:, None], ahead >= behind, ahead > behind)
+        order += int(np.sum(in_order.all(axis=0)))
+    return SingleRunRanking(best / studies, order / studies, studies)

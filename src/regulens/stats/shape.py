@@ -24,6 +24,8 @@ SUSPECT = 1.67
 """Beyond which too few runs are not judged: one in ten analyses of normal runs."""
 RUNS_IF_SUSPECT = 12
 """Runs of each cell that a verdict needs where skewness is suspected."""
+DOUBT = 3.0
+"""How much further away bounds must be, of fewer runs, for a verdict that holds whatever the skewness."""
 _SIZE = 0.25  # sample skewness below which it does no harm, however sure
 _MILD, _MOST_MILD = 1.2, 1.25  # how much of the correction, and the most of it, where skewness is not evident
 _FULL, _MOST = 2.0, 3.5

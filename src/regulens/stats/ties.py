@@ -27,8 +27,9 @@ _UNSURE = 0.02  # of a step: where rounding is more, many a denominator would fi
 
 def constant(*values: NDArray[np.float64]) -> bool:
     """Tell whether all values of some arrays are the same but for rounding."""
-    every = np.concatenate(values)
-    return bool(np.ptp(every) <= ROUNDING * np.abs(every).max())
+    lowest = min(float(each.min()) for each in values)
+    highest = max(float(each.max()) for each in values)
+    return highest - lowest <= ROUNDING * max(-lowest, highest)
 
 
 def cancelled(total: float, terms: ArrayLike) -> float:
@@ -41,6 +42,12 @@ def best_of_equals(values: Sequence[float], higher: bool = True) -> list[int]:
     merit = np.asarray(values, np.float64) * (1 if higher else -1)
     best = merit.max()
     return [int(index) for index in np.flatnonzero(merit >= best - COMPUTED * abs(best))]
+
+
+def first_best(merit: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return (rows,) the place of the highest of each row of merits, the first of those equal but for rounding."""
+    best = merit.max(axis=1, keepdims=True)
+    return np.asarray(np.argmax(merit >= best - COMPUTED * np.abs(best), axis=1), np.int64)
 
 
 def joined(groups: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:

@@ -15,19 +15,19 @@ from regulens.spec import Level, Response, RunSpec, StudySpec
 from regulens.stats.analysis import Analysis, Cell, analyse, declared_pairs
 from regulens.stats.anova import Anova, analyse_variance
 from regulens.stats.cells import Cells
-from regulens.stats.contrasts import Levels
 from regulens.stats.factorial import FactorAnswers, Layout, answer_factor
 from regulens.stats.images import VarianceSplit, seeds_and_images, variance_split
 from regulens.stats.intervals import Interval
-from regulens.stats.samples import Sample
+from regulens.stats.samples import Sample, on_common_blocks
 from regulens.stats.selection import Optimism, SingleRunRanking, selection_optimism, single_run_ranking
-from regulens.study.answers import AnsweredClaim, Evidence, answer_claims, evidence_of
+from regulens.study.answers import Evidence, answer_claims, evidence_of
+from regulens.study.claim_results import AnsweredClaim
 from regulens.study.declared import DeclaredAnalysis
 from regulens.study.grid import cell_label, cell_levels
 from regulens.study.runner import run_folder
 from regulens.study.samples import Samples, response_of, right_images
 from regulens.study.thresholds import study_warnings
-from regulens.training.checkpoint import PREDICTIONS
+from regulens.training.predictions import PREDICTIONS
 
 SEED = 20220101  # of the permutations and bootstraps: an analysis of the same runs is the same
 
@@ -100,7 +100,7 @@ def analyse_study(
         level=level,
         analysis=replace(analysis, warnings=warnings),
         factors=tuple(_factors(study, analysis, declared, level)),
-        anova=analyse_variance(tuple(study.factors), _values(analysis)),
+        anova=_anova(study, analysis, declared),
         claims=answer_claims(evidence, rng),
         images=_images(study, samples, matrices, declared.response),
         optimism=_optimism(samples, declared, matrices, rng),
@@ -138,15 +138,21 @@ def _threshold_warnings(evidence: Evidence) -> list[str]:
 
 def _diverged(study: StudySpec, trained: Sequence[RunResult], response: Response) -> list[str]:
     return [
-        f"“{cell_label(run.spec.cell, study)}” seed {run.spec.seed}: its {response} is not finite, so it "
-        "counts as a run that failed to train"
+        f"“{cell_label(run.spec.cell, study)}” seed {run.spec.seed}: its {response} is not "
+        + (f"known ({run.unknown})" if run.unknown else "finite, so it counts as a run that failed to train")
         for run in trained
         if not math.isfinite(response_of(run, response))
     ]
 
 
-def _values(analysis: Analysis) -> dict[Levels, NDArray[np.float64]]:
-    return {cell.key: cell.sample.values for cell in analysis.cells if np.isfinite(cell.sample.values).all()}
+def _anova(study: StudySpec, analysis: Analysis, declared: DeclaredAnalysis) -> Anova:
+    """Return the analysis of variance of the cells all of whose runs have a value, within blocks where seeds are."""
+    runs = {cell.key: cell.sample for cell in analysis.cells if np.isfinite(cell.sample.values).all()}
+    if declared.paired:
+        common = on_common_blocks(list(runs.values()))
+        runs = dict(zip(runs, common, strict=True)) if common else {}
+    values = {key: each.values for key, each in runs.items()}
+    return analyse_variance(tuple(study.factors), values, blocks=declared.paired)
 
 
 def _factors(study: StudySpec, analysis: Analysis, declared: DeclaredAnalysis, level: float) -> Iterator[FactorAnswers]:
@@ -193,12 +199,13 @@ def _optimism(
 ) -> Optimism | None:
     """Estimate the luck of the choice over seeds, and over images too where all cells are judged on the same ones."""
     known = all(np.isfinite(sample.values).all() for sample in samples.values())
-    if len(samples) < 2 or min(sample.n for sample in samples.values()) < 2 or not known:
+    runs = on_common_blocks(list(samples.values())) if declared.paired else list(samples.values())
+    if len(runs) < 2 or min(sample.n for sample in runs) < 2 or not known:
         return None
     same = declared.response == "val_accuracy" and len({spec.parts for spec in samples}) == 1
     correct = [matrices[spec] for spec in samples] if same and matrices.keys() == samples.keys() else None
     higher = declared.direction == "higher"
-    return selection_optimism(list(samples.values()), rng, correct=correct, higher_is_better=higher)
+    return selection_optimism(runs, rng, correct=correct, higher_is_better=higher, blocks=declared.paired)
 
 
 def _gaps(study: StudySpec, evidence: Evidence) -> dict[frozenset[tuple[str, Level]], Interval]:

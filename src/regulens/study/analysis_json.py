@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,11 +12,12 @@ from regulens.stats.analysis import Analysis, CellSummary, NamedComparison
 from regulens.stats.comparisons import Answer, Comparison, Sensitivity
 from regulens.stats.contrasts import Level
 from regulens.stats.estimates import expected_best_curve
+from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
 
 if TYPE_CHECKING:  # results from elsewhere are analysed without torch
     from regulens.study.analysis import StudyAnalysis
-    from regulens.study.answers import AnsweredClaim
+    from regulens.study.claim_results import AnsweredClaim
 
 _DECIDES = (
     *("difference", "low", "high", "low95", "high95", "p", "p_holm"),
@@ -47,7 +48,32 @@ def study_analysis_dict(found: StudyAnalysis) -> dict[str, list[Any]]:
     why), the ``parts`` that must all hold, each with an interval at the level that supports it, and for an undecided
     one ``seeds_low`` and ``seeds_high``, ``None`` being more than ``seeds_max``.
     """
-    return analysis_dict(found.analysis) | {"claims": [_claim(each) for each in found.claims]}
+    claims, effects = claims_list(found.claims), effects_list(found.factors)
+    return analysis_dict(found.analysis) | {"claims": claims, "effects": effects}
+
+
+def claims_list(claims: Sequence[AnsweredClaim]) -> list[dict[str, Any]]:
+    """Return claims as JSON has them."""
+    return [_claim(each) for each in claims]
+
+
+def effects_list(factors: Sequence[FactorAnswers]) -> list[dict[str, Any]]:
+    """Return what each factor does: exploratory estimates, with intervals that hold together within each kind.
+
+    ``kind`` is ``marginal mean``, ``main effect``, ``interaction`` or ``simple effect``; the effect is that of level
+    ``a`` against level ``b``, at ``where``; of an interaction at the second of the two levels in ``by`` less the third.
+    """
+    kinds = (("marginal mean", "marginal"), ("main effect", "main"), ("interaction", "interactions"))
+    every = (*kinds, ("simple effect", "simple"))
+    return [_effect(kind, each) for answers in factors for kind, name in every for each in getattr(answers, name)]
+
+
+def _effect(kind: str, each: Estimated) -> dict[str, Any]:
+    effect, interval = each.effect, each.simultaneous
+    found = {"kind": kind, "factor": effect.factor, "a": effect.a, "b": effect.b, "where": dict(effect.where)}
+    by = None if effect.by is None else list(effect.by)
+    bounds = {"estimate": _number(interval, "estimate")} | _bounds("", interval)
+    return found | {"by": by} | bounds | {"level": interval.level if interval else None, "reason": each.reason}
 
 
 def _claim(answered: AnsweredClaim) -> dict[str, Any]:
@@ -202,7 +228,8 @@ def _beside(result: Comparison, collapse_looked_for: bool) -> dict[str, Any]:
 
 
 def _bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
-    return {f"{name}_low": _number(interval, "low"), f"{name}_high": _number(interval, "high")}
+    prefix = f"{name}_" if name else ""
+    return {f"{prefix}low": _number(interval, "low"), f"{prefix}high": _number(interval, "high")}
 
 
 def _number(interval: Interval | None, name: str) -> float | None:

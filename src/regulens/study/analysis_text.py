@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from regulens.stats.analysis import Analysis, NamedComparison
 from regulens.stats.comparisons import Comparison
 from regulens.stats.contrasts import Level
 from regulens.stats.design import Design
+from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
+from regulens.study.claim_results import AnsweredClaim
 
 _NOTHING = "–"
 _ESTIMANDS = {
@@ -35,7 +37,10 @@ def place_text(levels: Mapping[str, Level]) -> str:
 
 
 def cell_table(analysis: Analysis) -> TextTable:
-    """Return each cell's runs, mean with its 95 % interval, median and sd; where collapse is looked for, that too."""
+    """Return each cell's runs, mean with its 95 % interval, median and sd.
+
+    Where collapse is looked for, the mean is that of runs that trained, and that of all runs stands beside it.
+    """
     digits = _digits(analysis)
     factors = tuple(analysis.cells[0].levels)
     rows = []
@@ -43,19 +48,20 @@ def cell_table(analysis: Analysis) -> TextTable:
         row = [*map(str, cell.levels.values()), str(cell.runs)]
         if cell.collapse is not None:
             row.append(str(round(cell.collapse.estimate * cell.runs)))
-        row.append(_with_bounds(cell.mean, digits))
         if cell.collapse is not None:
-            row.append(_fixed(cell.trained.estimate, digits) if cell.trained else _NOTHING)
+            row.append(_with_bounds(cell.trained, digits) if cell.trained else _NOTHING)
+        row.append(_with_bounds(cell.mean, digits))
         rows.append((*row, _fixed(cell.median.estimate, digits), _fixed(cell.sd.estimate, digits)))
     collapse = analysis.design.rates
-    columns = ("n", *["collapsed"] * collapse, "mean [95 %]", *["among trained"] * collapse, "median", "sd")
+    means = ("collapsed", "trained [95 %]", "all runs [95 %]") if collapse else ("mean [95 %]",)
+    columns = ("n", *means, "median", "sd")
     return TextTable(len(factors), (*factors, *columns), tuple(rows))
 
 
 def comparison_table(analysis: Analysis) -> TextTable:
-    """Return each comparison's difference, P(better), p and verdict.
+    """Return each comparison's difference, P(better), p and verdict, and below it the answers that stand beside it.
 
-    Where runs collapsed, the difference among those that trained stands below, labelled.
+    Where collapse is looked for these are the collapse rates, and the means that do not decide.
     """
     digits = _digits(analysis)
     factors = tuple(analysis.comparisons[0].where)
@@ -98,49 +104,119 @@ def _further_answers(result: Comparison, design: Design, digits: int) -> Iterato
         yield "  all runs", _with_bounds(result.overall.interval, digits, "+"), "", "", ""
 
 
+def effect_table(factors: Sequence[FactorAnswers], analysis: Analysis) -> TextTable:
+    """Return marginal means, main effects and interactions, with intervals that hold together within each kind."""
+    digits = _digits(analysis)
+    kinds = (("marginal mean", "marginal"), ("main effect", "main"), ("interaction", "interactions"))
+    rows = [
+        (kind, *_effect_name(each), _with_bounds(each.simultaneous, digits, sign) if each.simultaneous else _NOTHING)
+        for answers in factors
+        for kind, name in kinds
+        for sign in ["" if name == "marginal" else "+"]
+        for each in getattr(answers, name)
+    ]
+    return TextTable(3, ("kind", "effect", "where", "estimate [simultaneous 95 %]"), tuple(rows))
+
+
+def _effect_name(each: Estimated) -> tuple[str, str]:
+    effect = each.effect
+    name = f"{effect.factor} {effect.a}" + ("" if effect.b is None else f" – {effect.b}")
+    if effect.by is None:
+        return name, place_text(effect.where)
+    path, level, reference = effect.by
+    held = f", {place_text(effect.where)}" if effect.where else ""
+    return name, f"{path} {level} – {reference}{held}"
+
+
+def claim_table(claims: Sequence[AnsweredClaim]) -> TextTable:
+    """Return each claim with its verdict, and its parts below it."""
+    rows: list[tuple[str, ...]] = []
+    for claim in claims:
+        verdict = claim.judged.verdict if claim.judged else f"not testable: {claim.reason}"
+        rows.append((claim.claim.spec.id, claim.claim.spec.text, "", verdict))
+        parts = claim.judged.parts if claim.judged else ()
+        rows += [("", f"  {part.text}", _significant(part.interval), part.verdict) for part in parts]
+    return TextTable(2, ("claim", "", "difference", "verdict"), tuple(rows))
+
+
+def _significant(interval: Interval) -> str:
+    known = [abs(x) for x in (interval.estimate, interval.low, interval.high) if math.isfinite(x) and x]
+    return _with_bounds(interval, 3 - math.floor(math.log10(min(known))) if known else 4, "+") if known else _NOTHING
+
+
 def notes(analysis: Analysis) -> list[str]:
     """Return in sentences how to read the tables, why verdicts are open, and what to beware of."""
     made = [each.result for each in analysis.comparisons if each.result is not None]
     said = [_on_verdict(analysis.design)]
     if made:
-        said.append(_on_family(len(made), made[0].difference.level, analysis.design.alpha))
+        said.append(_on_family(len(made), made[0].difference.level, analysis.design))
     said += [
         "P(better) is the probability that a run of the first is better than a run of the second, ties counting half; "
-        "p is that of a permutation test of equal means.",
+        "p is the level at which the interval would just exclude zero.",
         _on_seeds(analysis.design),
     ]
-    return [*said, *_open(analysis), *(f"{warning[0].upper()}{warning[1:]}." for warning in analysis.warnings)]
+    return [
+        *said,
+        *_sensitivities(analysis),
+        *_open(analysis),
+        *(f"{warning[0].upper()}{warning[1:]}." for warning in analysis.warnings),
+    ]
 
 
 def _on_verdict(design: Design) -> str:
-    bounds = (
-        f"entirely beyond ±{design.rope:g}, equivalent if entirely within"
-        if design.rope
-        else "entirely on one side of zero"
+    judged = (
+        f"The verdict on the first of each pair rests on {_ESTIMANDS[design.primary]} ({design.direction} is better)"
     )
+    if not design.rope:
+        return f"{judged}: better or worse if the interval excludes zero, otherwise undecided."
     return (
-        f"The verdict on the first of each pair rests only on the simultaneous interval for "
-        f"{_ESTIMANDS[design.primary]}: better or worse ({design.direction} is better) if it lies {bounds}, otherwise "
-        "undecided."
+        f"{judged}: better or worse beyond ±{design.rope:g}, equivalent within it, each by a one-sided bound; size "
+        "open if only the sign is shown, by the interval printed; otherwise undecided."
     )
 
 
-def _on_family(family: int, level: float, alpha: float) -> str:
-    together = f"{100 * (1 - alpha):g} %"
-    if family == 1:
+def _on_family(comparisons: int, level: float, design: Design) -> str:
+    together, each = f"{100 * (1 - design.alpha):.4g} %", f"{100 * level:.4g} %"
+    if comparisons == 1 and design.answers == 1:
         return f"There is one comparison: its interval has level {together}."
+    what = f"{comparisons} comparison{'s' * (comparisons > 1)}"
+    rates = ", of means and of collapse rates," if design.rates else ""
     return (
-        f"The {family} comparisons form one family: each interval has level {100 * level:.2f} %, so that all hold "
-        f"simultaneously with {together} (Bonferroni)."
+        f"The {what}{rates} form one family: each interval has level {each}, so that all hold simultaneously with "
+        f"{together} (Bonferroni)."
     )
+
+
+def _sensitivities(analysis: Analysis) -> Iterator[str]:
+    """Say of decided verdicts on runs that trained what difference in collapse rates would undo them."""
+    for each in analysis.comparisons:
+        if each.result is None or each.result.sensitivity is None:
+            continue
+        found, name = each.result.sensitivity, _pair(each) + (f" at {place_text(each.where)}" if each.where else "")
+        (a, n_a), (b, n_b) = found.seen
+        mixed = "mixed, as it trains less often; " if each.result.mixed else ""
+        seen = f"{a}/{n_a} and {b}/{n_b} runs collapsed"
+        if math.isnan(found.difference):
+            yield f"{name}: {mixed}{seen}; the verdict is on the runs that trained."
+        else:
+            yield (
+                f"{name}: {mixed}the verdict is on the runs that trained, and undone for all runs if {each.a} fails to "
+                f"train {100 * found.difference:.1f} points oftener than {each.b}; {seen}, an interval of "
+                f"{100 * found.interval.low:.0f} to {100 * found.interval.high:.0f} points."
+            )
 
 
 def _on_seeds(design: Design) -> str:
+    if "split" in design.over:
+        return "Verdicts are about new seeds and new splits of this data set: cells are compared within each split."
     if not design.paired:
-        return "Runs are treated as independent: seeds are not paired. The intervals cover only what the seeds varied."
+        return (
+            "Verdicts are about new seeds, on these images: runs are taken to be independent, and what the seeds did "
+            "not vary is not covered."
+        )
     return (
-        "Runs of the same seed are paired in p and in intervals of means; medians, P(better), and means that include "
-        "collapses are compared as if runs were independent."
+        "Runs of the same seed are compared as pairs; medians, P(better) and means of all runs are compared as if runs "
+        "were independent."
     )
 
 

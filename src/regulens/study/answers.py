@@ -12,40 +12,18 @@ from numpy.typing import NDArray
 from regulens.results import RunResult
 from regulens.spec import OF_IMAGES, Response, RunSpec, StudySpec
 from regulens.stats.cells import LEAST_RUNS, Cells
-from regulens.stats.claims import JudgedClaim, Part, Relation, judge_claim
+from regulens.stats.claims import judge_claim
 from regulens.stats.design import Design
 from regulens.stats.power import Question, SeedsNeeded, seeds_needed_from_pilot
-from regulens.stats.ties import ROUNDING
-from regulens.study.claims import Contrast, DeclaredClaim, declared_claims
+from regulens.study.claim_results import UNSETTLED, AnsweredClaim, part_of
+from regulens.study.claims import DeclaredClaim, declared_claims
+from regulens.study.contrasts import Contrast
 from regulens.study.declared import DeclaredAnalysis, declared_analysis, design_of
 from regulens.study.grid import cell_label
-from regulens.study.runner import run_folder
-from regulens.study.samples import Samples, image_scores, of_guessing, samples_of
-from regulens.training.checkpoint import PREDICTIONS
+from regulens.study.samples import Samples, by_image, of_guessing, samples_of
 
 MAX_SEEDS_NEEDED = 200
 SIMULATED_STUDIES = 500
-UNSETTLED = frozenset(("undecided", "too few runs"))
-"""Verdicts on claims that more seeds may change."""
-
-
-@dataclass(frozen=True)
-class AnsweredClaim:
-    """A claim with its verdict.
-
-    Attributes:
-        claim: as declared.
-        judged: its verdict and parts; ``None`` where it is not testable in this study.
-        reason: why it is not, and what would test it.
-        seeds: what an undecided claim needs, ``None`` where it is decided or its parts are too few to tell.
-        parts: what it was judged by, for intervals of other levels.
-    """
-
-    claim: DeclaredClaim
-    judged: JudgedClaim | None
-    reason: str = ""
-    seeds: SeedsNeeded | None = None
-    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +77,10 @@ class Evidence:
         """Return what each run scored on each image, of cells whose predictions are all there."""
         if self.folder is None or response not in OF_IMAGES:
             return {}
-        ids = {(run.spec.cell, run.spec.seed): run.run_id for run in self.trained}
+        runs = {(run.spec.cell, run.spec.seed): run for run in self.trained}
         scores = {}
         for spec, sample in samples.items():
-            paths = [run_folder(self.folder, ids[spec, int(seed)]) / PREDICTIONS for seed in sample.seeds]
-            matrix = image_scores(paths, response)
+            matrix = by_image([runs[spec, int(seed)] for seed in sample.seeds], self.folder, response)
             if matrix is not None:
                 scores[spec] = matrix
         return scores
@@ -131,7 +108,7 @@ def answer_claims(evidence: Evidence, rng: np.random.Generator | None = None) ->
 def _answer_claim(
     claim: DeclaredClaim, evidence: Evidence, count: int, rng: np.random.Generator | None
 ) -> AnsweredClaim:
-    parts = tuple(_part(each, evidence) for each in claim.contrasts)
+    parts = tuple(part_of(each, evidence.cells(each.response)) for each in claim.contrasts)
     judged = judge_claim(parts, count, evidence.alpha_of_claims)
     verdicts = zip(claim.contrasts, judged.parts, strict=True)
     still_open = [each for each, part in verdicts if part.verdict in UNSETTLED and judged.verdict in UNSETTLED]
@@ -152,18 +129,8 @@ def _why_not_testable(claim: DeclaredClaim, evidence: Evidence) -> str:
     return ""
 
 
-def _part(each: Contrast, evidence: Evidence) -> Part:
-    """Return a contrast as a part of a claim, estimated as it was declared."""
-    cells, weights = evidence.cells(each.response), {spec: float(weight) for spec, weight in each.terms}
-    sizes = np.concatenate([np.abs(x[np.isfinite(x)]) for x in (cells.samples[spec].values for spec in weights)])
-    rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
-    relation: Relation = "equal" if each.sense == "equal" else "greater"
-    estimate, few, over = cells.primary(weights), cells.too_few(weights), cells.over(weights)
-    return Part(each.label, estimate, each.rope, relation, rounding, few, over)
-
-
 def _seeds_needed(
-    contrasts: Sequence[Contrast], evidence: Evidence, claims: int, rng: np.random.Generator
+    contrasts: Sequence[Contrast[RunSpec, Response]], evidence: Evidence, claims: int, rng: np.random.Generator
 ) -> SeedsNeeded | None:
     """Return the seeds with which the hardest of some contrasts would be decided, if its effect is as it now looks."""
     needed = []

@@ -10,8 +10,9 @@ from typing import Literal
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.stats.intervals import Interval, mover_difference
-from regulens.study.answers import UNSETTLED, AnsweredClaim, answer_claims, evidence_of
+from regulens.study.answers import answer_claims, evidence_of
 from regulens.study.audit import change_text, variation_folder
+from regulens.study.claim_results import UNSETTLED, AnsweredClaim
 from regulens.study.folder import own_store
 from regulens.study.grid import varied
 from regulens.study.store import DATABASE

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from regulens.errors import UserError, suggestion
-from regulens.stats.analysis import Analysis, Cell, analyse, declared_pairs
+from regulens.errors import UserError
+from regulens.spec import OTHER_NAMES
+from regulens.stats.analysis import Analysis, analyse, declared_pairs
+from regulens.stats.blocks import pairing_advice
 from regulens.stats.contrasts import Level
 from regulens.stats.design import Design, Primary
-from regulens.stats.samples import sample
-from regulens.stats.ties import ROUNDING
+from regulens.stats.factorial import FactorAnswers, Layout, answer_factor
+from regulens.stats.power import Looks
 from regulens.stats.verdicts import Direction
-from regulens.study.analysis_json import analysis_dict, cells_frame, comparisons_frame
-from regulens.study.analysis_text import place_text
-from regulens.study.external.finished import UnfinishedError, finished_runs
+from regulens.study.analysis_json import analysis_dict, cells_frame, claims_list, comparisons_frame, effects_list
+from regulens.study.claim_results import AnsweredClaim
+from regulens.study.contrasts import Factorial
+from regulens.study.external.claims import Ground, OwnClaim, judge_claims, read_claims
+from regulens.study.external.finished import OWN_COLUMNS, UnfinishedError, finished_runs
 from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
-from regulens.study.external.logs import last_of_runs, refuse_logs, repeated_runs, what_differs
+from regulens.study.external.logs import last_of_runs, refuse_logs, repeated_runs
 from regulens.study.external.options import COLLAPSE_MARGIN, Options, checked_options
-from regulens.study.external.problems import Problem
 from regulens.study.external.scale import Response, Scale, response_on_scale
+from regulens.study.external.table import (
+    cells_of,
+    collapsed_column,
+    collapsed_rows,
+    compared_factor,
+    failed_runs,
+    refuse_duplicates,
+    refuse_unpaired,
+    without_value,
+)
 from regulens.study.external.values import response_problems
 from regulens.study.own_rows import Rows, read_rows
 from regulens.study.thresholds import rope_warnings
 
 ACCURACY_ROPE = 0.005
+ROPE_RATE = 0.05
+CLAIMS_SHARE = 0.5
+LEVEL = 0.95
 
-_CONTROL = "none"
-_PERMUTATION_SEED = 0
-_EXPLAINED = 3  # duplicates: no more are shown
+_SEED = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +61,23 @@ class OwnAnalysis:
         response: the column that was analysed.
         factors: the columns of the factors, the compared one among them.
         compared: the compared factor.
-        control: its level that the others are compared with.
+        control: its level that the others are compared with; None where pairs of levels are, and there is none.
         scale: what the response was read as: a ``fraction``, ``percent`` (divided by 100), or ``none`` of these.
         analysis: all numbers, as the statistics give them.
+        effects: what each factor does, exploratory.
+        claims: as they were read, with their verdicts.
+        others: the analyses of further responses, by their columns; their comparisons are of the same family.
     """
 
     response: str
     factors: tuple[str, ...]
     compared: str
-    control: Level
+    control: Level | None
     scale: Scale
     analysis: Analysis
+    effects: tuple[FactorAnswers, ...] = ()
+    claims: tuple[AnsweredClaim, ...] = ()
+    others: Mapping[str, OwnAnalysis] = field(default_factory=dict)
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -72,9 +94,14 @@ class OwnAnalysis:
         """What to know before trusting the numbers."""
         return self.analysis.warnings
 
-    def as_dict(self) -> dict[str, list[Any]]:
-        """Return cells, comparisons, claims (there are none) and warnings as JSON has them."""
-        return analysis_dict(self.analysis)
+    def as_dict(self) -> dict[str, Any]:
+        """Return cells, comparisons, claims, effects and warnings as JSON has them, and those of further responses."""
+        found = analysis_dict(self.analysis) | {
+            "claims": claims_list(self.claims),
+            "effects": effects_list(self.effects),
+        }
+        others = {name: other.as_dict() for name, other in self.others.items()}
+        return found | ({"responses": others} if others else {})
 
     def to_json(self) -> str:
         """Return ``as_dict`` as JSON text."""
@@ -84,7 +111,7 @@ class OwnAnalysis:
 def analyze(
     data: pd.DataFrame | str | Path,
     *,
-    response: str,
+    response: str | Sequence[str],
     factors: str | Sequence[str],
     seed: str | None = None,
     compare: str | None = None,
@@ -96,8 +123,17 @@ def analyze(
     primary: Primary = "trained",
     scale: Scale | None = None,
     last_of: str | None = None,
+    split: str | None = None,
+    collapsed: str | None = None,
+    trained_above: float | None = None,
+    comparisons: Literal["control", "all"] | Sequence[tuple[Level, Level]] = "control",
+    claims: str | Path | None = None,
+    looks: str | Sequence[int] | None = None,
+    over: str | Sequence[str] | None = None,
+    test_ratio: float | None = None,
+    rope_rate: float = ROPE_RATE,
 ) -> OwnAnalysis:
-    """Describe the cells of results that were trained elsewhere, and compare the levels of one factor with its control.
+    """Describe the cells of results that were trained elsewhere, and compare the levels of one factor.
 
     Neither the order of the rows nor that of the columns changes anything, and two calls give the same. Rows of which
     a column says that they are no finished runs (``state``, ``status``, ``exit_code`` ...) are left out, and counted
@@ -105,20 +141,32 @@ def analyze(
 
     Args:
         data: one row per run: a DataFrame, or the path of a CSV file (``read_rows`` says which).
-        response: the column with the number that is analysed.
+        response: the column with the number that is analysed; of several, the comparisons of all are one family. In a
+            study's own results ``val_nll`` is ``val_loss``.
         factors: the columns whose levels make the cells; in one text they are separated by commas.
         seed: the column of the seeds; without it a run that is there twice goes unnoticed.
         compare: the compared factor; by default the one that has the control among its levels.
         control: its level that the others are compared with; by default ``none``, written in any case.
         rope: half-width of practical equivalence; by default 0.005 for accuracies, otherwise 0: only the sign counts.
         direction: whether a ``higher`` or a ``lower`` response is better.
-        chance: the accuracy of guessing: runs not above 1.1 times it count as collapsed. Without it none do.
+        chance: the accuracy of guessing: runs not above 1.1 times it count as collapsed, where no column tells.
         paired: whether runs of one seed are a block, as where the seed decided the split.
         primary: the estimand that decides: the mean of the runs that ``trained``, of all (``mean``), or the ``median``.
         scale: whether the response is a ``fraction`` of 1 such as an accuracy, one in ``percent``, which is divided by
             100 (``rope`` and ``chance`` are fractions always), or ``none`` of these; by default told by the column's
             name, if the values fit.
         last_of: a column such as ``epoch``, if there are several rows per run: of each only the last is analysed.
+        split: the column of the split, or another block within which all cells were trained: the runs of one cell in a
+            block are averaged, and cells are compared within blocks.
+        collapsed: the column of true and false that tells which runs collapsed or diverged; by default one of this
+            name. Such a run may have no response.
+        trained_above: the response above which a run counts as trained, instead.
+        comparisons: each level with the ``control``, ``all`` with each other, or pairs (a, b) of levels.
+        claims: the path of a TOML file with ``[[claims]]`` as in a study file, the factors being columns.
+        looks: the numbers of seeds at which it was declared to look; the error is divided among them.
+        over: what verdicts are about: ``seeds``, or ``seeds,split`` (the default where ``split`` is given).
+        test_ratio: judged over training images of a split, which verdicts over splits need.
+        rope_rate: half-width of practical equivalence of two collapse rates.
 
     Raises:
         UserError: naming the rows and what is wrong with them, or the option.
@@ -136,29 +184,152 @@ def analyze(
         primary=primary,
         scale=scale,
         last_of=last_of,
+        split=split,
+        collapsed=collapsed,
+        trained_above=trained_above,
+        comparisons=comparisons,
+        looks=looks,
+        over=over,
+        test_ratio=test_ratio,
+        rope_rate=rope_rate,
     )
-    rows = _runs(read_rows(data, options.columns), options)
-    _refuse_wrong_values(rows, options)
-    read = response_on_scale(rows, options.response, options.scale, accuracy=options.chance is not None)
-    design = _design(options, read)
+    own_claims = [] if claims is None else read_claims(Path(claims))
+    rows, options = _read(data, options)
+    table = _table(_runs(rows, options), options)
+    alpha = (1 - _level(table)) * (1 - CLAIMS_SHARE if own_claims else 1.0) / len(options.responses)
+    found = {name: _analysed(name, table, alpha) for name in options.responses}
+    judged = _claims(own_claims, table, found)
+    first, *rest = found.values()
+    return replace(first, claims=judged, others={other.response: other for other in rest})
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """The rows that are runs, as cells have them.
+
+    Attributes:
+        rows: the finished runs.
+        options: what is asked for.
+        levels: of each factor, one of each row.
+        blocks: of each row; None where neither seed nor split is known.
+        order: the levels of each factor.
+        compared: the compared factor, and its control.
+        collapsed: which runs a column says collapsed; None where none says so.
+        notes: on what was decided in the user's place.
+    """
+
+    rows: Rows
+    options: Options
+    levels: dict[str, list[Level]]
+    blocks: list[Level] | None
+    order: dict[str, list[Level]]
+    compared: tuple[str, Level | None]
+    collapsed: list[bool] | None
+    notes: tuple[str, ...]
+
+    @property
+    def pairs(self) -> list[tuple[Level, Level]]:
+        """The pairs of levels that are compared."""
+        factor, control = self.compared
+        asked = self.options.comparisons
+        named = asked if isinstance(asked, str) else [(self._level(a), self._level(b)) for a, b in asked]
+        return declared_pairs(self.order[factor], control, named)
+
+    def _level(self, level: Level) -> Level:
+        factor, _ = self.compared
+        meant = matching(self.order[factor], level)
+        if len(meant) != 1:
+            known = ", ".join(map(str, self.order[factor]))
+            raise UserError(f"comparisons: {level} is not a level of {factor}; it has {known}")
+        return meant[0]
+
+
+def _table(rows: Rows, options: Options) -> _Table:
+    marked = collapsed_column(rows, options)
+    collapsed = None if marked is None else collapsed_rows(rows, marked)
+    _refuse_wrong_values(rows, options, collapsed)
     columns = {factor: levels(rows, factor) for factor in options.factors}
-    found = {factor: column.of_rows for factor, column in columns.items()}
-    seeds = levels(rows, options.seed).of_rows if options.seed else None
+    found = {factor: list(column.of_rows) for factor, column in columns.items()}
+    seeds = list(levels(rows, options.seed).of_rows) if options.seed else None
+    blocks = list(levels(rows, options.split).of_rows) if options.split else seeds
     if seeds is not None:
-        _refuse_duplicates(rows, found, seeds, options)
-    compared, against = _compared(rows, found, options)
-    order = {factor: ordered(column, against if factor == compared else None) for factor, column in found.items()}
-    cells = _cells(read.values, found, seeds, order, options.chance)
-    pairs = declared_pairs(order[compared], against)
-    if design.paired and seeds is not None:
-        _refuse_unpaired(rows, found, seeds, compared, pairs)
-    rng = np.random.default_rng(_PERMUTATION_SEED)
-    analysis = analyse(cells, compared, pairs, design, rng)
-    on_levels = [note for column in columns.values() for note in column.notes]
-    on_data = (*rows.notes, *read.notes, *on_levels, *repeated_runs(rows, options.runs))
-    wide = rope_warnings(options.rope, options.response, read.values, fraction=read.accuracy)
-    analysis = replace(analysis, warnings=(*on_data, *_assumed(options, read), *wide, *analysis.warnings))
-    return OwnAnalysis(options.response, options.factors, compared, against, read.scale, analysis)
+        within = found | ({options.split: blocks} if options.split and blocks else {})
+        refuse_duplicates(rows, within, seeds, options)
+    factor, control = compared_factor(rows, found, options)
+    order = {name: ordered(column, control if name == factor else None) for name, column in found.items()}
+    notes = [note for column in columns.values() for note in column.notes]
+    if marked is not None and options.collapsed is None:
+        notes.append(f"which runs collapsed is taken from the column {marked}")
+    table = _Table(rows, options, found, blocks, order, (factor, control), collapsed, tuple(notes))
+    if options.design.paired and blocks is not None:
+        refuse_unpaired(rows, found, blocks, factor, table.pairs, "split" if options.split else "seed")
+    return table
+
+
+def _analysed(response: str, table: _Table, alpha: float) -> OwnAnalysis:
+    """Return the analysis of one response."""
+    options = replace(table.options, responses=(response,))
+    rows, accuracy = table.rows, options.chance is not None
+    empty = without_value(rows, response, table.collapsed)
+    known = rows.keep([row for row in range(len(rows.names)) if row not in empty])
+    read = response_on_scale(known, response, options.scale, accuracy=accuracy)
+    given = iter(read.values)
+    values = [math.nan if row in empty else next(given) for row in range(len(rows.names))]
+    failed = failed_runs(values, options, table.collapsed)
+    design = replace(_design(options, read), alpha=alpha, rates=failed is not None)
+    cells = cells_of(values, failed, table.levels, table.blocks, table.order)
+    factor, control = table.compared
+    analysis = analyse(cells, factor, table.pairs, design, np.random.default_rng(_SEED))
+    on_data = (*rows.notes, *read.notes, *table.notes, *repeated_runs(rows, options.runs))
+    wide = rope_warnings(options.rope, response, read.values, fraction=read.accuracy)
+    advice = [] if design.paired or options.seed is None else [pairing_advice([each.sample for each in cells])]
+    said = (*on_data, *_assumed(options, read, failed is not None), *wide, *filter(None, advice), *analysis.warnings)
+    layout = Layout(tuple(table.order), tuple(analysis.data.samples))
+    effects = tuple(
+        answer_factor(
+            layout, name, control if name == factor and control is not None else known[0], analysis.data.primary, LEVEL
+        )
+        for name, known in table.order.items()
+        if len(known) > 1
+    )
+    return OwnAnalysis(
+        response, options.factors, factor, control, read.scale, replace(analysis, warnings=said), effects
+    )
+
+
+def _claims(claims: Sequence[OwnClaim], table: _Table, found: Mapping[str, OwnAnalysis]) -> tuple[AnsweredClaim, ...]:
+    if not claims:
+        return ()
+    factorial = Factorial(table.order, lambda at: tuple(at[name] for name in table.order))
+    data = {name: each.analysis.data for name, each in found.items()}
+    return judge_claims(claims, Ground(factorial, table.compared[0], data), (1 - _level(table)) * CLAIMS_SHARE)
+
+
+def _level(table: _Table) -> float:
+    """Return the simultaneous level of all that is judged: lower errors for each of several looks."""
+    looks = table.options.looks
+    if not looks:
+        return LEVEL
+    if table.blocks is None:
+        raise UserError("looks are numbers of seeds: name their column with seed")
+    seeds = len(set(table.blocks))
+    later = [number for number, size in enumerate(looks) if size >= seeds]
+    return Looks(looks, LEVEL).level_at(later[0] if later else len(looks))
+
+
+def _read(data: pd.DataFrame | str | Path, options: Options) -> tuple[Rows, Options]:
+    """Read the rows; in a study's own results, a response is known by its other name too."""
+    try:
+        return read_rows(data, options.columns), options
+    except UserError:
+        if not OTHER_NAMES.keys() & set(options.responses):
+            raise
+        other = replace(options, responses=tuple(OTHER_NAMES.get(name, name) for name in options.responses))
+        with suppress(UserError):
+            rows = read_rows(data, other.columns)
+            if rows.columns.keys() >= OWN_COLUMNS:
+                return rows, other
+        raise
 
 
 def _runs(rows: Rows, options: Options) -> Rows:
@@ -174,11 +345,14 @@ def _runs(rows: Rows, options: Options) -> Rows:
     return rows
 
 
-def _refuse_wrong_values(rows: Rows, options: Options) -> None:
+def _refuse_wrong_values(rows: Rows, options: Options, collapsed: Sequence[bool] | None) -> None:
     """Refuse what does not fit the header, is no number or no level, all in one go."""
-    others = (*options.factors, *([options.seed] if options.seed else []))
-    problems = [*rows.problems, *response_problems(rows, options.response, others)]
-    problems += [problem for column in others for problem in level_problems(rows, column)]
+    blocks = [name for name in (options.seed, options.split) if name]
+    others = (*options.factors, *blocks)
+    problems = [*rows.problems, *(problem for column in others for problem in level_problems(rows, column))]
+    for response in options.responses:
+        empty = without_value(rows, response, collapsed)
+        problems += [each for each in response_problems(rows, response, others) if each.row not in empty]
     problems += seed_problems(rows, options.seed) if options.seed else []
     if problems:
         raise rows.refuse_all(problems)
@@ -186,103 +360,10 @@ def _refuse_wrong_values(rows: Rows, options: Options) -> None:
 
 def _design(options: Options, read: Response) -> Design:
     rope = options.rope if options.rope is not None else ACCURACY_ROPE if read.accuracy else 0.0
-    return replace(
-        options.design, rope=rope, bounds=read.bounds, rates=options.chance is not None, failed=options.chance
-    )
+    return replace(options.design, rope=rope, bounds=read.bounds, failed=options.chance)
 
 
-def _refuse_duplicates(
-    rows: Rows, found: Mapping[str, Sequence[Level]], seeds: Sequence[Level], options: Options
-) -> None:
-    """Refuse runs of the same levels and seed, and say what tells them apart."""
-    first: dict[tuple[Level, ...], int] = {}
-    problems: list[Problem] = []
-    for row, key in enumerate(zip(*found.values(), seeds, strict=True)):
-        earlier = first.setdefault(key, row)
-        if earlier != row:
-            same = place_text({**dict(zip(found, key, strict=False)), str(options.seed): key[-1]})
-            what = f"is a duplicate of {rows.names[earlier]}, both {same}"
-            fix = what_differs(rows, row, earlier, options.runs) if len(problems) < _EXPLAINED else ""
-            problems.append(Problem(row, what, fix))
-    if problems:
-        raise rows.refuse_all(problems)
-
-
-def _compared(rows: Rows, found: Mapping[str, Sequence[Level]], options: Options) -> tuple[str, Level]:
-    """Return the compared factor and its control."""
-    wanted = _CONTROL if options.control is None else options.control
-    among = [options.compare] if options.compare else list(found)
-    controls = {factor: matching(found[factor], wanted) for factor in among}
-    having = [factor for factor in among if controls[factor]]
-    if not having:
-        known = [str(level) for factor in among for level in ordered(found[factor])]
-        where = options.compare or "any factor"
-        fix = suggestion(str(wanted), known) if options.control is not None else _name_one(options, known)
-        raise UserError(f'{rows.place}: control "{wanted}" is not a level of {where}{fix}')
-    if len(having) > 1:
-        both = " and ".join(having)
-        raise UserError(f'{rows.place}: {both} have the level "{wanted}"; say which is compared: compare {having[0]}')
-    factor = having[0]
-    if len(controls[factor]) > 1:
-        written = " and ".join(map(str, controls[factor]))
-        raise UserError(f"{rows.place}: {factor} has the levels {written}; say which is the control")
-    if len(set(found[factor])) == 1:
-        raise UserError(f"{rows.place}: {factor} has one level only, {controls[factor][0]}: nothing to compare with it")
-    return factor, controls[factor][0]
-
-
-def _name_one(options: Options, known: Sequence[str]) -> str:
-    what = "the control" if options.compare or len(options.factors) == 1 else "the compared factor and its control"
-    return f"; name {what} (levels: {', '.join(known)})"
-
-
-def _cells(
-    values: Sequence[float],
-    found: Mapping[str, Sequence[Level]],
-    seeds: Sequence[Level] | None,
-    order: Mapping[str, Sequence[Level]],
-    chance: float | None,
-) -> list[Cell]:
-    """Return the cells by their levels, their runs by seed and value: nothing is left of the order of the rows."""
-    numbers = {level: number for number, level in enumerate(ordered(seeds or []))}
-    runs: dict[tuple[Level, ...], list[tuple[int, float]]] = {}
-    for row, key in enumerate(zip(*found.values(), strict=True)):
-        runs.setdefault(key, []).append((numbers[seeds[row]] if seeds else 0, values[row]))
-    places = {factor: {level: place for place, level in enumerate(each)} for factor, each in order.items()}
-    cells = []
-    for key in sorted(runs, key=lambda key: [places[factor][level] for factor, level in zip(order, key, strict=True)]):
-        of_seed, x = zip(*sorted(runs[key]), strict=True)
-        collapsed = None if chance is None else [value <= chance * COLLAPSE_MARGIN * (1 + ROUNDING) for value in x]
-        cells.append(Cell(dict(zip(order, key, strict=True)), sample(x, collapsed, of_seed if seeds else None)))
-    return cells
-
-
-def _refuse_unpaired(
-    rows: Rows,
-    found: Mapping[str, Sequence[Level]],
-    seeds: Sequence[Level],
-    compared: str,
-    pairs: Sequence[tuple[Level, Level]],
-) -> None:
-    """Refuse the first run whose seed the cell it is paired with has not; a cell without runs is told of elsewhere."""
-    runs = [dict(zip(found, key, strict=True)) for key in zip(*found.values(), strict=True)]
-    seeds_of: dict[frozenset[tuple[str, Level]], set[Level]] = {}
-    for levels_of_run, seed in zip(runs, seeds, strict=True):
-        seeds_of.setdefault(frozenset(levels_of_run.items()), set()).add(seed)
-    partners = [(a, b) for pair in pairs for a, b in (pair, pair[::-1])]
-    for row, levels_of_run in enumerate(runs):
-        for level, other in partners:
-            partner = {**levels_of_run, compared: other}
-            known = seeds_of.get(frozenset(partner.items()))
-            if levels_of_run[compared] == level and known and seeds[row] not in known:
-                raise rows.refuse(
-                    row,
-                    f"seed {seeds[row]} of {place_text(levels_of_run)} is not among those of {place_text(partner)}; "
-                    "paired cells need the same seeds",
-                )
-
-
-def _assumed(options: Options, read: Response) -> list[str]:
+def _assumed(options: Options, read: Response, checked: bool) -> list[str]:
     """Say what was decided in the user's place."""
     said = []
     if options.rope is None and read.accuracy:
@@ -292,16 +373,16 @@ def _assumed(options: Options, read: Response) -> list[str]:
             "no equivalence margin (ROPE) was given: only the sign of a difference is judged, and nothing can be "
             "called equivalent"
         )
-    if options.chance is not None:
+    if checked and options.chance is not None and options.collapsed is None and options.trained_above is None:
         bound = f"{options.chance * COLLAPSE_MARGIN:g} ({COLLAPSE_MARGIN} times chance)"
         said.append(
             f"runs not above {bound} count as collapsed: an exact bound needs the number of evaluated images, which is "
             "unknown"
         )
-    elif read.accuracy and options.design.direction == "higher":
+    elif not checked and read.accuracy and options.design.direction == "higher":
         said.append("collapse was not checked: give the chance accuracy (--chance) to detect collapsed runs")
-    else:
-        said.append("collapse was not checked: it is defined for accuracies only")
+    elif not checked:
+        said.append("collapse was not checked: it is defined for accuracies only, unless a column tells (--collapsed)")
     if options.seed is None:
         said.append("no column of seeds was given (--seed): a run that is listed twice goes unnoticed")
     return said

@@ -31,10 +31,11 @@ from regulens.study.runner import Note, OnEvent, Opened, Selected, StudyStarted,
 from regulens.study.store import DATABASE, Deviation, Selection, Store, now, selections_in_force, sole_writer
 from regulens.study.study_file import write_study
 from regulens.study.thresholds import check_thresholds
-from regulens.training.checkpoint import TEST_PREDICTIONS, load_model, save_predictions
+from regulens.training.checkpoint import load_model
 from regulens.training.device import find_device
 from regulens.training.environment import pinned_torch
 from regulens.training.evaluate import Evaluation, evaluate
+from regulens.training.predictions import TEST_PREDICTIONS, save_predictions
 
 SELECTION_RULE = (
     "the cell with the highest mean validation accuracy after the last epoch, over all its seeds, collapsed runs "

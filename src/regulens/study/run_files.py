@@ -13,19 +13,11 @@ from regulens.executors.base import Report
 from regulens.models.regularizers import build_regularizer
 from regulens.results import Opening, RunResult
 from regulens.spec import RunSpec
-from regulens.training.checkpoint import (
-    PREDICTIONS,
-    TEST_PREDICTIONS,
-    WEIGHTS,
-    agrees,
-    load_model,
-    load_predictions,
-    save_predictions,
-    saved_spec,
-)
+from regulens.training.checkpoint import WEIGHTS, load_model, saved_spec
 from regulens.training.device import find_device
 from regulens.training.environment import pinned_torch
 from regulens.training.evaluate import evaluate
+from regulens.training.predictions import PREDICTIONS, TEST_PREDICTIONS, agrees, load_predictions, save_predictions
 
 
 def has_weights(place: Path, result: RunResult) -> bool:

@@ -18,6 +18,7 @@ from regulens.errors import DataError, UserError
 from regulens.files import how_to_write, write_atomically
 from regulens.results import Opening, Record, RunResult
 from regulens.spec import RunSpec, StudySpec
+from regulens.study.rescoring import rescored_opening, rescored_result
 
 DATABASE = "study.db"
 STORE_VERSION = 1
@@ -211,7 +212,13 @@ class Store:
 
     def results(self) -> list[RunResult]:
         """Return all finished runs, in the order in which they finished."""
+        return [rescored_result(result, self._run_folder(result.run_id)) for result in self._stored_results()]
+
+    def _stored_results(self) -> list[RunResult]:
         return self._records(RunResult, "SELECT result FROM runs ORDER BY rowid")
+
+    def _run_folder(self, run_id: str) -> Path:
+        return self.path.parent / "runs" / run_id
 
     def failures(self) -> list[Failure]:
         """Return the runs whose last try failed."""
@@ -230,7 +237,13 @@ class Store:
 
     def ledger(self) -> list[Opening]:
         """Return every opening of the held-out test set, in order."""
-        return self._records(Opening, "SELECT record FROM ledger ORDER BY rowid")
+        records = self._records(Opening, "SELECT record FROM ledger ORDER BY rowid")
+        if all(record.version == 2 for record in records):
+            return records
+        specs = {result.run_id: result.spec for result in self._stored_results()}
+        return [
+            rescored_opening(record, specs.get(record.run_id), self._run_folder(record.run_id)) for record in records
+        ]
 
     def _records(self, kind: type[AnyRecord], query: str) -> list[AnyRecord]:
         try:

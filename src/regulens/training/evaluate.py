@@ -1,4 +1,4 @@
-"""Loss, accuracy and class probabilities of a network on some of a data set's images."""
+"""Loss, objective, accuracy and class probabilities of a network on some of a data set's images."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a network scores: loss in nats (the penalty included), accuracy in [0, 1], (N, classes) float32."""
+    """What a network scores: accuracy in [0, 1], probabilities (N, classes) float32.
+
+    The loss is the mean negative log-likelihood in nats, the objective that plus the regularizer's penalty.
+    """
 
     loss: float
+    objective: float
     accuracy: float
     probabilities: NDArray[np.float32]
 
@@ -32,7 +36,7 @@ def evaluate(model: CNN, regularizer: Regularizer, feed: Feed, indices: NDArray[
     Nothing waits for the device before the last batch is on its way.
     """
     if len(indices) == 0:
-        return Evaluation(math.nan, math.nan, np.empty((0, model.output.out_features), np.float32))
+        return Evaluation(math.nan, math.nan, math.nan, np.empty((0, model.output.out_features), np.float32))
     logits = model.output.weight.new_empty(len(indices), model.output.out_features)
     labels = torch.empty(len(indices), dtype=torch.int64, device=logits.device)
     with evaluating(model), torch.no_grad():
@@ -43,5 +47,6 @@ def evaluate(model: CNN, regularizer: Regularizer, feed: Feed, indices: NDArray[
         loss, hits = cross_entropy(logits, labels)
         penalty = regularizer.penalty(model)
         probabilities = logits.softmax(1).cpu().numpy()
-    mean_loss = loss.item() + (0.0 if penalty is None else penalty.item())
-    return Evaluation(mean_loss, hits.item() / len(indices), probabilities)
+    mean_loss = loss.item()
+    objective = mean_loss + (0.0 if penalty is None else penalty.item())
+    return Evaluation(mean_loss, objective, hits.item() / len(indices), probabilities)

@@ -76,23 +76,23 @@ def train(
         differentiate = differentiation_of(model)
         shuffle = np.random.default_rng(random_state(spec, dataset.digest, "shuffle"))
         augment = torch.Generator(place).manual_seed(random_state(spec, dataset.digest, "batch"))
-        loss_sum = torch.zeros((), dtype=torch.float64, device=place)
+        objective_sum = torch.zeros((), dtype=torch.float64, device=place)
         hits_sum = torch.zeros((), dtype=torch.int64, device=place)
 
         def step(chosen: Tensor) -> None:
             images, labels = regularizer.batch(*feed.batch(chosen), augment)
-            loss, hits = train_step(model, optimizer, regularizer, images, labels, differentiate=differentiate)
-            loss_sum.add_(loss, alpha=len(labels))
+            objective, hits = train_step(model, optimizer, regularizer, images, labels, differentiate=differentiate)
+            objective_sum.add_(objective, alpha=len(labels))
             hits_sum.add_(hits)
 
-        state = [*model.parameters(), *model.buffers(), *optimizer.velocities, loss_sum, hits_sum]
+        state = [*model.parameters(), *model.buffers(), *optimizer.velocities, objective_sum, hits_sum]
         take_step = recorded(step, min(spec.train.batch_size, len(fitted_on)), state, augment)
         epochs: list[EpochRecord] = []
         updates = left = updates_of(spec, parts)
         started = time.perf_counter()
         while left:
             epoch_started = time.perf_counter()
-            loss_sum.zero_()
+            objective_sum.zero_()
             hits_sum.zero_()
             batches = feed.orders(shuffle.permutation(fitted_on), spec.train.batch_size)[:left]
             for chosen in batches:
@@ -101,9 +101,9 @@ def train(
             judged = evaluate(model, regularizer, feed, judged_on)
             record = EpochRecord(
                 epoch=len(epochs) + 1,
-                loss=loss_sum.item() / seen,
+                objective=objective_sum.item() / seen,
                 accuracy=hits_sum.item() / seen,
-                val_loss=judged.loss,
+                val_objective=judged.objective,
                 val_accuracy=judged.accuracy,
                 seconds=time.perf_counter() - epoch_started,
             )
@@ -181,7 +181,7 @@ def train_step(
     *,
     differentiate: Differentiate | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Take one step; return the loss before it (the penalty included) and the number of right predictions.
+    """Take one step; return the objective before it and the number of right predictions.
 
     ``differentiate`` is ``differentiation_of(model)``, where it is at hand.
     """

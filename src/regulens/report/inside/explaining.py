@@ -49,7 +49,7 @@ from regulens.report.inside.steps import OnStep, stepped, unwatched
 from regulens.report.pictures import Picture
 from regulens.spec import RunSpec
 from regulens.study.runner import run_folder
-from regulens.training.checkpoint import PREDICTIONS, Predictions, load_predictions
+from regulens.training.predictions import PREDICTIONS, Predictions, load_predictions
 
 MISTAKES_METHOD = "occlusion"
 """In logits and signed, so that the maps of two classes have one scale; and black pixels count like others."""

@@ -28,7 +28,7 @@ from regulens.study.grid import cell_label, cell_levels, level_label
 from regulens.study.inside.analysis import CALIBRATION_SEED, TYPICAL, InsideAnalysis, typical_run
 from regulens.study.inside.measuring import CORRUPTION_SEED
 from regulens.study.runner import run_folder
-from regulens.training.checkpoint import PREDICTIONS, load_predictions
+from regulens.training.predictions import PREDICTIONS, load_predictions
 
 Place = tuple[tuple[str, Level], ...]
 

@@ -42,7 +42,7 @@ from regulens.stats.pairs import within_mean
 from regulens.study.runner import run_folder
 from regulens.study.store import Selection
 from regulens.study.table import is_collapsed
-from regulens.training.checkpoint import PREDICTIONS
+from regulens.training.predictions import PREDICTIONS
 
 _KINDS = ("seeds", "randomised")
 BY_CELL = ("gradient", "grad_cam")

@@ -54,7 +54,8 @@ _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0"
 _STAGES = {"stage", "phase"}
 _OTHER_NAMES = _STAGES | _TRUE_IF_FINISHED | _TRUE_IF_NOT | _EXIT_CODES | _ERRORS
 _FEW_STATES = 6
-_OWN_COLUMNS = {"run_id", "stage", "network", "status", "regularizer"}
+OWN_COLUMNS = {"run_id", "stage", "network", "status", "regularizer"}
+"""Of `regulens results`."""
 
 
 class UnfinishedError(UserError):
@@ -185,7 +186,7 @@ def _counted(rows: Rows, why: Mapping[int, tuple[str, str]]) -> str:
         f"{name} is {word[:40]} in {len(found)} ({named_rows(rows.names, found)})"
         for (name, word), found in places.items()
     ]
-    own = "; `regulens results --compared` writes none of these" if rows.columns.keys() >= _OWN_COLUMNS else ""
+    own = "; `regulens results --compared` writes none of these" if rows.columns.keys() >= OWN_COLUMNS else ""
     more = f", and {len(parts) - 5} other reasons" if len(parts) > 5 else ""
     return ", ".join(parts[:5]) + more + own
 

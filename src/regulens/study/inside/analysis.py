@@ -33,7 +33,7 @@ from regulens.study.grid import cell_levels, cells
 from regulens.study.inside.measuring import InsideRecord, inside_records
 from regulens.study.runner import run_folder
 from regulens.study.table import is_collapsed
-from regulens.training.checkpoint import PREDICTIONS, load_predictions
+from regulens.training.predictions import PREDICTIONS, load_predictions
 
 NETWORK = "network"
 LEVEL = 0.95
