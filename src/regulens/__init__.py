@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from regulens.api import load_study as load_study
     from regulens.api import run_study as run_study
     from regulens.api import train as train
+    from regulens.report.datasets import draw_datasets as draw_datasets
     from regulens.report.inside.file_kernels import kernels_of_file as kernels_of_file
     from regulens.spec import DataSpec as DataSpec
     from regulens.spec import ModelSpec as ModelSpec
@@ -51,6 +52,7 @@ _HOMES = {
         "run_study",
         "train",
     ),
+    "regulens.report.datasets": ("draw_datasets",),
     "regulens.report.inside.file_kernels": ("kernels_of_file",),
     "regulens.spec": ("DataSpec", "ModelSpec", "RunSpec", "StudySpec", "TrainSpec"),
     "regulens.study.own_numbers": ("OwnAnalysis", "analyze"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regulens.cli.datasets import check_figures, draw_figures, print_datasets
 from regulens.cli.options import AnalysisFormat, Comparisons, Direction, Primary, Scale
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
@@ -85,11 +86,19 @@ def analyze(
             "--last-of", metavar="COLUMN", help="Keep the last row of each run, in a log with a row per epoch."
         ),
     ] = None,
+    datasets: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of the data set: pool the comparisons over data sets as well."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --datasets: draw the figures across data sets into DIR.")
+    ] = None,
     output: Annotated[AnalysisFormat, typer.Option("--format", help="Format of the output.")] = AnalysisFormat.table,
 ) -> None:
     """Analyze results that were trained elsewhere: which differences are real?"""
     from regulens.study.own_numbers import analyze
 
+    check_figures(figures, datasets)
     found = analyze(
         data,
         response=response,
@@ -113,7 +122,9 @@ def analyze(
         over=over,
         test_ratio=test_ratio,
         rope_rate=rope_rate,
+        datasets=datasets,
     )
+    drawn = draw_figures(found, figures)
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")
         return
@@ -121,6 +132,8 @@ def analyze(
         if number:
             console.print()
         _print(each)
+    for path in drawn:
+        console.print(str(path), soft_wrap=True)
     if found.claims:
         from regulens.study.analysis_text import claim_table
 
@@ -144,3 +157,4 @@ def _print(found: OwnAnalysis) -> None:
     console.print()
     for note in notes(found.analysis):
         console.print(f"- {note}")
+    print_datasets(found)

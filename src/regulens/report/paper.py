@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.report import analysis_pictures
+from regulens.report.datasets import datasets_blocks
 from regulens.report.document import Block, Document, Figure, Heading, Paragraph
 from regulens.report.pictures import Picture
 from regulens.report.sentences import methods_texts
@@ -65,7 +66,7 @@ def paper(
     pictures += analysis_pictures.interaction_pictures(study, found, folder)
     blocks += map(Figure, pictures)
     blocks += _strengths(study, trained, found, folder)
-    blocks += [*analysis_blocks(study, found), *choice]
+    blocks += [*analysis_blocks(study, found), *datasets_blocks(found, folder), *choice]
     picture = _confusion(study, trained, found, folder)
     if picture is not None:
         blocks += [Heading("Confusion matrix"), Figure(picture)]

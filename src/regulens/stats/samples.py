@@ -60,6 +60,11 @@ class Sample:
         """The values of the runs that trained."""
         return self.values[~self.collapsed]
 
+    def all_trained(self) -> Sample:
+        """Return the runs with none of them set apart; those without a value are left out."""
+        known = ~self.diverged
+        return Sample(self.values[known], np.zeros(int(known.sum()), np.bool_), self.seeds[known])
+
     def filled(self, value: float) -> NDArray[np.float64]:
         """Return (n,) the response of each run, with a value for those that diverged."""
         return np.where(self.diverged, value, self.values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from regulens.stats.samples import Sample, on_common_blocks
 from regulens.stats.selection import Optimism, SingleRunRanking, selection_optimism, single_run_ranking
 from regulens.study.answers import Evidence, answer_claims, evidence_of
 from regulens.study.claim_results import AnsweredClaim
+from regulens.study.datasets import AcrossSets, across_sets
 from regulens.study.declared import DeclaredAnalysis
 from regulens.study.grid import cell_label, cell_levels
 from regulens.study.runner import run_folder
@@ -73,6 +75,11 @@ class StudyAnalysis:
     diverged: tuple[str, ...]
     train_images: tuple[int, ...]
     val_images: tuple[int, ...]
+
+    @cached_property
+    def datasets(self) -> AcrossSets | None:
+        """Effects pooled over data sets, where these are a factor of the study."""
+        return across_sets(self.analysis, "data.name")
 
 
 def analyse_study(

@@ -14,6 +14,7 @@ from regulens.stats.contrasts import Level
 from regulens.stats.estimates import expected_best_curve
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
+from regulens.study.datasets_json import datasets_dict
 
 if TYPE_CHECKING:  # results from elsewhere are analysed without torch
     from regulens.study.analysis import StudyAnalysis
@@ -41,15 +42,16 @@ def analysis_dict(analysis: Analysis) -> dict[str, list[Any]]:
     }
 
 
-def study_analysis_dict(found: StudyAnalysis) -> dict[str, list[Any]]:
+def study_analysis_dict(found: StudyAnalysis) -> dict[str, Any]:
     """Return a study's analysis as ``analysis_dict`` does, with its claims.
 
     A claim has its ``id``, ``text``, ``verdict`` (``None`` where it is not testable in the study, ``reason`` saying
     why), the ``parts`` that must all hold, each with an interval at the level that supports it, and for an undecided
-    one ``seeds_low`` and ``seeds_high``, ``None`` being more than ``seeds_max``.
+    one ``seeds_low`` and ``seeds_high``, ``None`` being more than ``seeds_max``. Where the data set is a factor,
+    ``datasets`` holds what is said across data sets (``datasets_dict``).
     """
     claims, effects = claims_list(found.claims), effects_list(found.factors)
-    return analysis_dict(found.analysis) | {"claims": claims, "effects": effects}
+    return analysis_dict(found.analysis) | {"claims": claims, "effects": effects} | datasets_dict(found.datasets)
 
 
 def claims_list(claims: Sequence[AnsweredClaim]) -> list[dict[str, Any]]:

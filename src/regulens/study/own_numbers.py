@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,10 @@ from regulens.stats.verdicts import Direction
 from regulens.study.analysis_json import analysis_dict, cells_frame, claims_list, comparisons_frame, effects_list
 from regulens.study.claim_results import AnsweredClaim
 from regulens.study.contrasts import Factorial
+from regulens.study.datasets import AcrossSets, across_sets
+from regulens.study.datasets_json import datasets_dict
 from regulens.study.external.claims import Ground, OwnClaim, judge_claims, read_claims
+from regulens.study.external.datasets import refuse_datasets, with_datasets
 from regulens.study.external.finished import OWN_COLUMNS, UnfinishedError, finished_runs
 from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
 from regulens.study.external.logs import last_of_runs, refuse_logs, repeated_runs
@@ -67,6 +71,7 @@ class OwnAnalysis:
         effects: what each factor does, exploratory.
         claims: as they were read, with their verdicts.
         others: the analyses of further responses, by their columns; their comparisons are of the same family.
+        datasets_column: the factor whose levels are data sets, ``None`` where none was named.
     """
 
     response: str
@@ -78,6 +83,12 @@ class OwnAnalysis:
     effects: tuple[FactorAnswers, ...] = ()
     claims: tuple[AnsweredClaim, ...] = ()
     others: Mapping[str, OwnAnalysis] = field(default_factory=dict)
+    datasets_column: str | None = None
+
+    @cached_property
+    def datasets(self) -> AcrossSets | None:
+        """Effects pooled over data sets, ranks and profiles; ``None`` where no column of data sets was named."""
+        return across_sets(self.analysis, self.datasets_column) if self.datasets_column else None
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -96,10 +107,8 @@ class OwnAnalysis:
 
     def as_dict(self) -> dict[str, Any]:
         """Return cells, comparisons, claims, effects and warnings as JSON has them, and those of further responses."""
-        found = analysis_dict(self.analysis) | {
-            "claims": claims_list(self.claims),
-            "effects": effects_list(self.effects),
-        }
+        judged = {"claims": claims_list(self.claims), "effects": effects_list(self.effects)}
+        found = analysis_dict(self.analysis) | judged | datasets_dict(self.datasets)
         others = {name: other.as_dict() for name, other in self.others.items()}
         return found | ({"responses": others} if others else {})
 
@@ -132,6 +141,7 @@ def analyze(
     over: str | Sequence[str] | None = None,
     test_ratio: float | None = None,
     rope_rate: float = ROPE_RATE,
+    datasets: str | None = None,
 ) -> OwnAnalysis:
     """Describe the cells of results that were trained elsewhere, and compare the levels of one factor.
 
@@ -167,13 +177,15 @@ def analyze(
         over: what verdicts are about: ``seeds``, or ``seeds,split`` (the default where ``split`` is given).
         test_ratio: judged over training images of a split, which verdicts over splits need.
         rope_rate: half-width of practical equivalence of two collapse rates.
+        datasets: the column of the data sets, a factor whether it is among ``factors`` or not: the comparisons are then
+            also pooled over data sets, and the levels ranked on them.
 
     Raises:
         UserError: naming the rows and what is wrong with them, or the option.
     """
     options = checked_options(
         response=response,
-        factors=factors,
+        factors=with_datasets(factors, datasets),
         seed=seed,
         compare=compare,
         control=control,
@@ -192,6 +204,7 @@ def analyze(
         over=over,
         test_ratio=test_ratio,
         rope_rate=rope_rate,
+        datasets=datasets,
     )
     own_claims = [] if claims is None else read_claims(Path(claims))
     rows, options = _read(data, options)
@@ -256,6 +269,7 @@ def _table(rows: Rows, options: Options) -> _Table:
         within = found | ({options.split: blocks} if options.split and blocks else {})
         refuse_duplicates(rows, within, seeds, options)
     factor, control = compared_factor(rows, found, options)
+    refuse_datasets(rows.place, options.datasets, factor, found)
     order = {name: ordered(column, control if name == factor else None) for name, column in found.items()}
     notes = [note for column in columns.values() for note in column.notes]
     if marked is not None and options.collapsed is None:
@@ -293,7 +307,14 @@ def _analysed(response: str, table: _Table, alpha: float) -> OwnAnalysis:
         if len(known) > 1
     )
     return OwnAnalysis(
-        response, options.factors, factor, control, read.scale, replace(analysis, warnings=said), effects
+        response,
+        options.factors,
+        factor,
+        control,
+        read.scale,
+        replace(analysis, warnings=said),
+        effects,
+        datasets_column=options.datasets,
     )
 
 

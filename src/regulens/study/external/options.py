@@ -48,6 +48,7 @@ class Options:
     trained_above: float | None
     comparisons: Comparisons
     looks: tuple[int, ...]
+    datasets: str | None
     design: Design
 
     @property
@@ -99,6 +100,7 @@ def checked_options(
     over: object,
     test_ratio: object,
     rope_rate: object,
+    datasets: object,
 ) -> Options:
     """Return what is asked for.
 
@@ -120,6 +122,7 @@ def checked_options(
         trained_above=_number("trained_above", trained_above),
         comparisons=_comparisons(comparisons),
         looks=_looks(looks),
+        datasets=None if datasets is None else _column("datasets", datasets),
         design=Design(
             direction=_one_of("direction", direction, Direction),
             primary=_one_of("primary", primary, Primary),
