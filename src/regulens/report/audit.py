@@ -19,6 +19,7 @@ _MARKS = {
     "flipped": "flipped",
     "no longer decided": "no longer decided",
     "now decided": "now decided",
+    "changed": "",
     "undecided before and after": "",
     "not testable": "",
 }
@@ -75,11 +76,11 @@ def conclusions(audit: Audit) -> list[str]:
         for variation in audit.variations:
             by_change.setdefault(variation.claims[place].change, []).append(variation.name)
         text = f"{name}: {claim.judged.verdict} as declared"
-        for change in ("flipped", "no longer decided", "now decided"):
+        for change in ("flipped", "changed", "no longer decided", "now decided"):
             if change in by_change:
                 changed = [each.claims[place] for each in audit.variations if each.claims[place].change == change]
                 verdicts = {each.claim.judged.verdict for each in changed if each.claim.judged is not None}
-                what = f"{change} ({' or '.join(sorted(verdicts))})" if change == "now decided" else change
+                what = f"{change} ({' or '.join(sorted(verdicts))})" if change in {"changed", "now decided"} else change
                 text += f"; {what} under {', '.join(by_change[change])}"
         if not by_change.keys() - {"same", "undecided before and after"}:
             text += "; no variation changes that"
@@ -107,9 +108,9 @@ def _verdicts(audit: Audit) -> Table:
         caption="The verdict on each claim",
         columns=columns,
         rows=(("as declared", str(audit.study.seeds), *declared), *rows),
-        note="Flipped: from one decided verdict to the opposite one. No longer decided is not that: the evidence "
-        f"became too weak. Each row is a family of its own, which errs by at most {percent(_alpha(audit))}; verdicts hold "
-        "for the same populations as in the report.",
+        note="Flipped: from one decided verdict to one that contradicts it. No longer decided is not that: the "
+        f"evidence became too weak. Each row is a family of its own, which errs by at most {percent(_alpha(audit))}; "
+        "verdicts hold for what the report of the study says of each claim.",
         left=tuple(range(2, len(columns))),
         marked=(0,),
         name="verdicts",
