@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from regulens.report.wording import DASH, Unit, rate_difference
+from regulens.report.wording import DASH, Unit, counted, rate_difference
 from regulens.stats.comparisons import Comparison
 from regulens.stats.design import Design, Population
+from regulens.stats.intervals import Interval
 from regulens.stats.verdicts import edge_alpha
 
 RATES = {
@@ -113,9 +114,9 @@ def first_answer(pair: Pair) -> str:
     result, a, b = pair.result, pair.a, pair.b
     start = f"At {pair.place}, " if pair.place else ""
     word = result.verdict.partition(" ")[0]
-    of_runs = when(pair.design)
+    of_runs, of_both = when(pair.design), when(pair.design, both=True)
     if word == "equivalent":
-        text = f"{start}{a} and {b} are practically equivalent{when(pair.design, both=True)}: {pair.size}{_bound(pair)}"
+        text = f"{start}{a} and {b} are practically equivalent{of_both}: {pair.size}{_bound(pair)}"
         return f"{text}; the difference is {_side(result)} zero all the same." if result.above_zero else f"{text}."
     if word in _AGAINST:
         but = _but(result)
@@ -126,9 +127,9 @@ def first_answer(pair: Pair) -> str:
             text += f"; the direction is shown, the size is not: {result.reason}"
         return f"{text}."
     if word == "too":
-        more = f"; {result.more} more runs of each" if result.more else ""
-        return f"{start}{a} against {b}{of_runs}: {pair.size}; too few runs for a verdict ({result.reason}{more})."
-    return f"{start}{a} against {b} is undecided{of_runs}: {pair.size}; {result.reason}."
+        more = f"; {counted(result.more, 'more run')} of each" if result.more else ""
+        return f"{start}{a} against {b}{of_both}: {pair.size}; too few runs for a verdict ({result.reason}{more})."
+    return f"{start}{a} against {b} is undecided{of_both}: {pair.size}; {result.reason}."
 
 
 def _bound(pair: Pair) -> str:
@@ -145,7 +146,7 @@ def bounds_text(pair: Pair) -> str:
     """Write the bounds beyond or within the edges of the region of equivalence, nothing where none decides."""
     interval = pair.result.difference
     low, high = deciding_bounds(pair.result, pair.design, pair.alpha)
-    ends = [pair.unit.bound(end, interval, "+") for end in (low, high) if math.isfinite(end)]
+    ends = [pair.unit.bound(end, interval, pair.design.rope) for end in (low, high) if math.isfinite(end)]
     if len(ends) == 2:
         return " to ".join(ends)
     return f"{'at least' if math.isfinite(low) else 'at most'} {ends[0]}" if ends else ""
@@ -186,13 +187,20 @@ def undone(pair: Pair) -> str:
     found = pair.result.sensitivity
     if found is None or not math.isfinite(found.difference):
         return ""
-    oftener, other, seen, most = _fails_oftener(pair)
+    oftener, other, seen, rates = _fails_oftener(pair)
     then = "differ by the ROPE" if pair.result.verdict == "equivalent" else "equal"
-    beyond = "" if abs(found.difference) <= most else ": no difference within the interval reaches that"
     return (
         f"Undone if {oftener} fails to train {undoing_points(pair)} percentage points oftener than {other} (means of "
-        f"all runs then {then}); seen {seen}, which excludes more than {100 * most:.0f}{beyond}."
+        f"all runs then {then}); seen {seen}, {_seen_text(abs(found.difference), rates)}."
     )
+
+
+def _seen_text(undoing: float, rates: Interval) -> str:
+    """Say what was seen of a difference of collapse rates, beside the one that would undo a verdict."""
+    if rates.estimate >= undoing:
+        return "which undoes it"
+    excluded = f"which excludes more than {100 * rates.high:.0f}"
+    return excluded if undoing <= rates.high else f"{excluded}: no difference within the interval reaches that"
 
 
 def undoing_points(pair: Pair) -> str:
@@ -203,12 +211,12 @@ def undoing_points(pair: Pair) -> str:
     return f"{100 * abs(found.difference):.2g}"
 
 
-def _fails_oftener(pair: Pair) -> tuple[str, str, str, float]:
-    """Name who would have to fail oftener than whom to undo a verdict, what was seen of both, how much that allows."""
+def _fails_oftener(pair: Pair) -> tuple[str, str, str, Interval]:
+    """Name who would have to fail oftener than whom to undo a verdict, what was seen of both, and the difference."""
     found, result = pair.result.sensitivity, pair.result
     assert found is not None
     (first, n_first), (second, n_second) = found.seen
     of_a, of_b = f"{first}/{n_first}", f"{second}/{n_second}"
     if found.difference > 0 if result.verdict == "equivalent" else result.verdict.startswith("better"):
-        return pair.a, pair.b, f"{of_a} and {of_b}", found.interval.high
-    return pair.b, pair.a, f"{of_b} and {of_a}", -found.interval.low
+        return pair.a, pair.b, f"{of_a} and {of_b}", found.interval
+    return pair.b, pair.a, f"{of_b} and {of_a}", -found.interval

@@ -61,9 +61,12 @@ class Unit:
         sign, form = "+" if signed else "", f".{self._digits(interval)}f"
         return bounded(interval, form, factor=self._factor, sign=sign, word=self.word if word else "")
 
-    def bound(self, number: float, interval: Interval, sign: str = "") -> str:
-        """Write a bound of a difference with one decimal more than its interval has, so that it tells the side."""
-        return minus(f"{self._factor * number:{sign}.{self._digits(interval) + 1}f}")
+    def bound(self, number: float, interval: Interval, edge: float) -> str:
+        """Write a bound of a difference with the decimals of its interval, or as many as tell it from an edge."""
+        digits = self._digits(interval)
+        if round(self._factor * abs(number), digits) == round(self._factor * edge, digits):
+            digits += 2
+        return minus(f"{self._factor * number:+.{digits}f}")
 
     @property
     def _factor(self) -> int:

@@ -119,7 +119,8 @@ class Cells(Generic[Key]):
 
         def rule(level: float) -> Interval:
             filled = [self.samples[key].filled(self.diverged_value) for key in weights]
-            return mover_contrast([median_interval(x, level) for x in filled], list(weights.values()))
+            at_least = max(level, 0.5)  # order statistics have no narrower interval
+            return mover_contrast([median_interval(x, at_least) for x in filled], list(weights.values()))
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 
