@@ -58,7 +58,7 @@ def forest(study: StudySpec, found: StudyAnalysis, folder: Path) -> Picture | No
     return Picture(
         path,
         f"Differences in {unit.name}{runs_text(design)}; thin: the simultaneous interval, thick: the unadjusted one"
-        f"{marks}{shade}. Verdicts are {conditions(study, found, found.declared.over)}.",
+        f"{marks}{shade}. Verdicts are {conditions(study, found)}.",
     )
 
 

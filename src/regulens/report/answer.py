@@ -57,7 +57,7 @@ def answer_lines(
 
 def _head(study: StudySpec, found: StudyAnalysis, unit: Unit) -> str:
     """Say what is compared, by which intervals, and what the verdicts hold for."""
-    held = conditions(study, found, found.declared.over)
+    held = conditions(study, found)
     level = percent(1 - family_of(found).alpha_of_one)
     what = f"{unit.name}{runs_text(found.analysis.design)}"
     return f"{what}, {held}; {margin_text(found, unit)}, intervals of {level}:"

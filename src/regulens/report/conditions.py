@@ -38,17 +38,28 @@ def family_of(found: StudyAnalysis) -> Family:
     return Family(count, design.answers, design.alpha, design.alpha_of_one(count))
 
 
+def populations(found: StudyAnalysis) -> tuple[Population, ...]:
+    """Return what the verdicts are over: what is declared, or seeds alone where no scores of images are known."""
+    data = found.analysis.data
+    among = {data.over({key: 1.0}) for key in data.samples}
+    return among.pop() if len(among) == 1 else found.declared.over
+
+
 def conditions(
-    study: StudySpec, found: StudyAnalysis, over: tuple[Population, ...], response: Response | None = None
+    study: StudySpec,
+    found: StudyAnalysis,
+    over: tuple[Population, ...] | None = None,
+    response: Response | None = None,
 ) -> str:
     """Say what a verdict holds for: what is drawn anew, the number of images, and what is held.
 
     Args:
         study: as declared.
         found: its analysis.
-        over: what the verdict is over.
+        over: what the verdict is over; by default that of the comparisons.
         response: which it is on; by default the declared one.
     """
+    over = populations(found) if over is None else over
     images = _images(found, response or found.declared.response)
     split = "these splits" if "data.split_seed" in study.factors else "this split"
     if "split" in over:
@@ -76,7 +87,7 @@ def margin_text(found: StudyAnalysis, unit: Unit) -> str:
 
 def verdict_conditions(study: StudySpec, found: StudyAnalysis, unit: Unit) -> str:
     """Say once for a table what its verdicts hold for."""
-    text = f"Verdicts are {conditions(study, found, found.declared.over)}; {margin_text(found, unit)}."
+    text = f"Verdicts are {conditions(study, found)}; {margin_text(found, unit)}."
     if found.analysis.design.rates:
         text += f" How often networks train is judged over new seeds, with a ROPE of ±{_points(found)} of the rate."
     return text

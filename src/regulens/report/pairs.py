@@ -45,10 +45,14 @@ def _key(found: StudyAnalysis, levels: Mapping[str, Level]) -> Levels:
 
 
 def failures_text(cell: CellSummary, found: StudyAnalysis, of: str = "") -> str:
-    """Write how many runs of a network failed to train, how many of them diverged, and the interval of the rate."""
+    """Write how many runs of a network failed to train, how many of them diverged, and the interval of the rate.
+
+    Partial collapses are those that a gap separates from the other runs (``stats.gaps``); they count as trained.
+    """
     if cell.collapse is None:
         return DASH
     runs = found.analysis.data.samples[cell.key]
     diverged = int(runs.diverged.sum())
     interval = f"{100 * cell.collapse.low:.0f} to {100 * cell.collapse.high:.0f} %"
-    return f"{runs.collapses}{of}{f', {diverged} diverged' if diverged else ''} ({interval})"
+    partial = f"; {cell.flagged} partial" if cell.flagged else ""
+    return f"{runs.collapses}{of}{f', {diverged} diverged' if diverged else ''} ({interval}){partial}"

@@ -163,7 +163,7 @@ def _design_text(study: StudySpec, found: StudyAnalysis, sources: Sequence[str])
                 " A comparison of the runs that trained is one of those runs, not the effect on every run; how often "
                 "networks train is its second answer, with a verdict of its own."
             )
-    return f"{text} Verdicts are {conditions(study, found, declared.over)}; {margin_text(found, unit)}."
+    return f"{text} Verdicts are {conditions(study, found)}; {margin_text(found, unit)}."
 
 
 def _claiming_text(found: StudyAnalysis) -> str:

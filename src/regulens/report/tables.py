@@ -21,6 +21,8 @@ from regulens.study.grid import factor_label, level_label
 _ORDER = {"trained": ("trained", "mean", "median"), "mean": ("mean", "trained", "median")}
 _COLUMNS = {"trained": "mean, trained", "mean": "mean, all runs", "median": "median, all runs"}
 
+_PARTIAL = "Partial: runs that a gap separates from all others, perhaps collapsed in part; they count as trained."
+
 
 def cells_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
     """Show the runs of each network, what decides, how many failed to train, and the other means and the median."""
@@ -46,6 +48,7 @@ def cells_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
         "first estimate decides. Failed: runs that collapsed or diverged, with the 95 % interval of the rate, which "
         "is not zero where none was seen. The means of all runs allow for it; they are of no verdict"
         + (" but the declared one." if first != "trained" else ".")
+        + (f" {_PARTIAL}" if any(cell.flagged for cell in found.analysis.cells) else "")
         + (" Marked: the network with the best mean of all runs." if selected is not None else ""),
         marked=() if selected is None else (selected,),
         name="cells",

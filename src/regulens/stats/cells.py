@@ -19,6 +19,7 @@ from regulens.stats.contrasts import mover_contrast
 from regulens.stats.design import Design, Population
 from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
 from regulens.stats.estimates import median_interval
+from regulens.stats.gaps import gap_flags
 from regulens.stats.images import ImageRates, image_rates
 from regulens.stats.intervals import Collapse, Interval, overall_interval, welch_df
 from regulens.stats.samples import Sample
@@ -101,6 +102,14 @@ class Cells(Generic[Key]):
         known = np.concatenate([each.values[~each.diverged] for each in self.samples.values()])
         worst = min if self.design.direction == "higher" else max
         return float(worst(known.min(initial=self.design.failed), known.max(initial=self.design.failed)))
+
+    @cached_property
+    def flagged(self) -> dict[Key, int]:
+        """How many runs of each cell look like partial collapses (``gaps``); they count as trained all the same."""
+        failed = self.design.failed if self.collapse is None else self.collapse.mean
+        kept = [each.values for each in self.samples.values()], [each.collapsed for each in self.samples.values()]
+        flags = gap_flags(*kept, failed, self.design.direction == "higher")
+        return {key: int(each.sum()) for key, each in zip(self.samples, flags, strict=True)}
 
     def primary(self, weights: Mapping[Key, float]) -> Estimate:
         """Estimate a contrast by the declared estimand."""

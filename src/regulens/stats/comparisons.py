@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
-from regulens.stats.cells import Cells, TooFew
-from regulens.stats.estimate import Estimate
+from regulens.stats.cells import LEAST_RUNS, Cells, TooFew
+from regulens.stats.estimate import Estimate, IntervalEstimate
 from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
 from regulens.stats.rates import RateDifference, rate_sensitivity
@@ -160,7 +160,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         trained=Answer(trained_runs, trained, trained.interval(level), verdict if is_trained else None),
         rate=rate,
         overall=Answer((first.n, second.n), overall, overall.interval(level), verdict if is_mean else None),
-        sensitivity=_sensitivity(first, second, cells, rate, verdict)
+        sensitivity=_sensitivity(first, second, cells, verdict, rate)
         if is_trained and rate is not None and verdict not in {"undecided", "too few runs"}
         else None,
         improvement=_improvement(first, second, design.direction),
@@ -198,19 +198,27 @@ def _sign(estimate: Estimate, alpha: float, direction: Direction) -> int:
 
 def _rate(a: Sample, b: Sample, rope: float, alpha: float) -> Answer:
     """Answer how often runs fail to train: fewer failures are better."""
-    difference = RateDifference(a.collapses, a.n, b.collapses, b.n)
-    few = min(a.n, b.n) < 3
-    verdict: Verdict = "too few runs" if few else judge(difference, rope, alpha, "lower")
+    exact = RateDifference(a.collapses, a.n, b.collapses, b.n)
+    difference = IntervalEstimate(exact.value, exact.interval, (-1.0, 1.0), exact.p)
+    verdict: Verdict = "too few runs" if min(a.n, b.n) < LEAST_RUNS else judge(difference, rope, alpha, "lower")
     return Answer((a.n, b.n), difference, difference.interval(1 - alpha), verdict)
 
 
-def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], rate: Answer, verdict: Verdict) -> Sensitivity:
-    seen = (a.collapses, a.n), (b.collapses, b.n)
+def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], verdict: Verdict, rate: Answer) -> Sensitivity:
+    """Return the difference of collapse rates at which the means of all runs are equal, or no longer equivalent."""
     failed = math.nan if cells.collapse is None else cells.collapse.mean
-    means, rates = (float(a.trained.mean()), float(b.trained.mean())), (a.collapses / a.n, b.collapses / b.n)
     if verdict == "equivalent":
-        return Sensitivity(equivalence_sensitivity(means, rates, failed, cells.design.rope), seen, rate.interval)
-    return Sensitivity(rate_sensitivity(*means, rates[1], failed), seen, rate.interval)
+        means, rates = (float(a.trained.mean()), float(b.trained.mean())), (a.collapses / a.n, b.collapses / b.n)
+        undone = equivalence_sensitivity(means, rates, failed, cells.design.rope)
+    else:
+        undone = -_undoing(b, a, failed) if verdict.startswith("worse") else _undoing(a, b, failed)
+    return Sensitivity(undone, ((a.collapses, a.n), (b.collapses, b.n)), rate.interval)
+
+
+def _undoing(better: Sample, other: Sample, failed: float) -> float:
+    """Return the difference of rates that takes from the better when it trains what it is better by."""
+    mean = float(better.trained.mean())
+    return rate_sensitivity(mean - float(other.trained.mean()), mean, other.collapses / other.n, failed)
 
 
 def equivalence_sensitivity(

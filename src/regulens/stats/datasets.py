@@ -10,6 +10,7 @@ and wrong where it has, as near the ceiling of an accuracy, where effects and va
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,9 +86,10 @@ def set_effect(a: Sample, b: Sample, primary: Primary, paired: bool, level: floa
         return _with_interval(median_a - median_b, [*parts_a, *parts_b], [a.n - 1, b.n - 1], level)
     kept = (a, b) if primary == "trained" else (a.all_trained(), b.all_trained())
     found = Cells(dict(enumerate(kept)), Design(paired=paired)).trained({0: 1.0, 1: -1.0})
-    spread = any(not constant(each.trained) for each in kept if len(each.trained))
-    error = found.error if spread else 0.0
-    return _with_interval(found.value, [error**2], [found.df], level)
+    runs = [each.trained for each in kept]
+    if min(map(len, runs)) > 1 and all(map(constant, runs)):
+        return _with_interval(found.value, [0.0], [sum(map(len, runs)) - 2], level)
+    return _with_interval(found.value, [found.error**2], [found.df], level)
 
 
 def _median_and_variance(x: NDArray[np.float64]) -> tuple[float, list[float]]:

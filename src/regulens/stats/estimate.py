@@ -115,11 +115,13 @@ class IntervalEstimate(Estimate):
         value: the estimate.
         rule: level -> interval.
         limits: what the quantity can be.
+        exact_p: two-sided, where it is had otherwise than by inverting the rule.
     """
 
     value: float
     rule: Callable[[float], Interval]
     limits: tuple[float, float] = (-math.inf, math.inf)
+    exact_p: float | None = None
 
     def lower(self, alpha: float) -> float:  # noqa: D102
         return self.rule(1 - 2 * alpha).within(self.limits).low
@@ -139,8 +141,8 @@ class IntervalEstimate(Estimate):
 
     @property
     def p(self) -> float:  # noqa: D102
-        if not self.known:
-            return math.nan
+        if self.exact_p is not None or not self.known:
+            return math.nan if self.exact_p is None else self.exact_p
 
         def beyond(exponent: float) -> float:
             found = self.rule(1 - 10**exponent)

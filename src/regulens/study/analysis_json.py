@@ -118,6 +118,7 @@ def _indexed(records: list[dict[str, Any]], key: str, places: list[Mapping[str, 
 def _cell(cell: CellSummary) -> dict[str, Any]:
     found: dict[str, Any] = {"levels": dict(cell.levels), "n": cell.runs}
     found["collapsed"] = None if cell.collapse is None else round(cell.collapse.estimate * cell.runs)
+    found["flagged"] = cell.flagged
     trained = None if cell.collapse is None else cell.trained
     for name, interval in (
         ("collapse_rate", cell.collapse),
