@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.stats.contrasts import mover_contrast
-from regulens.stats.design import Design
+from regulens.stats.design import Design, Population
 from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
 from regulens.stats.estimates import median_interval
 from regulens.stats.gaps import gap_flags
@@ -136,7 +136,8 @@ class Cells(Generic[Key]):
 
         def rule(level: float) -> Interval:
             filled = [self.samples[key].filled(self.diverged_value) for key in weights]
-            return mover_contrast([median_interval(x, max(level, 0.5)) for x in filled], list(weights.values()))
+            at_least = max(level, 0.5)  # order statistics have no narrower interval
+            return mover_contrast([median_interval(x, at_least) for x in filled], list(weights.values()))
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 
@@ -156,6 +157,13 @@ class Cells(Generic[Key]):
             return mover_contrast([self._overall(key, collapse, level) for key in weights], list(weights.values()))
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
+
+    def over(self, weights: Mapping[Key, float]) -> tuple[Population, ...]:
+        """Return what the primary estimate of a contrast is over: seeds alone where what runs scored is not known."""
+        of_means = self.design.primary != "median" and not self.design.paired
+        if "images" in self.design.over and not (of_means and self._has_images(weights)):
+            return ("seeds",)
+        return self.design.over
 
     def too_few(self, weights: Mapping[Key, float], alpha: float = 0.05) -> TooFew | None:
         """Tell whether a verdict on a contrast, which may err by ``alpha``, would rest on too few runs."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from regulens.stats.cells import TooFew
+from regulens.stats.design import Population
 from regulens.stats.estimate import Estimate
 from regulens.stats.intervals import Interval
 from regulens.stats.verdicts import edge_alpha
@@ -29,6 +30,7 @@ class Part:
         relation: whether the claim wants it ``greater`` than the region, or inside it (``equal``).
         rounding: a bound that is no further than this from an edge is on neither side of it.
         few: why there are too few runs to judge it; None if there are enough.
+        over: what another study would draw anew.
     """
 
     text: str
@@ -37,6 +39,7 @@ class Part:
     relation: Relation = "greater"
     rounding: float = 0.0
     few: TooFew | None = None
+    over: tuple[Population, ...] = ("seeds",)
 
 
 @dataclass(frozen=True)
