@@ -136,7 +136,7 @@ def truth_of_gain(kind: str) -> float:
 
 
 def rank_rows(studies: int, rng: np.random.Generator, levels: int = 4) -> Iterator[list[object]]:
-    """Yield how often equal levels are told apart, and how often one that is better than three by 1.5 sd is."""
+    """Yield how often equal levels differ significantly, and one that is better than three by 1.5 sd."""
     for sets in (5, 8, *SETS[2:], 40):
         apart: dict[float, list[tuple[bool, bool, bool]]] = {0.0: [], 1.5: []}
         for effect, found in apart.items():
