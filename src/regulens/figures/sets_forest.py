@@ -88,9 +88,11 @@ def draw_sets_forest(info: SetsForestInfo) -> Figure:
     places = _places(labels, len(names))
     titles = [wrapped(panel.title, 26) for panel in info.panels]
     margin = max(text_width(label, _SIZE) for label in labels) + 0.3
-    width = min(8.4, margin + 2.4 * len(info.panels) + 0.4)
+    width = max(4.8, min(8.4, margin + 2.4 * len(info.panels) + 0.4))
+    handles, columns = _legend(info), 2 if width > 6.4 else 1
+    below = 0.18 * -(-len(handles) // columns)
     with house_style():
-        figure = new_figure(max(width, 4.8), 1.45 + 0.17 * max(map(lines_of, titles)) + _ROW * (places[-1] + 1))
+        figure = new_figure(width, 1.1 + below + 0.17 * max(map(lines_of, titles)) + _ROW * (places[-1] + 1))
         grid = figure.subplots(1, len(info.panels), sharey=True, squeeze=False)
         for axes, panel, title in zip(grid[0], info.panels, titles, strict=True):
             _draw_panel(axes, info, panel, places, summary)
@@ -101,7 +103,7 @@ def draw_sets_forest(info: SetsForestInfo) -> Figure:
         first: Axes = grid[0][0]
         first.set_yticks(places, labels, fontsize=_SIZE)
         first.set_ylim(places[-1] + 0.7, -0.7)
-        figure.legend(handles=_legend(info), loc="outside lower center", ncols=2, fontsize=8)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
     return figure
 
 
