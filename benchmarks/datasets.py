@@ -163,12 +163,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         list(effect_rows(given.studies, first)),
     )  # fmt: skip
     print_table(
-        ["runs", "sets", "number", "runs each", "interquartile mean", "by stratified percentile bootstrap",
-         "interquartile gain", "profile at its median"],
+        ["runs", "sets are", "sets", "runs per set", "interquartile mean", "by stratified percentile bootstrap",
+         "interquartile mean minus control", "profile at its median"],
         list(middle_rows(given.studies, second)),
     )  # fmt: skip
     print_table(
-        ["sets", "Friedman, equal levels", "any pair, equal levels", "Friedman, one better", "it from all others"],
+        ["sets", "Friedman, equal", "any pair, equal", "Friedman, one better", "it from all others"],
         list(rank_rows(given.studies, third)),
     )
 
