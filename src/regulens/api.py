@@ -21,6 +21,7 @@ from regulens.report.audit import write_audit
 from regulens.report.formats import Format
 from regulens.report.inside.methods import InsideMethods
 from regulens.report.inside.scene import run_named
+from regulens.report.pareto import draw_costs
 from regulens.report.render import write_report
 from regulens.results import RunResult
 from regulens.spec import RunSpec, StudySpec
@@ -28,6 +29,8 @@ from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.audit import run_variations
 from regulens.study.audited import Audit
 from regulens.study.bench import Benchmark, bench
+from regulens.study.cost import study_costs
+from regulens.study.cost_text import costs_frame
 from regulens.study.finding import StudyProgress, check_auditable, find_study, pending_runs, progress_of, with_seeds
 from regulens.study.folder import note_deviations, own_store
 from regulens.study.grid import planned
@@ -62,6 +65,7 @@ __all__ = [
     "bench_study",
     "build_model",
     "build_regularizer",
+    "draw_costs",
     "load_dataset",
     "load_study",
     "run_study",
@@ -165,6 +169,20 @@ class Study(InsideMethods):
         note_deviations(self.spec, store)
         check_run_files(self.folder, store)
         return analyse_study(self.spec, results, self.folder, look_level(store, self.spec.seeds))
+
+    def costs(self) -> pd.DataFrame:
+        """Return what a training of each network costs, one row per network: described, never judged.
+
+        Columns: the factors' levels, n, the estimate of the response, ``seconds``, ``parameters``, ``updates`` and
+        ``epochs`` (medians over runs), each with its ``_low``, ``_high`` and ``_non_dominated``, and ``caution``: why
+        the seconds cannot be compared, if so.
+
+        Raises:
+            UserError: if the study has not been run, or no run is finished.
+        """
+        found = self.analysis()
+        costs = study_costs(self.spec, own_store(self.spec, self.folder).results())
+        return costs_frame(found.analysis, costs).assign(caution=next((cost.caution for cost in costs), ""))
 
     def answer(self) -> list[str]:
         """Return what the study comes to in about ten lines, those that ``regulens run`` ends with.

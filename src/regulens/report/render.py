@@ -23,6 +23,8 @@ from regulens.spec import StudySpec
 from regulens.stats.estimates import Summary
 from regulens.study.analysis import analyse_study
 from regulens.study.analysis_json import study_analysis_dict
+from regulens.study.cost import study_costs
+from regulens.study.cost_text import cost_records
 from regulens.study.finding import REPORT
 from regulens.study.folder import declare, held_study, own_store
 from regulens.study.looks import look_level
@@ -74,6 +76,7 @@ def _write_numbers(study: StudySpec, folder: Path, store: Store) -> Written | No
         return None
     found = analyse_study(study, results, folder, look_level(store, study.seeds))
     numbers = study_analysis_dict(found)
+    numbers["costs"] = cost_records(found.analysis, study_costs(study, results))
     numbers["warnings"] += [f"{deviation.noted_at}: {deviation.text}" for deviation in store.deviations()]
     path = (folder / REPORT).with_suffix(".json")
     write_atomically(path, json.dumps(numbers, indent=1, allow_nan=False))

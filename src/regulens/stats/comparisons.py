@@ -16,7 +16,6 @@ from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
 from regulens.stats.rates import RateDifference, rate_sensitivity
 from regulens.stats.samples import Sample
-from regulens.stats.shape import DOUBT
 from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import ROUNDING, constant
 from regulens.stats.verdicts import Direction, Verdict, judge
@@ -48,8 +47,9 @@ class Sensitivity:
     """What difference in collapse rates would undo a verdict on the runs that trained.
 
     Attributes:
-        difference: of the rates, a less b, at which the means of all runs are equal; NaN where no difference of rates
-            makes them so, or it is unknown what a collapsed run comes to.
+        difference: of the rates, a less b, at which the means of all runs are equal, or no longer within the region of
+            practical equivalence; NaN where no difference of rates makes them so, or it is unknown what a collapsed run
+            comes to.
         seen: collapsed runs and all runs, of a and of b.
         interval: of the difference of the rates, at the simultaneous level.
     """
@@ -177,13 +177,13 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
 def _verdict(
     estimate: Estimate, few: TooFew | None, cells: Cells[Key], pair: tuple[Sample, Sample], alpha: float
 ) -> Verdict:
-    if few is not None and not few.for_shape:
+    if few is not None and few.doubted is None:
         return "too few runs"
     if estimate.known and math.isnan(estimate.lower(alpha / 2)):
         return "too few runs"
     sizes = np.abs(np.concatenate([each.values[~each.diverged] for each in pair]))
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
-    doubted = estimate if few is None else estimate.stretched(DOUBT)
+    doubted = few.doubted if few is not None and few.doubted is not None else estimate
     verdict = judge(doubted, cells.design.rope, alpha, cells.design.direction, rounding)
     return "too few runs" if few is not None and verdict == "undecided" and estimate.known else verdict
 
@@ -205,19 +205,43 @@ def _rate(a: Sample, b: Sample, rope: float, alpha: float) -> Answer:
 def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], verdict: Verdict, rate: Answer) -> Sensitivity:
     """Return the difference of collapse rates at which the means of all runs are equal, or no longer equivalent."""
     failed = math.nan if cells.collapse is None else cells.collapse.mean
-    margin = cells.design.rope if verdict == "equivalent" else 0.0
-    if verdict.startswith("worse"):
-        undone = -_undoing(b, a, failed, margin)
+    if verdict == "equivalent":
+        means, rates = (float(a.trained.mean()), float(b.trained.mean())), (a.collapses / a.n, b.collapses / b.n)
+        undone = equivalence_sensitivity(means, rates, failed, cells.design.rope)
     else:
-        undone = _undoing(a, b, failed, margin)
+        undone = -_undoing(b, a, failed) if verdict.startswith("worse") else _undoing(a, b, failed)
     return Sensitivity(undone, ((a.collapses, a.n), (b.collapses, b.n)), rate.interval)
 
 
-def _undoing(better: Sample, other: Sample, failed: float, margin: float) -> float:
-    """Return the difference of rates that takes from the better when it trains what it is better by, and a margin."""
+def _undoing(better: Sample, other: Sample, failed: float) -> float:
+    """Return the difference of rates that takes from the better when it trains what it is better by."""
     mean = float(better.trained.mean())
-    gained = mean - float(other.trained.mean())
-    return rate_sensitivity(gained + math.copysign(margin, mean - failed), mean, other.collapses / other.n, failed)
+    return rate_sensitivity(mean - float(other.trained.mean()), mean, other.collapses / other.n, failed)
+
+
+def equivalence_sensitivity(
+    means: tuple[float, float], rates: tuple[float, float], failed: float, rope: float
+) -> float:
+    """Return the smallest difference of collapse rates, a - b, at which the means of all runs differ by the ROPE.
+
+    The overall gains over a failed run are ``(1 - p) |m - c|``; either a or b may fail so much oftener.
+
+    Args:
+        means: of the runs of a and b that trained.
+        rates: at which a and b fail to train; that of the one that does not fail oftener is kept.
+        failed: the value of a run that fails to train, NaN where that is unknown.
+        rope: half-width of the region of practical equivalence.
+
+    Returns:
+        The difference, NaN where no rate does it.
+    """
+    gains = abs(means[0] - failed), abs(means[1] - failed)
+    found = []
+    for sign, (one, other) in ((1, (0, 1)), (-1, (1, 0))):
+        kept = 1 - rates[other]
+        oftener = (kept * (gains[one] - gains[other]) + rope) / gains[one] if gains[one] > 0 else math.nan
+        found += [sign * oftener] if 0 <= oftener <= kept else []
+    return min(found, key=abs, default=math.nan)
 
 
 def _improvement(a: Sample, b: Sample, direction: Direction) -> Interval:

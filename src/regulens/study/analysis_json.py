@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from regulens.stats.analysis import Analysis, CellSummary, NamedComparison
+from regulens.stats.comparison_posteriors import comparison_posteriors
 from regulens.stats.comparisons import Answer, Comparison, Sensitivity
 from regulens.stats.contrasts import Level
 from regulens.stats.estimates import expected_best_curve
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
 from regulens.study.datasets_json import datasets_dict
+from regulens.study.posterior_text import posterior_numbers
 
 if TYPE_CHECKING:  # results from elsewhere are analysed without torch
     from regulens.study.analysis import StudyAnalysis
@@ -36,7 +38,10 @@ def analysis_dict(analysis: Analysis) -> dict[str, list[Any]]:
     runs = {frozenset(cell.levels.items()): cell.runs for cell in analysis.cells}
     return {
         "cells": [_cell(cell) for cell in analysis.cells],
-        "comparisons": [_comparison(each, runs, analysis) for each in analysis.comparisons],
+        "comparisons": [
+            _comparison(each, runs, analysis) | posterior_numbers(posterior)
+            for each, posterior in zip(analysis.comparisons, comparison_posteriors(analysis), strict=True)
+        ],
         "claims": [],
         "warnings": list(analysis.warnings),
     }
