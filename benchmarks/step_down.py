@@ -29,7 +29,7 @@ def drawn(truths: tuple[float, ...], studies: int, rng: np.random.Generator) -> 
     """Draw (studies, comparisons) estimates, in standard errors, which all share."""
     values = np.array(truths) + rng.standard_normal((studies, len(truths)))
     one, none, runs = np.ones((1, 1)), np.zeros((1, 1), np.bool_), np.full((1, 1), 50.0)
-    return Differences(values, one, DF * one, one, one, none, none, (runs, runs))
+    return Differences(values, one, DF * one, one, one, none, none, (runs, runs), one, one)
 
 
 def stepped(found: Differences, rope: float, frees: tuple[str, ...] | None) -> NDArray[np.str_]:

@@ -97,11 +97,11 @@ def test_the_weakest_part_is_the_claims(verdicts: list[ClaimVerdict], expected: 
 def test_a_part_of_too_few_runs_is_not_judged_unless_it_is_beyond_doubt() -> None:
     far = StudentEstimate(20.0, 1.0, 8.0)
     near = StudentEstimate(4.0, 1.0, 8.0)
-    never, for_shape = TooFew("two runs", 1), TooFew("they look skewed", 7, for_shape=True)
     verdicts = [
         judge_claim([Part("", estimate, 0.0, few=few)], claims=1).verdict
-        for few in (never, for_shape)
+        for doubted in (False, True)
         for estimate in (far, near)
+        for few in [TooFew("the runs look skewed", 7, estimate.stretched(3.0) if doubted else None)]
     ]
     assert verdicts == ["too few runs", "too few runs", "supported", "too few runs"]
 

@@ -215,7 +215,7 @@ def family_error(draw: object, n: int, rounds: int, rates: bool = False) -> floa
         found = [cells.trained({cell: 1.0, 0: -1.0}) for cell in (1, 2, 3)]
         few = [cells.too_few({cell: 1.0, 0: -1.0}, level) for cell in (1, 2, 3)]
         wrong += any(
-            judge(each.stretched(3.0) if why else each, 0, level) in DIRECTIONS
+            judge(why.doubted if why and why.doubted else each, 0, level) in DIRECTIONS
             for each, why in zip(found, few, strict=True)
         )
     return wrong / rounds
