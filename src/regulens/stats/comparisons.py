@@ -14,6 +14,7 @@ from regulens.stats.cells import LEAST_RUNS, Cells, TooFew
 from regulens.stats.estimate import Estimate, IntervalEstimate
 from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
+from regulens.stats.ranks import adjusted_by_holm
 from regulens.stats.rates import RateDifference, rate_sensitivity
 from regulens.stats.samples import Sample
 from regulens.stats.superiority import brunner_munzel_p, improvement_interval
@@ -131,7 +132,7 @@ def compare(pairs: Sequence[tuple[Key, Key]], cells: Cells[Key], family: int | N
     if tested:
         untested = [1.0] * (cells.design.answers * members - len(tested) - len(of_rates))
         p_values = [*(compared[number].p for number in tested), *of_rates, *untested]
-        adjusted = holm(p_values)
+        adjusted = adjusted_by_holm(p_values)
         for number, p_holm in zip(tested, adjusted, strict=False):
             compared[number] = replace(compared[number], p_holm=float(p_holm))
     return compared
@@ -275,15 +276,6 @@ def _why_open(verdict: Verdict, estimate: Estimate, cells: Cells[Key], pair: tup
     if verdict != "undecided":
         return "the interval excludes zero and extends on both sides of the edge of the equivalence margin"
     return "the interval extends beyond the equivalence margin" if cells.design.rope else "the interval includes zero"
-
-
-def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
-    """Return (m,) p adjusted by Holm (1979); statsmodels' collects garbage each time, at 0.2 s."""
-    p = np.asarray(p_values, np.float64)
-    order = np.argsort(p)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
-    return adjusted
 
 
 def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
