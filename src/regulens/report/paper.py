@@ -72,8 +72,8 @@ def paper(
     if picture is not None:
         blocks += [Heading("Confusion matrix"), Figure(picture)]
     blocks += cost_blocks(study, results, found, folder)
-    blocks.append(Heading("Deviations from the declared design"))
-    blocks += [Paragraph(text) for text in record] or [Paragraph("None.")]
+    blocks.append(Heading("Looks, and deviations from the declared design"))
+    blocks += [Paragraph(text) for text in record]
     lead = f"Study {study.name}: {len(found.analysis.cells)} networks, {study.seeds} seeds each."
     return Document(study.title or study.name, lead, tuple(blocks))
 

@@ -22,7 +22,7 @@ from regulens.stats.contrasts import Level
 from regulens.stats.cost import Cost
 from regulens.stats.design import Design, Primary
 from regulens.stats.factorial import FactorAnswers, Layout, answer_factor
-from regulens.stats.power import Looks
+from regulens.stats.looks import declared_share
 from regulens.stats.verdicts import Direction
 from regulens.study.analysis_json import analysis_dict, cells_frame, claims_list, comparisons_frame, effects_list
 from regulens.study.claim_results import AnsweredClaim
@@ -350,8 +350,9 @@ def _level(table: _Table) -> float:
     if table.blocks is None:
         raise UserError("looks are numbers of seeds: name their column with seed")
     seeds = len(set(table.blocks))
-    later = [number for number, size in enumerate(looks) if size >= seeds]
-    return Looks(looks, LEVEL).level_at(later[0] if later else len(looks))
+    places = math.prod(len(known) for factor, known in table.order.items() if factor != table.compared[0])
+    smallest = (1 - LEVEL) * (1 - CLAIMS_SHARE) / (2 * max(1, len(table.pairs) * places)) / 2
+    return 1 - (1 - LEVEL) * declared_share(seeds, looks, smallest)
 
 
 def _read(data: pd.DataFrame | str | Path, options: Options) -> tuple[Rows, Options]:
