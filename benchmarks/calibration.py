@@ -180,7 +180,7 @@ def collapse(studies: int) -> Rows:
         said: dict[str, list[str]] = {}
         for n in (3, 5, 10, 20, 30):
             runs = world.draw(np.random.default_rng(n), studies, n)
-            counts = np.zeros(5)
+            counts = np.zeros(len(SAID))
             for study in range(studies):
                 trained = judged(runs, study, world, "trained")
                 overall = judged(runs, study, world, "mean")
@@ -192,29 +192,29 @@ def collapse(studies: int) -> Rows:
 
 
 SAID = (
-    "overall mean declared: false direction",
-    "trained: direction, wrong",
-    "rates: false",
-    "unqualified better",
-    "of these, undone by rates not excluded",
+    "overall mean, if declared: any false direction",
+    "when it trains: any false direction",
+    "how often it trains: any false token",
+    "comparisons called better, without more",
+    "better, but mixed",
+    "better, and the rates do not exclude what undoes it",
 )
 
 
-def _said(trained: Sequence[Comparison], overall: Sequence[Comparison], world: World) -> NDArray[np.bool_]:
-    """Tell, in the order of ``SAID``, what a study says of any of its comparisons."""
+def _said(trained: Sequence[Comparison], overall: Sequence[Comparison], world: World) -> Values:
+    """Return, in the order of ``SAID``, whether a study says it of any comparison, then of how many."""
     rates, means = world.rates, world.means or (88.0,) * len(world.rates)
     all_runs = [(1 - rate) * mean + rate * CHANCE for rate, mean in zip(rates, means, strict=True)]
-    result = np.zeros(5, np.bool_)
-    for (a, b), when, every in zip(world.compared, trained, overall, strict=True):
+    result = np.zeros((len(trained), len(SAID)))
+    for row, (a, b), when, every in zip(result, world.compared, trained, overall, strict=True):
         assert when.rate is not None
-        result[0] |= _wrong(every.verdict, all_runs[a] - all_runs[b], 0.0)
-        result[1] |= _wrong(when.verdict, means[a] - means[b], 0.0)
-        result[2] |= _wrong(when.rate.verdict or "", rates[b] - rates[a], 0.05)
-        unqualified = when.verdict.startswith("better") and not when.mixed
-        result[3] |= unqualified
-        sensitive = when.sensitivity
-        result[4] |= unqualified and sensitive is not None and sensitive.difference < sensitive.interval.high
-    return result
+        better, undone = when.verdict.startswith("better"), when.sensitivity
+        row[0] = _wrong(every.verdict, all_runs[a] - all_runs[b], 0.0)
+        row[1] = _wrong(when.verdict, means[a] - means[b], 0.0)
+        row[2] = _wrong(when.rate.verdict or "", rates[b] - rates[a], 0.05)
+        row[3:5] = better and not when.mixed, better and when.mixed
+        row[5] = better and undone is not None and undone.difference < undone.interval.high
+    return np.concatenate([result[:, :3].max(0), result[:, 3:].mean(0)])
 
 
 def _wrong(verdict: str, truth: float, rope: float) -> bool:

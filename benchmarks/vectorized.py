@@ -51,8 +51,10 @@ class Differences:
     few: Mask
     """Fewer than any verdict needs."""
     doubted: Mask
-    """Too few for runs that look so skewed, unless bounds ``shape.DOUBT`` times as far away decide as well."""
+    """Too few for runs that look so skewed, unless bounds further away, ``far_below`` and ``far_above``, decide."""
     runs: tuple[Values, Values]
+    far_below: Values
+    far_above: Values
 
     def lower(self, alpha: float | Values) -> Values:
         """Return the lower bounds."""
@@ -110,21 +112,14 @@ def differences(found: Moments, pairs: Sequence[tuple[int, int]]) -> Differences
         pull = (third[:, a] - third[:, b]) / error**3
         size = np.abs(pull) * (0.5 + 6.5 / (df + 1) + 1.9 * np.abs(pull))
         evident = np.abs(found.asymmetry)[:, None] > shape.EVIDENT
-        part_of_it, most = np.where(evident, shape._FULL, shape._MILD), np.where(evident, shape._MOST, shape._MOST_MILD)
-        factor = np.exp(np.minimum(part_of_it * size, np.log(most)))
-    fewest = np.minimum(n[:, a], n[:, b])
+        full = np.exp(np.minimum(shape._FULL * size, np.log(shape._MOST)))
+        factor = np.where(evident, full, np.exp(np.minimum(shape._MILD * size, np.log(shape._MOST_MILD))))
+    runs = fewest, _ = np.minimum(n[:, a], n[:, b]), np.maximum(n[:, a], n[:, b])
     doubted = (fewest < shape.RUNS_IF_SUSPECT) & found.suspect[:, None]
-    below, above = np.where(pull < 0, factor, 1.0), np.where(pull < 0, 1.0, factor)
-    return Differences(
-        mean[:, a] - mean[:, b],
-        error,
-        df,
-        below,
-        above,
-        fewest < LEAST_RUNS,
-        doubted,
-        (fewest, np.maximum(n[:, a], n[:, b])),
-    )
+    least = np.select([fewest >= runs for runs, _ in shape.DOUBT], [times for _, times in shape.DOUBT], 1.0)
+    near, far = ((np.where(pull < 0, x, 1.0), np.where(pull < 0, 1.0, x)) for x in (factor, full))
+    far = (np.maximum(least, far[0]), np.maximum(least, far[1]))
+    return Differences(mean[:, a] - mean[:, b], error, df, *near, fewest < LEAST_RUNS, doubted, runs, *far)
 
 
 def shifted(found: Differences, by: float) -> Differences:
@@ -138,8 +133,8 @@ def verdicts(found: Differences, rope: float, alpha: float) -> NDArray[np.str_]:
     unequal = next(runs for least, runs in LEAST_RUNS_IF_UNEQUAL if alpha > least)
     few = found.few | ((most >= 1.5 * fewest) & (fewest < unequal))
     edge = edge_alpha(alpha, rope, found)
-    times = np.where(found.doubted, shape.DOUBT, 1.0)
-    used = replace(found, below=times * found.below, above=times * found.above)
+    below = np.where(found.doubted, found.far_below, found.below)
+    used = replace(found, below=below, above=np.where(found.doubted, found.far_above, found.above))
     with np.errstate(invalid="ignore"):
         choices = {
             "too few runs": few,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from regulens.api import audit_study, load_study
 from regulens.errors import UserError
@@ -14,7 +15,6 @@ from regulens.executors.local import LocalExecutor
 from regulens.report.audit import conclusions
 from regulens.results import Environment, RunResult
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
-from regulens.stats.intervals import welch_interval
 from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.audited import compare_verdicts
 from regulens.study.grid import cells
@@ -126,7 +126,12 @@ class TestAnalysis:
         }
         first = found.analysis.comparisons[1].result
         assert first is not None
-        assert first.difference == welch_interval(values[1, "batchnorm"], values[1, "none"], 1 - 0.05 / 4)
+        a, b = values[1, "batchnorm"], values[1, "none"]
+        level = 1 - 0.05 / 2 / (2 * 4)  # claims have the other half; each comparison has two answers
+        welch = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval(level)
+        assert not found.analysis.data.shape.evident
+        assert first.difference.estimate == pytest.approx(a.mean() - b.mean())
+        assert welch.low * 1.0001 >= first.difference.low >= welch.low - 0.25 * (a.mean() - b.mean() - welch.low)
         assert [each.result.verdict for each in found.analysis.comparisons if each.result] == [
             "worse",
             "better",
@@ -158,9 +163,20 @@ class TestAnalysis:
         before, after = (each.analysis.comparisons[1].result for each in (clean, broken))
         assert before is not None
         assert after is not None
-        assert after.difference.high - after.difference.low > 10 * (before.difference.high - before.difference.low)
-        assert after.trained.low > 0.005
-        assert (before.verdict, after.verdict) == ("better", "undecided")
+        assert after.overall.interval.low < 0.005 < before.difference.low
+        assert after.trained.interval == after.difference
+        assert after.trained.runs == (8, 6)
+        assert after.difference.high - after.difference.low < 2 * (before.difference.high - before.difference.low)
+        assert (before.verdict, after.verdict) == ("better", "better")
+        assert after.rate is not None
+        assert after.rate.verdict == "undecided"
+
+    def test_the_mean_of_all_runs_decides_only_where_it_is_declared(self, study: StudySpec) -> None:
+        of_all = study.model_copy(update={"analysis": study.analysis.model_copy(update={"primary": "mean"})})
+        found = analyse_study(of_all, results(study, collapsed=0.25)).analysis.comparisons[1].result
+        assert found is not None
+        assert found.verdict == "undecided"
+        assert found.difference == found.overall.interval
 
     def test_a_stricter_level_widens_every_family(self, study: StudySpec) -> None:
         usual, strict = (analyse_study(study, results(study), level=level) for level in (0.95, 0.99))
@@ -172,16 +188,20 @@ class TestAnalysis:
         assert usual.claims[0].judged is not None
         assert strict.claims[0].judged.parts[0].interval.low < usual.claims[0].judged.parts[0].interval.low
 
-    def test_fresh_seeds_and_losses_that_are_not_finite_are_left_out(self, study: StudySpec) -> None:
+    def test_fresh_seeds_are_left_out_and_runs_that_diverged_are_not(self, study: StudySpec) -> None:
         fresh = result(cells(study)[0].model_copy(update={"seed": MAX_SEEDS}), 0.5)
         assert analyse_study(study, [*results(study), fresh]).analysis.cells[0].runs == 8
-        by_loss = study.model_copy(update={"analysis": study.analysis.model_copy(update={"response": "val_loss"})})
+        by_loss = {"analysis": study.analysis.model_copy(update={"response": "val_loss"}), "claims": []}
         runs = results(study)
         runs[0] = runs[0].model_copy(update={"val_loss": math.nan})
-        found = analyse_study(by_loss, runs)
-        assert found.analysis.cells[0].runs == 7
-        assert len(found.left_out) == 1
-        assert "seed 0: its val_loss is not finite" in found.left_out[0]
+        found = analyse_study(study.model_copy(update=by_loss), runs)
+        first = found.analysis.cells[0]
+        assert (first.runs, len(first.sample.values)) == (8, 8)
+        assert first.collapse is not None
+        assert first.collapse.estimate == 1 / 8
+        assert first.sample.values[0] == pytest.approx(math.log(10))  # the entropy of ten classes of one size
+        assert len(found.diverged) == 1
+        assert "seed 0: its val_loss is not finite" in found.diverged[0]
 
 
 def test_an_audit_judges_every_claim_under_every_variation(
@@ -214,7 +234,12 @@ def test_an_audit_judges_every_claim_under_every_variation(
         ("undecided", "refuted", "now decided"),
         ("refuted", "refuted", "same"),
         ("undecided", "undecided", "undecided before and after"),
+        ("undecided", "too few runs", "undecided before and after"),
+        ("supported", "true, smaller than the ROPE", "flipped"),
+        ("true, smaller than the ROPE", "refuted", "flipped"),
+        ("refuted", "smaller than the ROPE", "changed"),
+        ("smaller than the ROPE", "true, smaller than the ROPE", "changed"),
     ],
 )
-def test_flipped_is_from_one_decided_verdict_to_the_opposite(before: str, after: str, change: str) -> None:
+def test_flipped_is_from_one_decided_verdict_to_one_that_contradicts_it(before: str, after: str, change: str) -> None:
     assert compare_verdicts(before, after) == change

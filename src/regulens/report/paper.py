@@ -14,7 +14,7 @@ from regulens.report.cost import cost_blocks
 from regulens.report.datasets import datasets_blocks
 from regulens.report.document import Block, Document, Figure, Heading, Paragraph
 from regulens.report.pictures import Picture
-from regulens.report.sentences import methods_text
+from regulens.report.sentences import methods_texts
 from regulens.report.wording import unit_of
 from regulens.report.written import analysis_blocks, results_blocks
 from regulens.results import RunResult
@@ -82,7 +82,7 @@ def _methods(study: StudySpec, found: StudyAnalysis, facts: Sequence[tuple[str, 
     yield Heading("Methods")
     for name, text in facts:
         yield Paragraph(f"{name}: {text}.")
-    yield Paragraph(methods_text(study, found, [_SOURCES[source] for source in study.vary]))
+    yield from map(Paragraph, methods_texts(study, found, [_SOURCES[source] for source in study.vary]))
 
 
 def _strengths(study: StudySpec, trained: Sequence[RunResult], found: StudyAnalysis, folder: Path) -> Iterator[Block]:
@@ -99,10 +99,12 @@ def _strengths(study: StudySpec, trained: Sequence[RunResult], found: StudyAnaly
 
 
 def _confusion(study: StudySpec, trained: Sequence[RunResult], found: StudyAnalysis, folder: Path) -> Picture | None:
-    """Draw the cell with the best mean."""
+    """Draw the network that does best when it trains."""
     samples = samples_of(study, trained, found.declared.response)
-    means = [float(sample.values.mean()) for sample in samples.values()]
-    best = list(samples)[best_of_equals(means, found.declared.direction == "higher")[0]]
+    means = {spec: float(sample.trained.mean()) for spec, sample in samples.items() if len(sample.trained)}
+    if not means:
+        return None
+    best = list(means)[best_of_equals(list(means.values()), found.declared.direction == "higher")[0]]
     return analysis_pictures.confusion(study, [run for run in trained if run.spec.cell == best], folder)
 
 
@@ -110,7 +112,7 @@ def _confusion(study: StudySpec, trained: Sequence[RunResult], found: StudyAnaly
 class TestedNetwork:
     """A refitted network: what its refits have right on the test part, its trainings on validation, (runs, images).
 
-    Of non-collapsed runs only. ``rule`` says how long a refit trains; ``more_images`` is by how many images it has
+    Of runs that trained only. ``rule`` says how long a refit trains; ``more_images`` is by how many images it has
     more; ``collapsed`` is how many refits are left out.
     """
 

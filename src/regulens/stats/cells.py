@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Generic, TypeVar
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.stats.contrasts import mover_contrast
-from regulens.stats.design import Design
+from regulens.stats.design import Design, Population
 from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
 from regulens.stats.estimates import median_interval
 from regulens.stats.gaps import gap_flags
@@ -45,12 +45,13 @@ _UNKNOWN = StudentEstimate(math.nan, math.nan, math.nan)
 class TooFew:
     """Why there are too few runs for a verdict, and how many more of each cell would do.
 
-    ``for_shape``: for one that depends on whether the runs are skewed, not for one that holds in any case.
+    ``doubted`` is the estimate with bounds that hold though the runs may be skewed, so that a verdict by it is one;
+    None where none is made.
     """
 
     reason: str
     more: int
-    for_shape: bool = False
+    doubted: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ class Cells(Generic[Key]):
 
         def rule(level: float) -> Interval:
             filled = [self.samples[key].filled(self.diverged_value) for key in weights]
-            return mover_contrast([median_interval(x, max(level, 0.5)) for x in filled], list(weights.values()))
+            at_least = max(level, 0.5)  # order statistics have no narrower interval
+            return mover_contrast([median_interval(x, at_least) for x in filled], list(weights.values()))
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 
@@ -156,6 +158,13 @@ class Cells(Generic[Key]):
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 
+    def over(self, weights: Mapping[Key, float]) -> tuple[Population, ...]:
+        """Return what the primary estimate of a contrast is over: seeds alone where what runs scored is not known."""
+        of_means = self.design.primary != "median" and not self.design.paired
+        if "images" in self.design.over and not (of_means and self._has_images(weights)):
+            return ("seeds",)
+        return self.design.over
+
     def too_few(self, weights: Mapping[Key, float], alpha: float = 0.05) -> TooFew | None:
         """Tell whether a verdict on a contrast, which may err by ``alpha``, would rest on too few runs."""
         if self.design.paired:
@@ -173,8 +182,17 @@ class Cells(Generic[Key]):
             return TooFew(needed, unequal - fewest)
         if of_means and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
             needed = f"the runs look skewed, so a verdict needs {RUNS_IF_SUSPECT} of each cell"
-            return TooFew(needed, RUNS_IF_SUSPECT - fewest, for_shape=True)
+            return TooFew(needed, RUNS_IF_SUSPECT - fewest, self._doubted(weights, fewest))
         return None
+
+    def _doubted(self, weights: Mapping[Key, float], fewest: int) -> Estimate:
+        """Return the declared estimate with bounds so far away that skewness of a few runs does not matter."""
+        estimate = self.primary(weights)
+        if isinstance(estimate, StudentEstimate):
+            third = self._third(weights)
+            stretch = self.shape.stretch(third, estimate.standard_error, estimate.freedom, full=True)
+            estimate = replace(estimate, stretch=stretch)
+        return estimate.stretched(self.shape.doubt(fewest))
 
     @cached_property
     def _moments(self) -> dict[Key, _Moments]:
@@ -222,11 +240,13 @@ class Cells(Generic[Key]):
             return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
         df = welch_df([part for part, _ in parts], [freedom for _, freedom in parts])
         error = math.sqrt(total)
-        third = sum(
-            weight**3 * each.skewness * each.variance**1.5 / each.n**2
-            for weight, each in ((weight, self._moments[key]) for key, weight in weights.items())
-        )
-        return StudentEstimate(value, error, df, self.shape.stretch(third, error, df), self._limits(weights))
+        stretch = self.shape.stretch(self._third(weights), error, df)
+        return StudentEstimate(value, error, df, stretch, self._limits(weights))
+
+    def _third(self, weights: Mapping[Key, float]) -> float:
+        """Return the third central moment of a contrast of means of runs."""
+        terms = [(weight, self._moments[key]) for key, weight in weights.items()]
+        return sum(weight**3 * each.skewness * math.pow(each.variance, 1.5) / each.n**2 for weight, each in terms)
 
     def _all_runs(self, weights: Mapping[Key, float]) -> Estimate:
         """Return the contrast of the means of all runs, where none is known to have failed."""

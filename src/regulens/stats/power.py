@@ -259,7 +259,9 @@ def recommended_seeds(
     studies: int = 2000,
 ) -> int | None:
     """Return the seeds with which 80 % of studies are decided on average over what the pilots leave possible."""
-    return seeds_needed(asked.question, asked.drawn(rng, studies), rng, least=least, max_seeds=max_seeds, studies=studies)
+    return seeds_needed(
+        asked.question, asked.drawn(rng, studies), rng, least=least, max_seeds=max_seeds, studies=studies
+    )
 
 
 def hardest(needed: Sequence[SeedsNeeded]) -> SeedsNeeded:

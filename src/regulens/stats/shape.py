@@ -24,8 +24,9 @@ SUSPECT = 1.67
 """Beyond which too few runs are not judged: one in ten analyses of normal runs."""
 RUNS_IF_SUSPECT = 12
 """Runs of each cell that a verdict needs where skewness is suspected."""
-DOUBT = 2.5
-"""How much further away bounds must be, of fewer runs, for a verdict that holds whatever the skewness."""
+DOUBT = ((9, 1.5), (0, 2.5))
+"""Of fewer runs: how many times as far away bounds must be, on both sides, for a verdict that holds all the same, by
+the number of runs from which on that is enough (``benchmarks/calibration.py``)."""
 _SIZE = 0.25  # sample skewness below which it does no harm, however sure
 _MILD, _MOST_MILD = 1.2, 1.25  # how much of the correction, and the most of it, where skewness is not evident
 _FULL, _MOST = 2.0, 3.5
@@ -57,19 +58,24 @@ class Shape:
         """Whether the runs look so skewed that a few of them do not allow a verdict."""
         return abs(self.suspicion) > SUSPECT and bool(np.abs(self.skewness).max(initial=0.0) > _SIZE)
 
-    def stretch(self, third: float, error: float, df: float) -> tuple[float, float]:
+    def doubt(self, runs: int) -> float:
+        """Return how many times as far away bounds must be at least, where so few runs look skewed."""
+        return next(factor for least, factor in DOUBT if runs >= least)
+
+    def stretch(self, third: float, error: float, df: float, full: bool = False) -> tuple[float, float]:
         """Return the factors by which the lower and the upper bound of a sum of means move away from it.
 
         Args:
             third: third central moment of the sum, from ``skewness``.
             error: its standard error.
             df: degrees of freedom of that.
+            full: whether to correct in full though skewness is not evident.
         """
         if not error > 0:
             return 1.0, 1.0
         pull = third / error**3
         size = abs(pull) * (0.5 + 6.5 / (df + 1) + 1.9 * abs(pull))
-        part, most = (_FULL, _MOST) if self.evident else (_MILD, _MOST_MILD)
+        part, most = (_FULL, _MOST) if self.evident or full else (_MILD, _MOST_MILD)
         factor = math.exp(min(part * size, math.log(most)))
         return (factor, 1.0) if pull < 0 else (1.0, factor)
 

@@ -58,6 +58,8 @@ class StudyAnalysis:
         ranking: how studies with one run of each network would rank them; ``None`` for a single network.
         gaps: by the set of a cell's levels, the mean of training minus validation accuracy over all runs.
         diverged: runs whose response is not a finite number, in words.
+        train_images: how many images networks were trained on, each number once.
+        val_images: how many they were validated on.
     """
 
     declared: DeclaredAnalysis
@@ -71,6 +73,8 @@ class StudyAnalysis:
     ranking: SingleRunRanking | None
     gaps: Mapping[frozenset[tuple[str, Level]], Interval]
     diverged: tuple[str, ...]
+    train_images: tuple[int, ...]
+    val_images: tuple[int, ...]
 
     @cached_property
     def datasets(self) -> AcrossSets | None:
@@ -117,6 +121,8 @@ def analyse_study(
         else None,
         gaps=_gaps(study, evidence),
         diverged=tuple(_diverged(study, trained, declared.response)),
+        train_images=tuple(dict.fromkeys(run.train_images for run in trained)),
+        val_images=tuple(dict.fromkeys(run.val_images for run in trained)),
     )
 
 

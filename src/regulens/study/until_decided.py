@@ -102,7 +102,8 @@ def undecided(found: StudyAnalysis) -> list[str]:
 
 
 def _look_text(seeds: int, level: float, still_open: Sequence[str]) -> str:
-    what = f"{len(still_open)} undecided ({'; '.join(still_open[:3])}{' ...' if len(still_open) > 3 else ''})"
+    what = f"{len(still_open)} open ({'; '.join(still_open[:3])}{' ...' if len(still_open) > 3 else ''})"
     return (
-        f"interim analysis at {seeds} seeds, {100 * level:.4g} % intervals: {what if still_open else 'all is decided'}"
+        f"interim analysis at {seeds} seeds, error of {100 * (1 - level):.3g} %: "
+        f"{what if still_open else 'all is decided'}"
     )
