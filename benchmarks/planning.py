@@ -26,7 +26,6 @@ from regulens.stats.design import Design
 from regulens.stats.looks import FIRST, Taken, share_at
 from regulens.stats.power import piloted, recommended_seeds, seeds_needed
 from regulens.stats.samples import Sample
-from regulens.stats.shape import DOUBT
 from regulens.stats.simulated import CellModel, Question
 from regulens.stats.verdicts import DECIDED, Verdict, judge
 
@@ -76,9 +75,9 @@ def verdict(cells: Cells[int], treatment: int = 1) -> Verdict:
     """Return the verdict on a treatment against the control, that of ``comparisons.compare`` and nothing else."""
     weights, alpha = {treatment: 1.0, 0: -1.0}, cells.design.alpha_of_one(CELLS - 1)
     few, estimate = cells.too_few(weights, alpha), cells.primary(weights)
-    if few is not None and not few.for_shape:
+    if few is not None and few.doubted is None:
         return "too few runs"
-    doubted = estimate if few is None else estimate.stretched(DOUBT)
+    doubted = few.doubted if few is not None and few.doubted is not None else estimate
     return judge(doubted, cells.design.rope, alpha, cells.design.direction)
 
 
