@@ -145,11 +145,11 @@ def looks_text(store: Store, study: StudySpec) -> str:
     levels = _and(
         [f"{_level(look.share)} at {look.seeds} seed{'' if look.seeds == 1 else 's'}" for look in looks.taken]
     )
-    plan = (
-        f"Looks at {_and(looks.declared)} seeds were declared"
-        if looks.declared
-        else "No looks were declared beforehand"
-    )
+    plan = "No looks were declared beforehand"
+    if looks.declared:
+        first = looks.taken[0].seeds
+        after = f" after the one at {first}" if first < looks.declared[0] else ""
+        plan = f"Looks at {_and(looks.declared)} seeds were declared{after}"
     many = len(looks.taken) > 1
     return (
         f"{plan}. The intervals hold together with {levels}: error spending over the looks at a growing study (Lan and "
