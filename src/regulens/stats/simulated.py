@@ -179,10 +179,8 @@ class Simulation:
         kept = 1 - self._of_cells("collapse_rate")
         if bool(np.all(kept == 1)):
             return np.full(kept.shape, float(seeds))
-        if seeds > self.max_seeds:
-            many: Floats = seeds * kept
-            return many
-        return self._counts[seeds - 1].astype(np.float64)
+        counts: Floats = seeds * kept if seeds > self.max_seeds else self._counts[seeds - 1].astype(np.float64)
+        return counts
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
