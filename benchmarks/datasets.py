@@ -136,7 +136,7 @@ def truth_of_gain(kind: str) -> float:
 
 
 def rank_rows(studies: int, rng: np.random.Generator, levels: int = 4) -> Iterator[list[object]]:
-    """Yield how often equal levels are told apart, and how often one that is better than three by 1.5 sd is."""
+    """Yield how often equal levels differ significantly, and one that is better than three by 1.5 sd."""
     for sets in (5, 8, *SETS[2:], 40):
         apart: dict[float, list[tuple[bool, bool, bool]]] = {0.0: [], 1.5: []}
         for effect, found in apart.items():
@@ -163,12 +163,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         list(effect_rows(given.studies, first)),
     )  # fmt: skip
     print_table(
-        ["runs", "sets", "number", "runs each", "interquartile mean", "by stratified percentile bootstrap",
-         "interquartile gain", "profile at its median"],
+        ["runs", "sets are", "sets", "runs per set", "interquartile mean", "by stratified percentile bootstrap",
+         "interquartile mean minus control", "profile at its median"],
         list(middle_rows(given.studies, second)),
     )  # fmt: skip
     print_table(
-        ["sets", "Friedman, equal levels", "any pair, equal levels", "Friedman, one better", "it from all others"],
+        ["sets", "Friedman, equal", "any pair, equal", "Friedman, one better", "it from all others"],
         list(rank_rows(given.studies, third)),
     )
 

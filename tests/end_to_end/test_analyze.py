@@ -163,3 +163,19 @@ def test_a_log_of_percentages_is_analysed_by_its_last_epochs(
         "1 of 97 rows was left out: state is crashed in 1 (line 98)",
         "96 rows were reduced to 32 runs: the last epoch of each",
     ]
+
+
+def test_costs_are_shown_drawn_and_in_the_json(results: Path, answer: Callable[..., Answer], tmp_path: Path) -> None:
+    lines = results.read_text().splitlines()
+    results.write_text("\n".join([f"{lines[0]},seconds", *(f"{line},{12 + len(line)}" for line in lines[1:])]) + "\n")
+    code, out, _ = answer(results, *COLUMNS, "--cost", "seconds", "--out", tmp_path / "pictures")
+    assert code == 0
+    assert "cost of a run, descriptive" in out
+    assert "posterior shares, Bayesian and exploratory" in out
+    assert f"figure: {tmp_path / 'pictures' / 'pareto-seconds.png'}" in out
+    assert (tmp_path / "pictures" / "pareto-seconds.png").is_file()
+    found = json.loads(answer(results, *COLUMNS, "--cost", "seconds", "--format", "json")[1])
+    assert [cost["cost"] for cost in found["costs"]] == ["seconds"]
+    code, _, err = answer(results, *COLUMNS, "--out", tmp_path)
+    assert code == 2
+    assert "--out requires --cost" in err

@@ -108,7 +108,7 @@ def test_what_cannot_be_pooled_is_refused() -> None:
 
 
 def test_the_mean_over_sets_is_covered_where_effects_go_with_their_variances() -> None:
-    """Near a ceiling small effects have small variances: weights by precision are wrong, equal ones are not."""
+    """Near a ceiling small effects have small variances: inverse-variance weights are wrong, equal ones are not."""
     rng = np.random.default_rng(0)
     place = rng.uniform(-0.5, 0.5, (1000, 10))
     error = 10.0**place
@@ -222,7 +222,7 @@ def test_rounding_makes_no_ranks() -> None:
     assert rank_levels(np.ones((3, 3))).friedman_p == 1
 
 
-def test_five_sets_cannot_tell_a_pair_apart() -> None:
+def test_no_pair_can_differ_significantly_on_five_sets() -> None:
     x = np.arange(5)[:, None] + np.array([0.0, 1.0])
     found = rank_levels(x)
     assert found.smallest_p == found.pairs[0].p_holm == pytest.approx(2 / 2**5)
@@ -230,7 +230,7 @@ def test_five_sets_cannot_tell_a_pair_apart() -> None:
     assert rank_levels(np.arange(6)[:, None] + np.array([0.0, 1.0])).cliques == ()
 
 
-def test_cliques_are_the_longest_runs_of_which_no_pair_is_told_apart() -> None:
+def test_cliques_are_the_longest_runs_of_which_no_pair_differs() -> None:
     average = np.array([2.0, 1.0, 4.0, 3.0])  # in order: 1, 0, 3, 2
 
     def of(*apart: tuple[int, int]) -> tuple[tuple[int, ...], ...]:

@@ -67,7 +67,7 @@ def test_the_forest_has_a_row_for_each_set_and_the_pooled_ones_below() -> None:
     assert list(new.get_xdata()) == [-2, 4]
     assert max(places) < mean.get_ydata()[0] < weighted.get_ydata()[0] < new.get_ydata()[0]
     assert not marked(figure, "weighted-new")
-    assert {"set 0", "a new set", "mean, by precision"} <= set(texts(figure))
+    assert {"set 0", "new set", "mean, random effects"} <= set(texts(figure))
 
 
 def test_a_wide_interval_is_cut_off_and_said_to_go_on() -> None:
@@ -80,7 +80,7 @@ def test_panels_share_one_scale_and_three_fit_with_long_names() -> None:
     info = forest(*[panel(f"{LONG} − {LONG}", weighted=False, sets=12)] * 3, sets=12)
     figure = drawn(draw_sets_forest(info))
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
-    assert "mean, by precision" not in texts(figure)
+    assert "mean, random effects" not in texts(figure)
     for wrong in ([], [panel()] * 4):
         with pytest.raises(ValueError, match="1 to 3 comparisons"):
             forest(*wrong)
@@ -121,9 +121,9 @@ def test_labels_of_ranks_keep_apart(levels: int) -> None:
     assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
 
 
-def test_without_bars_all_are_told_apart() -> None:
+def test_without_bars_all_differ() -> None:
     figure = drawn(draw_critical_difference(critical_difference_info("", ["a", "b"], [1.0, 2.0], [], 8)))
-    assert "every two neighbors are told apart (Wilcoxon-Holm)" in texts(figure)
+    assert "all neighbors differ significantly (Wilcoxon-Holm)" in texts(figure)
     with pytest.raises(ValueError, match="at least two levels"):
         critical_difference_info("", ["a"], [1.0], [], 8)
 

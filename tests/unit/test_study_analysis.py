@@ -1,4 +1,4 @@
-"""A study's analysis from made-up results whose truth is known, the looks at it, the seeds it needs, and its audit."""
+"""A study's analysis from made-up results whose truth is known, and its audit."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from regulens.api import audit_study, load_study, run_study
+from regulens.api import audit_study, load_study
 from regulens.errors import UserError
 from regulens.executors.local import LocalExecutor
 from regulens.report.audit import conclusions
 from regulens.results import Environment, RunResult
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
-from regulens.stats.power import Looks
 from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.audited import compare_verdicts
 from regulens.study.grid import cells
-from regulens.study.looks import declared_looks, look_level, looks_text, record_look
-from regulens.study.power_plan import power_rows
-from regulens.study.runner import Note, StudyEvent
-from regulens.study.store import Store, open_store
+from regulens.study.store import open_store
 from regulens.study.study_file import parse_study
-from regulens.study.until_decided import default_looks
 
 FILE = """
 name = "made-up"
@@ -207,78 +202,6 @@ class TestAnalysis:
         assert first.sample.values[0] == pytest.approx(math.log(10))  # the entropy of ten classes of one size
         assert len(found.diverged) == 1
         assert "seed 0: its val_loss is not finite" in found.diverged[0]
-
-
-class TestLooks:
-    def test_a_study_of_one_look_keeps_its_level(self, tmp_path: Path) -> None:
-        store = Store(tmp_path)
-        assert look_level(store, 5) == 0.95
-        record_look(store, 5)
-        record_look(store, 5)
-        assert [look.seeds for look in store.looks()] == [5]
-        assert look_level(store, 5) == 0.95
-        assert looks_text(store, 5) == ""
-
-    def test_extending_it_is_a_look_that_was_not_declared(self, tmp_path: Path) -> None:
-        store = Store(tmp_path)
-        record_look(store, 5)
-        record_look(store, 29)
-        assert look_level(store, 29) == Looks((5,)).level_at(1)
-        assert "extended after it had been looked at" in looks_text(store, 29)
-
-    def test_declared_looks_share_the_error_and_cannot_be_changed(self, tmp_path: Path) -> None:
-        store, looks = Store(tmp_path), (5, 10, 20)
-        assert declared_looks(store, looks) == looks
-        for seeds in looks[:2]:
-            record_look(store, seeds, looks)
-        assert [look_level(store, seeds) for seeds in looks] == [Looks(looks).level_at(number) for number in range(3)]
-        assert declared_looks(store, ()) == looks
-        with pytest.raises(UserError, match="begun with looks at 5, 10, 20 seeds"):
-            declared_looks(store, (5, 29))
-
-    def test_looks_double_up_to_the_last(self) -> None:
-        assert default_looks(29) == (5, 10, 20, 29)
-        assert default_looks(4) == (4,)
-        with pytest.raises(UserError, match="at least 2"):
-            default_looks(1)
-
-
-class TestPower:
-    def test_a_pilot_and_a_stated_spread_need_about_the_same(self, study: StudySpec) -> None:
-        stated = power_rows(study, [], effect=0.015, sd=0.004)
-        piloted = power_rows(study, results(study, seeds=30), effect=0.015)
-        assert len(stated) == len(piloted) == 4
-        for one, other in zip(stated, piloted, strict=True):
-            assert one.seeds is not None
-            assert other.seeds is not None
-            assert one.seeds.low is not None
-            assert other.seeds.low is not None
-            assert abs(one.seeds.low - other.seeds.low) <= 3
-
-    @pytest.mark.parametrize(
-        ("wrong", "words"),
-        [({"effect": 0.0}, "above 0"), ({"effect": 0.1, "sd": -1.0}, "above 0"), ({"effect": 0.1}, "pilot")],
-    )
-    def test_what_cannot_be_answered_is_one_line(self, study: StudySpec, wrong: dict[str, float], words: str) -> None:
-        with pytest.raises(UserError, match=words):
-            power_rows(study, [], **wrong)
-
-
-def test_a_study_grows_from_look_to_look_and_then_is_tested(
-    tiny_file: Path, tmp_path: Path, processes: LocalExecutor
-) -> None:
-    events: list[StudyEvent] = []
-    study = load_study(tiny_file, tmp_path / "grown")
-    run = run_study(study, looks=(2, 3), executor=processes, on_event=events.append)
-    store = open_store(run.folder)
-    looks = store.looks()
-    assert [look.seeds for look in looks] in ([2], [2, 3])
-    assert looks[0].declared == (2, 3)
-    assert run.spec.seeds == looks[-1].seeds
-    notes = [event.text for event in events if isinstance(event, Note)]
-    assert any(text.startswith("interim analysis at 2 seeds") for text in notes)
-    assert len(store.ledger()) >= run.spec.seeds
-    assert "Looks at 2, 3 seeds were declared" in (run.folder / "report.html").read_text()
 
 
 def test_an_audit_judges_every_claim_under_every_variation(

@@ -127,7 +127,7 @@ def test_single_runs_per_set_are_pooled_without_weights() -> None:
     data = runs(seeds=1)
     first = analysed(data).datasets.comparisons[0]
     assert first.weighted is None
-    assert first.reasons == ("no weights by precision, as no spread between runs is known on any data set",)
+    assert first.reasons == ("no random-effects model, as no spread between runs is known on any data set",)
     means = data.pivot_table(index="set", columns="regularizer", values="val_accuracy")
     low, high = stats.ttest_rel(means.batchnorm, means.none).confidence_interval()
     assert (first.equal.mean.low, first.equal.mean.high) == pytest.approx((low, high))

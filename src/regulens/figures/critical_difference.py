@@ -1,4 +1,4 @@
-"""Critical-difference figure: levels on an axis of average ranks, bars over those that no test tells apart."""
+"""Critical-difference figure: levels on an axis of average ranks, bars over those that do not differ significantly."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def critical_difference_info(
         title: of the figure, may be empty.
         labels: of the levels.
         average: their average ranks, 1 being the best.
-        cliques: places of levels that are not told apart, neighbors in that order.
+        cliques: places of levels that do not differ significantly, neighbors in that order.
         sets: how many data sets the ranks are averages over.
 
     Raises:
@@ -90,8 +90,8 @@ def draw_critical_difference(info: CriticalDifferenceInfo) -> Figure:
 
 def _foot(info: CriticalDifferenceInfo) -> str:
     if not info.bars:
-        return "every two neighbors are told apart (Wilcoxon-Holm)"
-    return "bar: no two of these levels are told apart (Wilcoxon-Holm)"
+        return "all neighbors differ significantly (Wilcoxon-Holm)"
+    return "bar: no two of these levels differ significantly (Wilcoxon-Holm)"
 
 
 def _draw_bars(axes: Axes, info: CriticalDifferenceInfo) -> None:

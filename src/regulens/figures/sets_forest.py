@@ -23,7 +23,7 @@ _ROW = 0.25
 """Inches from row to row."""
 _TYPICAL = 4.0
 """An interval is drawn to this many typical half-widths from its estimate, the rest cut off at the axis' edge."""
-_MEAN, _PRECISION, _NEW = "mean, sets alike", "mean, by precision", "a new set"
+_MEAN, _RANDOM, _NEW = "mean, equal weights", "mean, random effects", "new set"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +83,16 @@ def _rows(panel: SetsForestPanel) -> NDArray[np.float64]:
 def draw_sets_forest(info: SetsForestInfo) -> Figure:
     """Draw the panels side by side, to one scale; an arrow marks an interval that goes on beyond the axis."""
     names = [wrapped(name, 28) for name in info.sets]
-    summary = [_MEAN, _PRECISION, _NEW] if any(panel.weighted for panel in info.panels) else [_MEAN, _NEW]
+    summary = [_MEAN, _RANDOM, _NEW] if any(panel.weighted for panel in info.panels) else [_MEAN, _NEW]
     labels = [*names, *summary]
     places = _places(labels, len(names))
     titles = [wrapped(panel.title, 26) for panel in info.panels]
     margin = max(text_width(label, _SIZE) for label in labels) + 0.3
-    width = min(8.4, margin + 2.4 * len(info.panels) + 0.4)
+    width = max(4.8, min(8.4, margin + 2.4 * len(info.panels) + 0.4))
+    handles, columns = _legend(info), 2 if width > 6.4 else 1
+    below = 0.18 * -(-len(handles) // columns)
     with house_style():
-        figure = new_figure(max(width, 4.8), 1.45 + 0.17 * max(map(lines_of, titles)) + _ROW * (places[-1] + 1))
+        figure = new_figure(width, 1.1 + below + 0.17 * max(map(lines_of, titles)) + _ROW * (places[-1] + 1))
         grid = figure.subplots(1, len(info.panels), sharey=True, squeeze=False)
         for axes, panel, title in zip(grid[0], info.panels, titles, strict=True):
             _draw_panel(axes, info, panel, places, summary)
@@ -101,7 +103,7 @@ def draw_sets_forest(info: SetsForestInfo) -> Figure:
         first: Axes = grid[0][0]
         first.set_yticks(places, labels, fontsize=_SIZE)
         first.set_ylim(places[-1] + 0.7, -0.7)
-        figure.legend(handles=_legend(info), loc="outside lower center", ncols=2, fontsize=8)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
     return figure
 
 
@@ -130,7 +132,7 @@ def _draw_panel(
     pooled = dict(zip(summary, places[len(info.sets) :], strict=True))
     for name, interval, style in (
         (_MEAN, panel.mean, {"color": BLUE, "marker": "D", "gid": "mean"}),
-        (_PRECISION, panel.weighted, {"color": VERMILLION, "marker": "D", "gid": "weighted", "face": "white"}),
+        (_RANDOM, panel.weighted, {"color": VERMILLION, "marker": "D", "gid": "weighted", "face": "white"}),
     ):
         if interval is not None:
             row = np.array([interval.estimate, interval.low, interval.high])
@@ -164,10 +166,10 @@ def _legend(info: SetsForestInfo) -> list[Line2D]:
     level = f"{100 * info.panels[0].mean.level:g} %"
     handles = [
         Line2D([], [], color=MUTED, lw=1.4, marker="s", ms=5, label=f"one set, {level} interval over runs"),
-        Line2D([], [], color=BLUE, lw=2.2, marker="D", ms=6, label=f"each set counts the same, {level}"),
+        Line2D([], [], color=BLUE, lw=2.2, marker="D", ms=6, label=f"equal weights, {level}"),
     ]
     if any(panel.weighted for panel in info.panels):
-        label = f"by precision (Hartung-Knapp), {level}"
+        label = f"random effects (Hartung-Knapp), {level}"
         handles.append(Line2D([], [], color=VERMILLION, lw=2.2, marker="D", ms=6, mfc="white", label=label))
     rows = np.concatenate([_rows(panel) for panel in info.panels])
     if (rows[:, 1] < info.limits[0]).any() or (rows[:, 2] > info.limits[1]).any():

@@ -26,7 +26,7 @@ from regulens.stats.analysis import CellSummary
 from regulens.stats.intervals import Interval
 from regulens.study.analysis import analyse_study
 from regulens.study.grid import cell_label, run_label
-from regulens.study.looks import look_level, looks_text
+from regulens.study.looks import levels, looks_text
 from regulens.study.runner import run_folder
 from regulens.study.samples import right_images
 from regulens.study.store import Selection, Store, selections_in_force
@@ -66,7 +66,7 @@ def report_content(study: StudySpec, folder: Path, store: Store) -> ReportConten
     tested = {record.run_id: record for record in store.ledger()}
     by_id = {result.run_id: result for result in results}
     refits = tuple(refit_reports(study, folder, results, tested))
-    found = analyse_study(study, results, folder, look_level(store, study.seeds))
+    found = analyse_study(study, results, folder, *levels(store, study))
     facts = tuple(facts_of(study, reports, results))
     of_accuracy = found.analysis.cells if found.declared.response == "val_accuracy" else ()
     means = {cell_text(study, cell.levels): cell for cell in of_accuracy}
@@ -129,11 +129,12 @@ def _fresh(study: StudySpec, results: Sequence[RunResult]) -> dict[str, list[Run
 
 def _record(store: Store, study: StudySpec) -> Iterator[str]:
     """Say where the study left what was declared, and what its looks cost."""
-    text = looks_text(store, study.seeds)
-    if text:
-        yield text
-    for deviation in store.deviations():
+    yield looks_text(store, study)
+    deviations = store.deviations()
+    for deviation in deviations:
         yield f"{deviation.noted_at.replace('T', ' ').partition('+')[0]} UTC: {deviation.text}."
+    if not deviations:
+        yield "No deviations from the declared design."
 
 
 def _tested(refits: Sequence[RefitReport], cells: Sequence[CellReport], folder: Path) -> Iterator[TestedNetwork]:

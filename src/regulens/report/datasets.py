@@ -90,7 +90,7 @@ def effects_table(found: AcrossSets, words: _Words) -> Table:
     unit = words.unit
     return Table(
         caption=f"Differences in {unit.name} over data sets" + (", in percentage points" if unit.points else ""),
-        columns=("where", "", "sets", "weights", "mean effect", "a new set", "spread between sets"),
+        columns=("where", "", "sets", "model", "mean effect", "new set", "SD between sets"),
         rows=tuple(rows),
         note=" ".join(["95 % intervals.", *effect_notes()]),
         left=(1, 3),
@@ -105,11 +105,11 @@ def _effect_rows(found: AcrossSets, each: PooledComparison, words: _Words) -> It
         return
     difference = words.unit.difference
     digits = decimals(words.factor * (each.equal.new.high - each.equal.new.low), least=1)
-    yield (*name, "each alike", difference(each.equal.mean, word=False), _range(each.equal.new, words, digits), DASH)
+    yield (*name, "equal weights", difference(each.equal.mean, word=False), _range(each.equal.new, words, digits), DASH)
     if each.weighted is not None:
         spread = bounded(each.weighted.spread, f".{digits}f", factor=words.factor)
         mean = difference(each.weighted.mean, word=False)
-        yield ("", "", "", "by precision", mean, _range(each.weighted.new, words, digits), spread)
+        yield ("", "", "", "random effects", mean, _range(each.weighted.new, words, digits), spread)
 
 
 def _range(interval: Interval, words: _Words, digits: int) -> str:
@@ -213,7 +213,7 @@ def _ranks_picture(found: AcrossSets, place: PlaceOverSets, words: _Words, folde
     path = save_figure(draw_critical_difference(info), folder, _name("datasets-ranks", [where]))
     return Picture(
         path,
-        f"Average ranks{' at ' + where if where else ''}; a bar joins neighbors of which no pair is told apart by "
+        f"Average ranks{' at ' + where if where else ''}; a bar joins levels of which no pair differs significantly by "
         "Wilcoxon's signed-rank test over data sets (p adjusted by Holm, 5 %), which does not make them equal.",
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.report import analysis_pictures
+from regulens.report.cost import cost_blocks
 from regulens.report.datasets import datasets_blocks
 from regulens.report.document import Block, Document, Figure, Heading, Paragraph
 from regulens.report.pictures import Picture
@@ -70,8 +71,9 @@ def paper(
     picture = _confusion(study, trained, found, folder)
     if picture is not None:
         blocks += [Heading("Confusion matrix"), Figure(picture)]
-    blocks.append(Heading("Deviations from the declared design"))
-    blocks += [Paragraph(text) for text in record] or [Paragraph("None.")]
+    blocks += cost_blocks(study, results, found, folder)
+    blocks.append(Heading("Looks, and deviations from the declared design"))
+    blocks += [Paragraph(text) for text in record]
     lead = f"Study {study.name}: {len(found.analysis.cells)} networks, {study.seeds} seeds each."
     return Document(study.title or study.name, lead, tuple(blocks))
 

@@ -301,7 +301,10 @@ def seeds_text(claim: AnsweredClaim) -> str:
         return ""
     if claim.seeds is None:
         return "unknown: too few runs"
-    low, high, most = claim.seeds.low, claim.seeds.high, claim.seeds.max_seeds
-    if low is None:
-        return f"> {most}"
-    return f"{low} to {high}" if high is not None else f"{low} to > {most}"
+    seeds = claim.seeds
+    if seeds.never:
+        return "no number decides"
+    low, high, recommended = (
+        str(end) if end is not None else f"> {seeds.max_seeds}" for end in (seeds.low, seeds.high, seeds.recommended)
+    )
+    return recommended if low == high else f"{recommended} ({low} to {high})"

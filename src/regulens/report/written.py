@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from regulens.report.conditions import assumptions, exploratory_text
 from regulens.report.document import Block, Bullets, Heading, Paragraph
+from regulens.report.posterior import posterior_tables
 from regulens.report.sentences import claim_sentence, collapse_sentences, comparison_sentence, interaction_sentences
 from regulens.report.tables import (
     cells_table,
@@ -42,6 +43,7 @@ def results_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
         if found.analysis.design.rates:
             yield rates_table(study, found)
         yield tests_table(study, found)
+        yield from posterior_tables(study, found, unit)
     for answers in found.factors:
         yield Heading(f"Effects of {factor_label(answers.factor)}", 2)
         yield factor_table(study, answers, found, unit)

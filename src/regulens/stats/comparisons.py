@@ -9,15 +9,14 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
 from regulens.stats.cells import LEAST_RUNS, Cells, TooFew
 from regulens.stats.estimate import Estimate, IntervalEstimate
 from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
+from regulens.stats.ranks import adjusted_by_holm
 from regulens.stats.rates import RateDifference, rate_sensitivity
 from regulens.stats.samples import Sample
-from regulens.stats.shape import DOUBT
 from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import ROUNDING, constant
 from regulens.stats.verdicts import Direction, Verdict, judge
@@ -133,7 +132,7 @@ def compare(pairs: Sequence[tuple[Key, Key]], cells: Cells[Key], family: int | N
     if tested:
         untested = [1.0] * (cells.design.answers * members - len(tested) - len(of_rates))
         p_values = [*(compared[number].p for number in tested), *of_rates, *untested]
-        adjusted = multipletests(p_values, method="holm")[1]
+        adjusted = adjusted_by_holm(p_values)
         for number, p_holm in zip(tested, adjusted, strict=False):
             compared[number] = replace(compared[number], p_holm=float(p_holm))
     return compared
@@ -143,7 +142,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
     design, level, weights = cells.design, 1 - alpha, {a: 1.0, b: -1.0}
     first, second = cells.samples[a], cells.samples[b]
     estimate, trained = cells.primary(weights), cells.trained(weights)
-    few = cells.too_few(weights)
+    few = cells.too_few(weights, alpha)
     verdict = _verdict(estimate, few, cells, (first, second), alpha)
     filled = first.filled(cells.diverged_value), second.filled(cells.diverged_value)
     rate = _rate(first, second, design.rope_rate, alpha) if design.rates else None
@@ -179,13 +178,13 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
 def _verdict(
     estimate: Estimate, few: TooFew | None, cells: Cells[Key], pair: tuple[Sample, Sample], alpha: float
 ) -> Verdict:
-    if few is not None and not few.for_shape:
+    if few is not None and few.doubted is None:
         return "too few runs"
     if estimate.known and math.isnan(estimate.lower(alpha / 2)):
         return "too few runs"
     sizes = np.abs(np.concatenate([each.values[~each.diverged] for each in pair]))
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
-    doubted = estimate if few is None else estimate.stretched(DOUBT)
+    doubted = few.doubted if few is not None and few.doubted is not None else estimate
     verdict = judge(doubted, cells.design.rope, alpha, cells.design.direction, rounding)
     return "too few runs" if few is not None and verdict == "undecided" and estimate.known else verdict
 

@@ -50,7 +50,7 @@ class Estimate(ABC):
 
     @abstractmethod
     def stretched(self, factor: float) -> Estimate:
-        """Return the estimate with bounds so many times as far from it, on both sides."""
+        """Return the estimate with bounds at least so many times as far from it as symmetric ones, on both sides."""
 
     @property
     def known(self) -> bool:
@@ -98,7 +98,8 @@ class StudentEstimate(Estimate):
         return min(1.0, 2 * float(stdtr(self.freedom, -abs(self.value) / (self.standard_error * side))))
 
     def stretched(self, factor: float) -> StudentEstimate:  # noqa: D102
-        return replace(self, stretch=(factor * self.stretch[0], factor * self.stretch[1]))
+        low, high = self.stretch
+        return replace(self, stretch=(max(factor, low), max(factor, high)))
 
     def _distance(self, alpha: float) -> float:
         return float(stdtrit(self.freedom, 1 - alpha)) * self.standard_error if self.standard_error > 0 else math.nan
@@ -146,7 +147,8 @@ class IntervalEstimate(Estimate):
 
         def beyond(exponent: float) -> float:
             found = self.rule(1 - 10**exponent)
-            return found.low if self.value > 0 else -found.high
+            bound = found.low if self.value > 0 else -found.high
+            return -1e9 if math.isnan(bound) else bound  # without a bound nothing is excluded
 
         most, least = -1e-9, math.log10(_LEAST_P)
         if self.value == 0 or beyond(most) <= 0:

@@ -168,12 +168,12 @@ def _weights(n: int, count: int, rng: np.random.Generator) -> tuple[NDArray[np.f
 
     The third is the root of how much more noise the mean of n values has than that of what was drawn of them.
     """
-    times = _times_drawn(n, count, rng)
-    while len(full := np.flatnonzero(times.all(axis=1))):
+    times, ones = _times_drawn(n, count, rng), np.ones(n)
+    while len(full := np.flatnonzero((times == 0) @ ones == 0)):
         times[full] = _times_drawn(n, len(full), rng)
-    left = times == 0
-    noise = float(np.mean(np.sum((times / n) ** 2, axis=1)))
-    return times / n, left / left.sum(axis=1, keepdims=True), math.sqrt(1 / n / noise)
+    inside, left = times / n, (times == 0).astype(np.float64)
+    noise = float(np.vdot(inside, inside)) / count
+    return inside, left / (left @ ones)[:, None], math.sqrt(1 / n / noise)
 
 
 def _times_drawn(n: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

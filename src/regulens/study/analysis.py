@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -83,7 +83,11 @@ class StudyAnalysis:
 
 
 def analyse_study(
-    study: StudySpec, results: Sequence[RunResult], folder: Path | None = None, level: float = 0.95
+    study: StudySpec,
+    results: Sequence[RunResult],
+    folder: Path | None = None,
+    level: float = 0.95,
+    later: Callable[[int], float] | None = None,
 ) -> StudyAnalysis:
     """Analyse the trainings of a study (refits are left aside); there must be at least one.
 
@@ -92,8 +96,9 @@ def analyse_study(
         results: of its runs.
         folder: where the runs' predictions lie; without it nothing is said of single images.
         level: simultaneous, of each family.
+        later: those of looks still to come, by their seeds, for the seeds that claims need; by default the same.
     """
-    evidence = evidence_of(study, results, level, folder)
+    evidence = evidence_of(study, results, level, folder, later)
     declared, trained = evidence.declared, evidence.trained
     data = evidence.cells(declared.response)
     samples, rng = data.samples, np.random.default_rng(SEED)

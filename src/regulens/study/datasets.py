@@ -56,7 +56,7 @@ class PooledComparison:
         sets: the data sets that have both, in the order of the analysis.
         effects: of each.
         equal: each set counting the same, ``None`` below two sets.
-        weighted: by precision, ``None`` where a set's variance is not known, or is zero.
+        weighted: random effects, ``None`` where a set's variance is not known, or is zero.
         reasons: why numbers are missing, and which sets are left out.
     """
 
@@ -173,7 +173,7 @@ def _pooled(
     unknown = [str(name) for name, each in effects.items() if not each.variance > 0]
     if unknown:
         where = "any data set" if len(unknown) == len(effects) else ", ".join(unknown)
-        reasons.append(f"no weights by precision, as no spread between runs is known on {where}")
+        reasons.append(f"no random-effects model, as no spread between runs is known on {where}")
     if constant(y):
         reasons.append("no interval, as all data sets have the same difference")
     equal, weighted = equal_weights(y), None if unknown else random_effects(y, v)
@@ -257,7 +257,7 @@ def _warnings(
     if len(sets) < FEW_SETS:
         yield (
             f"only {len(sets)} data sets: with fewer than {FEW_SETS}, what is said of other sets rests on the "
-            "assumption that effects are normal, and signed ranks cannot tell any pair apart"
+            "assumption that effects are normal, and no pair can differ significantly by signed ranks"
         )
     of_reason: dict[str, list[str]] = {}
     for each in comparisons:
@@ -273,7 +273,7 @@ def _warnings(
             yield f"ranks and profiles{_at(dict(place))} are without {', '.join(left_out)}, where a level has no runs"
         if side_by_side and side_by_side.ranks.smallest_p > ALPHA and len(sets) >= FEW_SETS:
             yield (
-                f"signed ranks{_at(dict(place))} cannot tell any pair apart: with {len(kept)} data sets and "
+                f"no pair can differ significantly by signed ranks{_at(dict(place))}: with {len(kept)} data sets and "
                 f"{len(side_by_side.ranks.pairs)} pairs no adjusted p is below {side_by_side.ranks.smallest_p:.2g}"
             )
 

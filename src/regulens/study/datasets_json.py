@@ -17,7 +17,7 @@ def datasets_dict(found: AcrossSets | None) -> dict[str, Any]:
     """Return ``{"datasets": {...}}``, or nothing where there are no data sets to compare on.
 
     ``comparisons`` hold the difference a - b of each set, pooled with each set counting the same (``equal_weights``)
-    and by precision (``random_effects``), each with the bounds of its mean and of its prediction for a new set;
+    and by inverse variance (``random_effects``), each with the bounds of its mean and of its prediction for a new set;
     ``levels`` the interquartile means and profiles of all runs; ``ranks`` the average ranks and tests.
     """
     if found is None:

@@ -12,7 +12,7 @@ _NOTHING = "–"
 
 
 def effects_table(found: AcrossSets) -> TextTable:
-    """Return each comparison's mean effect over sets, each counting the same and by precision, and a new set's."""
+    """Return each comparison's mean effect over sets, by both models, and its prediction for a new set."""
     digits = _digits(found)
     factors = tuple(found.comparisons[0].where)
     rows: list[tuple[str, ...]] = []
@@ -23,11 +23,11 @@ def effects_table(found: AcrossSets) -> TextTable:
         if equal is None:
             rows.append((*name, *[_NOTHING] * 4))
             continue
-        rows.append((*name, "each alike", _pair(equal.mean, digits), _range(equal.new, digits), _NOTHING))
+        rows.append((*name, "equal weights", _pair(equal.mean, digits), _range(equal.new, digits), _NOTHING))
         if weighted is not None:
             spread = _pair(weighted.spread, digits, "")
-            rows.append((*blank, "by precision", _pair(weighted.mean, digits), _range(weighted.new, digits), spread))
-    heads = ("sets", "weights", "mean effect [95 %]", "a new set [95 %]", "spread between sets [95 %]")
+            rows.append((*blank, "random effects", _pair(weighted.mean, digits), _range(weighted.new, digits), spread))
+    heads = ("sets", "model", "mean effect [95 %]", "new set [95 %]", "SD between sets [95 %]")
     return TextTable(len(factors) + 3, (*factors, found.compared, *heads), tuple(rows))
 
 
@@ -75,11 +75,12 @@ def effect_notes() -> list[str]:
     return [
         "Across data sets everything is exploratory: estimates without verdicts. Runs are differenced within a data "
         "set first, and the data sets are taken as a sample of those of interest.",
-        "Each alike: the mean of the sets' differences with Student's interval, and Student's prediction interval for "
-        "the difference that another set would show with as many runs. By precision: random effects (Paule and "
-        "Mandel), Hartung and Knapp's interval, the t prediction interval for the true effect on another set (Higgins "
-        "et al. 2009), and the standard deviation of true effects between sets (Q-profile). Where sets with small "
-        "effects also have a small spread between runs, as near the ceiling of an accuracy, read the first.",
+        "Equal weights: the mean of the sets' differences with Student's interval, and Student's prediction interval "
+        "for the difference that another set would show with as many runs. Random effects: weights by inverse variance "
+        "(Paule and Mandel), Hartung and Knapp's interval, the t prediction interval for the true effect on another "
+        "set (Higgins et al. 2009), and the standard deviation of true effects between sets (Q-profile). Where sets "
+        "with small effects also have a small spread between runs, as near the ceiling of an accuracy, the weighted "
+        "mean is biased towards zero: read the other.",
     ]
 
 

@@ -19,16 +19,19 @@ from regulens.spec import OTHER_NAMES
 from regulens.stats.analysis import Analysis, analyse, declared_pairs
 from regulens.stats.blocks import pairing_advice
 from regulens.stats.contrasts import Level
+from regulens.stats.cost import Cost
 from regulens.stats.design import Design, Primary
 from regulens.stats.factorial import FactorAnswers, Layout, answer_factor
-from regulens.stats.power import Looks
+from regulens.stats.looks import declared_share
 from regulens.stats.verdicts import Direction
 from regulens.study.analysis_json import analysis_dict, cells_frame, claims_list, comparisons_frame, effects_list
 from regulens.study.claim_results import AnsweredClaim
 from regulens.study.contrasts import Factorial
+from regulens.study.cost_text import cost_records, costs_frame
 from regulens.study.datasets import AcrossSets, across_sets
 from regulens.study.datasets_json import datasets_dict
 from regulens.study.external.claims import Ground, OwnClaim, judge_claims, read_claims
+from regulens.study.external.costs import cost_problems, costs_of_rows
 from regulens.study.external.datasets import refuse_datasets, with_datasets
 from regulens.study.external.finished import OWN_COLUMNS, UnfinishedError, finished_runs
 from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
@@ -72,6 +75,7 @@ class OwnAnalysis:
         claims: as they were read, with their verdicts.
         others: the analyses of further responses, by their columns; their comparisons are of the same family.
         datasets_column: the factor whose levels are data sets, ``None`` where none was named.
+        cost: what a run of each cell costs, by each column that was named for it.
     """
 
     response: str
@@ -84,11 +88,17 @@ class OwnAnalysis:
     claims: tuple[AnsweredClaim, ...] = ()
     others: Mapping[str, OwnAnalysis] = field(default_factory=dict)
     datasets_column: str | None = None
+    cost: tuple[Cost, ...] = ()
 
     @cached_property
     def datasets(self) -> AcrossSets | None:
         """Effects pooled over data sets, ranks and profiles; ``None`` where no column of data sets was named."""
         return across_sets(self.analysis, self.datasets_column) if self.datasets_column else None
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """One row per cell: its levels, n and estimate, then median, range and front of each cost; no verdict."""
+        return costs_frame(self.analysis, self.cost)
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -109,6 +119,8 @@ class OwnAnalysis:
         """Return cells, comparisons, claims, effects and warnings as JSON has them, and those of further responses."""
         judged = {"claims": claims_list(self.claims), "effects": effects_list(self.effects)}
         found = analysis_dict(self.analysis) | judged | datasets_dict(self.datasets)
+        if self.cost:
+            found |= {"costs": cost_records(self.analysis, self.cost)}
         others = {name: other.as_dict() for name, other in self.others.items()}
         return found | ({"responses": others} if others else {})
 
@@ -142,6 +154,7 @@ def analyze(
     test_ratio: float | None = None,
     rope_rate: float = ROPE_RATE,
     datasets: str | None = None,
+    cost: str | Sequence[str] | None = None,
 ) -> OwnAnalysis:
     """Describe the cells of results that were trained elsewhere, and compare the levels of one factor.
 
@@ -179,6 +192,7 @@ def analyze(
         rope_rate: half-width of practical equivalence of two collapse rates.
         datasets: the column of the data sets, a factor whether it is among ``factors`` or not: the comparisons are then
             also pooled over data sets, and the levels ranked on them.
+        cost: the columns of what a run costs, such as ``seconds,parameters``: described, never judged.
 
     Raises:
         UserError: naming the rows and what is wrong with them, or the option.
@@ -205,6 +219,7 @@ def analyze(
         test_ratio=test_ratio,
         rope_rate=rope_rate,
         datasets=datasets,
+        cost=cost,
     )
     own_claims = [] if claims is None else read_claims(Path(claims))
     rows, options = _read(data, options)
@@ -315,6 +330,7 @@ def _analysed(response: str, table: _Table, alpha: float) -> OwnAnalysis:
         replace(analysis, warnings=said),
         effects,
         datasets_column=options.datasets,
+        cost=costs_of_rows(rows, options.cost, table.levels),
     )
 
 
@@ -334,8 +350,9 @@ def _level(table: _Table) -> float:
     if table.blocks is None:
         raise UserError("looks are numbers of seeds: name their column with seed")
     seeds = len(set(table.blocks))
-    later = [number for number, size in enumerate(looks) if size >= seeds]
-    return Looks(looks, LEVEL).level_at(later[0] if later else len(looks))
+    places = math.prod(len(known) for factor, known in table.order.items() if factor != table.compared[0])
+    smallest = (1 - LEVEL) * (1 - CLAIMS_SHARE) / (2 * max(1, len(table.pairs) * places)) / 2
+    return 1 - (1 - LEVEL) * declared_share(seeds, looks, smallest)
 
 
 def _read(data: pd.DataFrame | str | Path, options: Options) -> tuple[Rows, Options]:
@@ -375,6 +392,7 @@ def _refuse_wrong_values(rows: Rows, options: Options, collapsed: Sequence[bool]
         empty = without_value(rows, response, collapsed)
         problems += [each for each in response_problems(rows, response, others) if each.row not in empty]
     problems += seed_problems(rows, options.seed) if options.seed else []
+    problems += [problem for column in options.cost for problem in cost_problems(rows, column)]
     if problems:
         raise rows.refuse_all(problems)
 

@@ -50,6 +50,7 @@ class Options:
     looks: tuple[int, ...]
     datasets: str | None
     design: Design
+    cost: tuple[str, ...] = ()
 
     @property
     def response(self) -> str:
@@ -74,7 +75,7 @@ class Options:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that must be there."""
-        others = (*self.responses[1:], self.last_of, self.split, self.collapsed)
+        others = (*self.responses[1:], self.last_of, self.split, self.collapsed, *self.cost)
         return (*self.runs.declared, *(name for name in others if name and name not in self.runs.declared))
 
 
@@ -101,6 +102,7 @@ def checked_options(
     test_ratio: object,
     rope_rate: object,
     datasets: object,
+    cost: object,
 ) -> Options:
     """Return what is asked for.
 
@@ -131,6 +133,7 @@ def checked_options(
             test_ratio=_number("test_ratio", test_ratio) or 0.0,
             rope_rate=_number("rope_rate", rope_rate) or 0.0,
         ),
+        cost=() if cost is None else _columns("cost", cost),
     )
     _check_columns(options)
     _check_together(options)
@@ -235,6 +238,11 @@ def _check_columns(options: Options) -> None:
         raise UserError(f"{options.seed} is the response and the seed as well; take it out of one of them")
     if options.compare is not None and options.compare not in factors:
         raise UserError(f'compare: "{options.compare}" is not one of the factors{suggestion(options.compare, factors)}')
+    for name in options.cost:
+        if options.cost.count(name) > 1:
+            raise UserError(f"cost names {name} twice; keep one of them")
+        if name in {*options.runs.declared, options.last_of}:
+            raise UserError(f"cost: {name} is the response, the seed, a factor or last_of; name a column of its own")
     if options.last_of in options.runs.declared:
         raise UserError(f"last_of: {options.last_of} is the response, the seed or a factor; name the column of epochs")
 
