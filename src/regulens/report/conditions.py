@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from regulens.report.wording import Unit, counted, percent
 from regulens.spec import Population, Response, StudySpec
 from regulens.stats.autocorrelation import autocorrelation_power
+from regulens.stats.cells import LEAST_RUNS
+from regulens.stats.shape import DOUBT, RUNS_IF_SUSPECT
 from regulens.study.analysis import StudyAnalysis
 
 ESTIMANDS = {"trained": "mean of the runs that trained", "mean": "mean of all runs", "median": "median of all runs"}
@@ -118,7 +120,12 @@ def _share_text(found: StudyAnalysis) -> str:
 
 def rule_text(found: StudyAnalysis, unit: Unit) -> str:
     """Say in plain words how a verdict follows from an estimate."""
-    few = "Too few runs: fewer than three of a network that trained, or fewer than twelve where the runs look skewed."
+    least, most = min(times for _, times in DOUBT), max(times for _, times in DOUBT)
+    few = (
+        f"Too few runs: fewer than {LEAST_RUNS} of a network that trained (more where their numbers are unequal), or "
+        f"fewer than {RUNS_IF_SUSPECT} that look skewed and decide nothing by bounds {least:g} to {most:g} times as "
+        "far away."
+    )
     mixed = "Mixed: better in one of the two answers, worse in the other." if found.analysis.design.rates else ""
     return " ".join(filter(None, (_size_rule(found, unit), few, mixed)))
 
