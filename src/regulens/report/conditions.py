@@ -14,6 +14,7 @@ from regulens.study.analysis import StudyAnalysis
 
 ESTIMANDS = {"trained": "mean of the runs that trained", "mean": "mean of all runs", "median": "median of all runs"}
 """By what networks are compared."""
+_ONE_LOOK = 0.95 + 1e-9  # level of a study that is looked at once
 _CORRELATION = 0.5  # of successive seeds, for which the power of a test is given
 
 
@@ -107,7 +108,9 @@ def levels_text(found: StudyAnalysis) -> str:
         f"Two-sided {percent(1 - family.alpha_of_one)} intervals: the {every} "
         f"hold{'s' * (family.comparisons == 1)} together with {percent(1 - family.alpha)} (Bonferroni)"
     )
-    return text + (f"; {_share_text(found)}." if found.claims else ".")
+    text += f"; {_share_text(found)}." if found.claims else "."
+    kept = "The rest of the error of 5 % belongs to other looks at a study that grows."
+    return f"{text} {kept}" if found.level > _ONE_LOOK else text
 
 
 def _share_text(found: StudyAnalysis) -> str:

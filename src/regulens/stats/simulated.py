@@ -164,7 +164,9 @@ class Simulation:
         if not self.question.gated:
             return np.ones(self.studies)
         suspect = self.question.suspect | (rng.random(self.studies) < SUSPECTED)
-        return np.where(suspect & (trained.min(axis=1) < RUNS_IF_SUSPECT), DOUBT, 1.0)
+        fewest = trained.min(axis=1)
+        doubt = np.select([fewest >= runs for runs, _ in DOUBT], [factor for _, factor in DOUBT])
+        return np.asarray(np.where(suspect & (fewest < RUNS_IF_SUSPECT), doubt, 1.0), np.float64)
 
     def _of_cells(self, name: Literal["sd", "collapse_rate"]) -> Floats:
         """Return (studies, cells) what the models say."""
