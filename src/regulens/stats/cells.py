@@ -119,7 +119,8 @@ class Cells(Generic[Key]):
 
         def rule(level: float) -> Interval:
             filled = [self.samples[key].filled(self.diverged_value) for key in weights]
-            return mover_contrast([median_interval(x, level) for x in filled], list(weights.values()))
+            least = max(level, 0.5)  # of order statistics; a wider interval than asked for errs less
+            return mover_contrast([median_interval(x, least) for x in filled], list(weights.values()))
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 
@@ -160,7 +161,7 @@ class Cells(Generic[Key]):
         found = {}
         for (key, each), skewness in zip(self.samples.items(), self.shape.skewness.tolist(), strict=True):
             x = each.trained
-            variance = 0.0 if constant(x) else float(x.var(ddof=1)) if len(x) > 1 else math.nan
+            variance = math.nan if len(x) < 2 else 0.0 if constant(x) else float(x.var(ddof=1))
             found[key] = _Moments(len(x), float(x.mean()) if len(x) else math.nan, variance, skewness)
         return found
 

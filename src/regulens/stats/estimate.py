@@ -144,7 +144,8 @@ class IntervalEstimate(Estimate):
 
         def beyond(exponent: float) -> float:
             found = self.rule(1 - 10**exponent)
-            return found.low if self.value > 0 else -found.high
+            bound = found.low if self.value > 0 else -found.high
+            return bound if not math.isnan(bound) else -1.0  # no bound at this level excludes zero
 
         most, least = -1e-9, math.log10(_LEAST_P)
         if self.value == 0 or beyond(most) <= 0:

@@ -170,8 +170,8 @@ def _on_verdict(design: Design) -> str:
     if not design.rope:
         return f"{judged}: better or worse if the interval excludes zero, otherwise undecided."
     return (
-        f"{judged}: better or worse beyond ±{design.rope:g}, equivalent within it, each by a one-sided bound; size open if "
-        "only the sign is shown, by the interval printed; otherwise undecided."
+        f"{judged}: better or worse beyond ±{design.rope:g}, equivalent within it, each by a one-sided bound; size "
+        "open if only the sign is shown, by the interval printed; otherwise undecided."
     )
 
 
@@ -211,8 +211,8 @@ def _on_seeds(design: Design) -> str:
         return "Verdicts are about new seeds and new splits of this data set: cells are compared within each split."
     if not design.paired:
         return (
-            "Verdicts are about new seeds, on these images: runs are taken to be independent, and what the seeds did not "
-            "vary is not covered."
+            "Verdicts are about new seeds, on these images: runs are taken to be independent, and what the seeds did "
+            "not vary is not covered."
         )
     return (
         "Runs of the same seed are compared as pairs; medians, P(better) and means of all runs are compared as if runs "
