@@ -84,13 +84,12 @@ def test_the_tables_fit_100_columns_and_say_what_they_mean(results: Path, answer
     assert lines[0] == "val_accuracy of each cell"
     assert "val_accuracy: regularizer against none" in lines
     assert len([line for line in lines if "batchnorm – none" in line and line.startswith(("1 ", "2 "))]) == 2
-    assert len([line for line in lines if "among trained" in line]) == 3
+    assert len([line for line in lines if line.lstrip().startswith(("collapse rate", "all runs"))]) == 4
+    assert "val_accuracy: effects of each factor (exploratory)" in lines
     told = " ".join(out.split())
     assert "count as collapsed: an exact bound needs the number of evaluated images, which is unknown." in told
-    assert "The 2 comparisons form one family" in told
-    assert (
-        "Undecided because better among the non-collapsed runs, but so few runs leave the collapse rates open" in told
-    )
+    assert "The 2 comparisons, of means and of collapse rates, form one family" in told
+    assert "0/8 and 1/8 runs collapsed" in told
 
 
 def test_without_chance_the_answer_says_that_no_collapse_is_looked_for(
@@ -98,7 +97,7 @@ def test_without_chance_the_answer_says_that_no_collapse_is_looked_for(
 ) -> None:
     _, out, _ = answer(results, *COLUMNS)
     assert "Collapse was not checked" in out
-    assert "among trained" not in out
+    assert "collapse rate" not in out
 
 
 def test_two_calls_print_the_same(results: Path, answer: Callable[..., Answer]) -> None:
@@ -114,13 +113,13 @@ def test_two_calls_print_the_same(results: Path, answer: Callable[..., Answer]) 
         (",0.8", ",8.8", COLUMNS, "accuracies in percent"),
         ("", "", ("--response", "acc", *COLUMNS[2:]), 'no column "acc"'),
         ("", "", ("--response", "regularizer", "--factors", "depth"), "column regularizer is not numeric"),
-        ("", "", (*COLUMNS, "--scale", "points"), "--scale"),
+        ("", "", (*COLUMNS, "--scale", "points"), "scale must be fraction or percent or none"),
         (",host", ",epoch", (*COLUMNS, "--last-of", "epoch"), "epoch is here, no number"),
         ("", "", (*COLUMNS, "--control", "nome"), "did you mean none?"),
         ("", "", (*COLUMNS, "--chance", "10"), "chance must be between 0 and 1"),
         ("", "", (*COLUMNS, "--rope", "much"), "--rope"),
         ("", "", (*COLUMNS, "--rope", "0.5"), "for half a point write 0.005"),
-        ("", "", (*COLUMNS, "--direction", "up"), "--direction"),
+        ("", "", (*COLUMNS, "--direction", "up"), "direction must be higher or lower"),
         ("", "", COLUMNS[2:], "Missing option '--response'"),
         ("", "", (*COLUMNS, "--format", "csv"), "--format"),
     ],

@@ -105,11 +105,13 @@ def _from_pilot(
 ) -> ComparisonSeeds:
     """Ask the engine of ``plan --power``: the only place that does so for results from elsewhere."""
     pilots = [cells.samples[key] for key in weights]
+    if cells.design.primary == "trained":
+        pilots = [sample(x.trained, seeds=x.seeds[~x.collapsed]) for x in pilots if len(x.trained)]
     if "split" in cells.design.over:
         return ComparisonSeeds(named, None, "not known for verdicts over splits, whose width has a floor")
-    if cells.design.paired:
+    if cells.design.paired and len(pilots) == len(weights):
         pilots, question = [_differences(*pilots)], Question(**{**vars(question), "weights": (1.0,)})
-    if min(len(pilot.trained) for pilot in pilots) < LEAST_RUNS:
+    if len(pilots) < len(question.weights) or min(len(pilot.trained) for pilot in pilots) < LEAST_RUNS:
         return ComparisonSeeds(named, None, f"a pilot needs {LEAST_RUNS} runs of each cell that trained")
     failed = cells.collapse.mean if cells.collapse is not None and cells.design.primary == "mean" else None
     needed = seeds_needed_from_pilot(
