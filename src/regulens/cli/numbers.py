@@ -139,10 +139,11 @@ def analyze(
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")
         return
-    for number, each in enumerate((found, *found.others.values())):
-        if number:
+    told: set[str] = set()
+    for each in (found, *found.others.values()):
+        if told:
             console.print()
-        _print(each)
+        told |= _print(each, told)
     if found.claims:
         from regulens.study.analysis_text import claim_table
 
@@ -176,8 +177,8 @@ def _pairs(named: list[str] | None, comparisons: Comparisons) -> Literal["contro
     return pairs
 
 
-def _print(found: OwnAnalysis) -> None:
-    """Print the tables of one response and how to read them."""
+def _print(found: OwnAnalysis, told: set[str]) -> set[str]:
+    """Print the tables of one response and how to read them, but for what was told; return what was printed."""
     from regulens.study.analysis_text import cell_table, comparison_table, effect_table, notes
     from regulens.study.external.power import seeds_table
 
@@ -193,8 +194,10 @@ def _print(found: OwnAnalysis) -> None:
         console.print(f"\n{found.response}: seeds of each cell to decide {found.effect:g} (80 % power)", style="bold")
         print_wide(text_table(seeds_table(found.seeds_needed)))
     console.print()
-    for note in notes(found.analysis):
+    new = [note for note in notes(found.analysis) if note not in told]
+    for note in new:
         console.print(f"- {note}")
+    return set(new)
 
 
 def _against(found: OwnAnalysis) -> str:

@@ -191,7 +191,7 @@ def analyze(
         rope_rate=rope_rate,
         effect=effect,
     )
-    declared = [] if claims is None else read_claims(Path(claims))
+    declared = [] if claims is None else read_claims(claims)
     runs = read_runs(data, options)
     asked = runs.options.asked
     level, on_looks = level_now(runs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from regulens.stats.blocks import pairing_advice
@@ -20,7 +21,10 @@ def on_response(asked: Asked, read: Response, runs: Runs) -> Iterator[str]:
     """Yield what was decided of one response."""
     direction = runs.direction(asked)
     if asked.direction is None and direction == "lower":
-        yield f"a lower {asked.response} is taken to be better, by its name; if a higher one is, use --direction higher"
+        yield (
+            f"lower values of {asked.response} are taken to be better, by its name; if higher ones are, use "
+            "--direction higher"
+        )
     if asked.rope is None and read.accuracy:
         yield f"no equivalence margin (ROPE) was given: the default for accuracies, {ACCURACY_ROPE}, is used"
     elif asked.rope is None:
@@ -36,12 +40,22 @@ def on_response(asked: Asked, read: Response, runs: Runs) -> Iterator[str]:
         yield "collapse was not checked: it is defined for accuracies only, unless a column tells (--collapsed)"
 
 
-def on_runs(runs: Runs, data: Cells[Levels]) -> Iterator[str]:
+def on_runs(asked: Asked, runs: Runs, data: Cells[Levels]) -> Iterator[str]:
     """Yield what was decided of the runs, and whether those of one seed should have been paired."""
     options = runs.options
+    diverged = sum(int(each.diverged.sum()) for each in data.samples.values())
+    if diverged:
+        stand = data.diverged_value
+        in_mean = "leave it unknown" if math.isnan(stand) else f"stand at {stand:.6g} in it"
+        yield (
+            f"{diverged} run{'s' * (diverged > 1)} without a finite {asked.response} count as collapsed: the last in "
+            f"P(better); of the mean of all runs they {in_mean}"
+        )
     if options.seed is None:
         yield "no column of seeds was given (--seed): a run that is listed twice goes unnoticed"
-    if options.design.paired and options.split is None:
+    if options.split is not None and options.split != options.seed:
+        yield f"cells are compared within each {options.split}, by the means of their runs in it"
+    elif options.design.paired:
         yield (
             "runs of one seed are compared as pairs: that must have been declared before the runs were seen; decided "
             "now, it is a deviation to report"

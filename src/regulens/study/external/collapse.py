@@ -75,11 +75,10 @@ def failures_by_bound(rows: Rows, values: Sequence[float], options: Options, dir
         margin = abs(bound) * ROUNDING
         flags = tuple(math.isnan(value) or sign * (value - bound) <= margin for value in values)
         beyond = "above" if direction == "higher" else "below"
-        notes = [f"runs not {beyond} {bound:g} count as collapsed{of_all}, as declared"]
+        said = f"runs not {beyond} {bound:g} count as collapsed{of_all}, as declared"
         diverged = [row for row, value in enumerate(values) if math.isnan(value)]
-        if diverged:
-            notes.append(f"without a finite {name}, and so collapsed: {named_rows(rows.names, diverged)}")
-        return Failures(flags, tuple(notes))
+        said += f"; of {named_rows(rows.names, diverged)} {name} is not finite" if diverged else ""
+        return Failures(flags, (said,))
     if options.chance is None:
         return Failures(None)
     if direction == "lower":

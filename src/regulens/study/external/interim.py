@@ -27,6 +27,8 @@ def level_now(runs: Runs) -> tuple[float, str]:
     place = next((number for number, size in enumerate(looks) if size >= seeds), len(looks))
     level = Looks(looks, LEVEL).level_at(place)
     declared = f"looks at {', '.join(map(str, looks))} seeds were declared, so the error is divided among them"
+    if len(looks) == 1:
+        declared = f"one look was declared, at {looks[0]} seeds"
     return level, f"{declared}: {_at(seeds, looks, place)} all intervals hold together with {100 * level:.4g} %"
 
 

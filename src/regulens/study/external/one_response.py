@@ -49,7 +49,7 @@ def analyse_response(asked: Asked, runs: Runs, alpha: float, said: tuple[str, ..
     if asked.effect is not None:
         check_effect(asked.effect, asked.response, read)
     analysis = analyse(cells, runs.factor, runs.pairs, _design(asked, read, runs, alpha), rng)
-    warnings = (*_before(asked, read, runs), *said, *on_runs(runs, analysis.data), *analysis.warnings)
+    warnings = (*_before(asked, read, runs), *said, *on_runs(asked, runs, analysis.data), *analysis.warnings)
     analysis = replace(analysis, warnings=warnings)
     needed = () if asked.effect is None else seeds_of_comparisons(analysis, asked.effect, rng)
     return AnalysedResponse(read.scale, analysis, tuple(_effects(analysis, runs)), needed)

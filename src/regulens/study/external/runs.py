@@ -68,7 +68,11 @@ class Runs:
         asked = self.options.comparisons
         if isinstance(asked, str):
             return declared_pairs(self.order[self.factor], self.control, asked)
-        return [self._pair(a, b) for a, b in asked]
+        pairs = [self._pair(a, b) for a, b in asked]
+        for a, b in pairs:
+            if pairs.count((a, b)) + pairs.count((b, a)) > 1:
+                raise UserError(f"comparisons: {a} and {b} are compared twice; name each pair once")
+        return pairs
 
     def direction(self, asked: Asked) -> Direction:
         """Return which values of a response are better: as asked for, else by its name."""

@@ -70,6 +70,10 @@ def compared_factor(rows: Rows, found: Mapping[str, Sequence[Level]], options: O
     if options.comparisons != "control" and options.control is None:
         named = options.compare or (options.factors[0] if len(options.factors) == 1 else None)
         if named is not None:
+            if len(set(found[named])) == 1:
+                raise UserError(
+                    f"{rows.place}: {named} has one level only, {found[named][0]}: nothing to compare with it"
+                )
             return named, next(iter(matching(found[named], CONTROL)), None)
     wanted = CONTROL if options.control is None else options.control
     among = [options.compare] if options.compare else list(found)
@@ -94,6 +98,8 @@ def compared_factor(rows: Rows, found: Mapping[str, Sequence[Level]], options: O
 
 def _name_one(options: Options, known: Sequence[str]) -> str:
     what = "the control" if options.compare or len(options.factors) == 1 else "the compared factor and its control"
+    if options.comparisons != "control":
+        what = "the compared factor with compare"
     return f"; name {what} (levels: {', '.join(known)})"
 
 
