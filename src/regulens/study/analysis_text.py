@@ -152,8 +152,11 @@ def claim_table(claims: Sequence[AnsweredClaim]) -> TextTable:
 
 
 def _significant(interval: Interval) -> str:
-    known = [abs(x) for x in (interval.estimate, interval.low, interval.high) if math.isfinite(x) and x]
-    return _with_bounds(interval, 3 - math.floor(math.log10(min(known))) if known else 4, "+") if known else _NOTHING
+    """Return an interval with three digits of what it leaves open."""
+    open_by = max(interval.high - interval.estimate, interval.estimate - interval.low)
+    if math.isnan(open_by):
+        return _NOTHING if math.isnan(interval.estimate) else f"{interval.estimate:+.4g}"
+    return _with_bounds(interval, max(0, 2 - math.floor(math.log10(open_by))) if open_by > 0 else 4, "+")
 
 
 def notes(analysis: Analysis) -> list[str]:
