@@ -162,3 +162,74 @@ def test_a_log_of_percentages_is_analysed_by_its_last_epochs(
         "1 of 97 rows was left out: state is crashed in 1 (line 98)",
         "96 rows were reduced to 32 runs: the last epoch of each",
     ]
+
+
+def test_pairs_claims_looks_and_effects_are_options(
+    results: Path, tmp_path: Path, answer: Callable[..., Answer]
+) -> None:
+    claims = tmp_path / "claims.toml"
+    claims.write_text('[[claims]]\nid = "bn"\ntext = "Batch norm is best."\nkind = "best"\na = "batchnorm"\n')
+    asked = (results, *COLUMNS, "--chance", "0.1", "--pair", "batchnorm vs none", "--claims", claims)
+    code, out, err = answer(*asked, "--looks", "8,20", "--effect", "0.01", "--rope-rate", "0.1")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert "val_accuracy: seeds of each cell to decide 0.01 (80 % power)" in lines
+    assert lines[-3].split()[0] == "bn"
+    assert lines[-3].endswith("supported")
+    told = " ".join(out.split())
+    assert "Looks at 8, 20 seeds were declared" in told
+    assert "Claims and comparisons share the error" in told
+    found = json.loads(answer(*asked, "--looks", "8,20", "--effect", "0.01", "--format", "json")[1])
+    assert [claim["verdict"] for claim in found["claims"]] == ["supported"]
+    assert [each["seeds_max"] for each in found["power"]] == [200, 200]
+
+
+def test_several_responses_have_tables_of_their_own_and_one_family(
+    results: Path, answer: Callable[..., Answer]
+) -> None:
+    header, *runs = results.read_text().splitlines()
+    lines = [f"{header},val_loss", *(f"{run},{1 - float(run.split(',')[3]):.4f}" for run in runs)]
+    results.write_text("\n".join(lines) + "\n")
+    responses = (
+        "--response",
+        "val_accuracy,val_loss",
+        *COLUMNS[2:],
+        "--direction",
+        "higher,lower",
+        "--rope",
+        "0.01,0.02",
+    )
+    code, out, err = answer(results, *responses, "--comparisons", "all")
+    assert (code, err) == (0, "")
+    assert "val_accuracy: regularizer against none" in out
+    assert "val_loss of each cell" in out
+    told = " ".join(out.split())
+    assert told.count("The comparisons of 2 responses are one family") == 1
+    assert "beyond ±0.01" in told
+    assert "beyond ±0.02" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--pair", "batchnorm"), '--pair must be two levels, as in "dropout vs none", got "batchnorm"'),
+        (("--pair", "batchnorm vs none", "--comparisons", "all"), "--pair names the comparisons"),
+        (("--pair", "batchnorm vs l2"), "l2 is not a level of regularizer"),
+        (("--effect", "1,2"), "effect must have one value, or one for each of 1 response, got 2"),
+        (("--effect", "few"), "--effect must be a number"),
+        (("--claims", "absent.toml"), "absent.toml: cannot be read"),
+        (("--looks", "5;10"), "looks must be increasing numbers of seeds"),
+        (("--collapsed", "host"), 'line 2: host "here" is neither true nor false'),
+        (("--trained-above", "0.5", "--collapsed", "host"), "both say which runs collapsed"),
+        (("--split", "host"), "verdicts over splits need test_ratio"),
+        (("--over", "worlds"), 'over must be "seeds" or "seeds,split"'),
+    ],
+)
+def test_a_mistake_in_a_newer_option_is_one_line(
+    arguments: tuple[str, ...], words: str, results: Path, answer: Callable[..., Answer]
+) -> None:
+    code, out, err = answer(results, *COLUMNS, *arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert words in err
