@@ -1,271 +1,322 @@
-"""Whether the intervals hold what they promise: coverage, length, false verdicts and power, by simulation.
+"""Whether verdicts and intervals keep what they promise: false verdicts, coverage, widths and power, by simulation.
 
-Four cells a study; three are compared with the first. Accuracies are drawn from distributions whose truth is known,
-with and without collapses (a run at chance). Each line is over all cells, or comparisons, of the simulated studies; a
-share of 0.95 has a standard error of about 0.0022 * sqrt(10000 / studies). Tables: per-cell 95 % intervals;
-simultaneous ones of the differences; false better or worse at one look and at looks of 5, 10, 20 and 29 seeds; power
-beside a plain Welch test without any correction, and the seeds that looks save.
+Studies are drawn from worlds whose truth is known (``worlds``), and judged by the rules of ``regulens.stats``: over
+arrays (``vectorized``, which a test holds to the real functions) where only runs that train are compared, by the real
+functions where runs collapse, and over images and splits. Of 2,000 studies a share of 0.05 has a standard error of
+0.005.
 
-    python benchmarks/calibration.py
+    python benchmarks/calibration.py --studies 2000
+    python benchmarks/calibration.py --table widths --table power
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cache
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import stdtr, stdtrit
 
+import vectorized
 from common import command, print_table
-from regulens.stats.comparisons import Design, difference_interval, judge
-from regulens.stats.estimates import median_interval
-from regulens.stats.intervals import (
-    Interval,
-    collapse_of,
-    mean_interval,
-    mover_difference,
-    overall_interval,
-    wilson,
-)
-from regulens.stats.power import Looks
+from crossed import over_images, over_splits
+from regulens.stats.cells import Cells
+from regulens.stats.claims import Part, judge_claim
+from regulens.stats.comparisons import Comparison, compare
+from regulens.stats.design import Design
+from regulens.stats.estimate import StudentEstimate
 from regulens.stats.samples import Sample
+from vectorized import Differences, differences, moments, verdicts
+from worlds import CHANCE, COLLAPSE, PARTIAL, SD, WORLDS, Drawn, World, normal
 
-CHANCE, CENTRE, SD = 0.1, 0.88, 0.006
-CELLS, NS = 4, (3, 5, 10, 20, 30)
-"""Cells of a study, and runs of a cell."""
-LOOKS = (5, 10, 20, 29)
+NS = (3, 4, 5, 7, 10, 12, 20, 30)
+FAR, NEAR = ("better", "worse"), ("better (size open)", "worse (size open)")
 Values = NDArray[np.float64]
+Rows = list[list[object]]
 
 
-@dataclass(frozen=True)
-class World:
-    """Where the runs come from.
-
-    Attributes:
-        draw: (rng, n) values of mean 0 and standard deviation about 1, and their median.
-        median: of them.
-        rates: of collapse, one for each cell.
-        spreads: standard deviations relative to ``SD``.
-        shifts: of the mean of each cell's runs that train, in ``SD``.
-    """
-
-    draw: Callable[[np.random.Generator, int], Values]
-    median: float = 0.0
-    rates: tuple[float, ...] = (0.0,) * CELLS
-    spreads: tuple[float, ...] = (1.0,) * CELLS
-    shifts: tuple[float, ...] = (0.0,) * CELLS
-
-    def cells(self, rng: np.random.Generator, n: int) -> list[Sample]:
-        """Draw a study of n runs a cell."""
-        found = []
-        for rate, spread, shift in zip(self.rates, self.spreads, self.shifts, strict=True):
-            collapsed = rng.random(n) < rate
-            trained = CENTRE + SD * (shift + spread * self.draw(rng, n))
-            values = np.where(collapsed, CHANCE + 0.003 * rng.standard_normal(n), trained)
-            found.append(Sample(values, collapsed, np.arange(n)))
-        return found
-
-    def trained(self, cell: int) -> float:
-        """Return the true mean among runs that train."""
-        return CENTRE + SD * self.shifts[cell]
-
-    def overall(self, cell: int) -> float:
-        """Return the true mean over all runs."""
-        return self.trained(cell) - self.rates[cell] * (self.trained(cell) - CHANCE)
-
-    def middle(self, cell: int) -> float:
-        """Return the true median over all runs; NaN where it falls between the two kinds of runs or is not known."""
-        if self.rates[cell] >= 0.5 or (self.rates[cell] > 0 and self.draw is not normal):
-            return math.nan
-        if self.rates[cell] == 0:
-            return self.trained(cell) + SD * self.spreads[cell] * self.median
-        quantile = float(stats.norm.ppf((0.5 - self.rates[cell]) / (1 - self.rates[cell])))
-        return self.trained(cell) + SD * self.spreads[cell] * quantile
+def drawn(world: World, n: int, studies: int) -> tuple[Drawn, Differences]:
+    """Draw studies and estimate their comparisons."""
+    runs = world.draw(np.random.default_rng([n, studies]), studies, n)
+    return runs, differences(moments(runs.values, runs.trained), world.compared)
 
 
-def normal(rng: np.random.Generator, n: int) -> Values:
-    """Normal."""
-    return rng.standard_normal(n)
+def any_of(found: NDArray[np.str_], *tokens: str) -> float:
+    """Return the share of studies with any of some verdicts."""
+    return float(np.isin(found, tokens).any(1).mean())
 
 
-def skewed(rng: np.random.Generator, n: int) -> Values:
-    """A long tail to the left, skewness -1.4."""
-    return (2 - rng.gamma(2, 1, n)) / math.sqrt(2)
+def false_verdicts(studies: int) -> Rows:
+    """Return, of worlds of equal means, the share of studies with a false direction, and of comparisons not judged."""
+    rows: Rows = []
+    for name, world in {**WORLDS, **PARTIAL}.items():
+        found = {n: drawn(world, n, studies)[1] for n in NS}
+        m = len(world.compared)
+        for family, label in ((m, "m"), (2 * m, "2m")):
+            said = [verdicts(found[n], 0, 0.05 / family) for n in NS]
+            rows.append([world.kind, name, label, *(f"{any_of(each, *FAR, *NEAR):.3f}" for each in said)])
+        rows.append(["", "", "too few runs, 2m", *(f"{np.mean(each == 'too few runs'):.2f}" for each in said)])
+        rows.append(["", "", "Welch, Holm", *(f"{holm(found[n]).any(1).mean():.3f}" for n in NS)])
+    return rows
 
 
-def exponential(rng: np.random.Generator, n: int) -> Values:
-    """A long tail to the left, skewness -2."""
-    return 1 - rng.exponential(1, n)
+def holm(found: Differences) -> NDArray[np.bool_]:
+    """Return (studies, comparisons) which Welch's tests reject, stepping down (Holm 1979)."""
+    p = np.nan_to_num(2 * stdtr(found.df, -np.abs(found.value) / found.error), nan=1.0)
+    order = np.argsort(p, axis=1)
+    m = p.shape[1]
+    passed = np.cumprod(np.take_along_axis(p, order, 1) <= 0.05 / np.arange(m, 0, -1), axis=1).astype(bool)
+    rejected = np.zeros_like(passed)
+    np.put_along_axis(rejected, order, passed, 1)
+    return rejected
 
 
-def heavy(rng: np.random.Generator, n: int) -> Values:
-    """Student's t with 3 degrees of freedom."""
-    return rng.standard_t(3, n) / math.sqrt(3)
+@cache
+def games_howell_quantiles(groups: int) -> tuple[Values, Values]:
+    """Return degrees of freedom and the half-widths of Games and Howell's intervals, in standard errors."""
+    df = np.array([1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 25, 50, 200])
+    return df, stats.studentized_range.ppf(0.95, groups, df) / np.sqrt(2)
 
 
-def tied(rng: np.random.Generator, n: int) -> Values:
-    """Normal, rounded to whole standard deviations."""
-    return np.round(rng.standard_normal(n))
+def games_howell(found: Differences, groups: int) -> Values:
+    """Return (studies, comparisons) half-widths of Games and Howell's intervals, interpolated in 1 / df."""
+    df, half = games_howell_quantiles(groups)
+    return np.asarray(np.interp(-1 / found.df, -1 / df, half)) * found.error
 
 
-WORLDS = {
-    "normal": World(normal),
-    "skewed": World(skewed, (2 - 1.6783469900166612) / math.sqrt(2)),
-    "exponential": World(exponential, 1 - math.log(2)),
-    "heavy tails": World(heavy),
-    "heavy ties": World(tied),
-    "unequal spreads (1, 1, 4, 8)": World(normal, spreads=(1, 1, 4, 8)),
-    "collapses 5 % of all": World(normal, rates=(0.05,) * CELLS),
-    "collapses 20 % of all": World(normal, rates=(0.2,) * CELLS),
-    "collapses 40 % of all": World(normal, rates=(0.4,) * CELLS),
-    "collapses 0, 10, 20, 40 %": World(normal, rates=(0.0, 0.1, 0.2, 0.4)),
-    "equal means, collapses 0, 10, 20, 40 %": World(
-        normal,
-        rates=(0.0, 0.1, 0.2, 0.4),
-        shifts=tuple(((0.6 - rate * CHANCE) / (1 - rate) - CENTRE) / SD for rate in (0.0, 0.1, 0.2, 0.4)),
+def widths(studies: int) -> Rows:
+    """Return coverage of all intervals of a study at once, and their widths over Welch's at the same level."""
+    rows: Rows = []
+    for name, world in WORLDS.items():
+        for n in (5, 10, 20):
+            _, found = drawn(world, n, studies)
+            tail = 0.05 / len(world.compared) / 2
+            covered = ((found.lower(tail) <= 0) & (found.upper(tail) >= 0)) | ~np.isfinite(found.error)
+            ratio = (found.below + found.above) / 2
+            judged = ratio[~found.doubted]
+            welch = stdtrit(found.df, 1 - tail) * found.error
+            size = [f"{each:.2f}" for each in (ratio.mean(), np.quantile(ratio, 0.9), *_of_judged(judged))]
+            size.append("" if world.pairs else f"{(games_howell(found, len(world.spreads)) / welch).mean():.2f}")
+            rows.append([world.kind, name, n, f"{covered.all(1).mean():.3f}", *size])
+    return rows
+
+
+def _of_judged(ratio: Values) -> tuple[float, float]:
+    return (float(ratio.mean()), float(np.quantile(ratio, 0.9))) if len(ratio) else (np.nan, np.nan)
+
+
+def edges(studies: int) -> Rows:
+    """Return the share of false verdicts of one normal comparison at each border of the three regions."""
+    rows: Rows = []
+    world = World("a", "", (1.0, 1.0), (normal,))
+    for n in (5, 10, 20):
+        _, found = drawn(world, n, 10 * studies)
+        for relative in (0.0, 0.25, 1.0, 4.0):
+            rope = relative * SD * np.sqrt(2 / n)
+            row: list[object] = [n, relative]
+            for truth in (-rope, 0.0, rope):
+                shifted = vectorized.shifted(found, truth)
+                said = verdicts(shifted, rope, 0.05)
+                wrong = [*(() if rope and truth else ("better (size open)", "worse (size open)")), *FAR]
+                wrong += [] if not rope or not truth else [NEAR[1] if truth > 0 else NEAR[0]]
+                row.append(f"{any_of(said, *wrong):.3f}")
+                if rope and truth > 0:
+                    row.append(f"{any_of(said, 'equivalent'):.3f}")
+            rows.append(row if rope else [*row, ""])
+    return rows
+
+
+def power(studies: int) -> Rows:
+    """Return the runs of each cell at which one of m effects is called better with probability 0.8."""
+    rows: Rows = []
+    for m in (1, 3, 6, 15):
+        for effect, rope in ((1.0, 0.0), (2.0, 0.0), (1.5, 0.5), (0.0, 1.25)):
+            token = ("equivalent",) if effect == 0 else ("better", *(() if rope else NEAR))
+
+            def ours(found: Differences, family: int, rope: float = rope, token: Sequence[str] = token) -> Values:
+                return np.isin(verdicts(found, SD * rope, 0.05 / family)[:, 0], token)
+
+            rules: list[Callable[[Differences], Values]] = [lambda x, m=m: ours(x, m), lambda x, m=m: ours(x, 2 * m)]
+            if not rope:
+                rules += [
+                    lambda x, m=m: x.value[:, 0] > x.error[:, 0] * stdtrit(x.df[:, 0], 1 - 0.05 / m / 2),
+                    lambda x: holm(x)[:, 0] & (x.value[:, 0] > 0),
+                    lambda x, m=m: x.value[:, 0] > games_howell(x, m + 1)[:, 0],
+                ]
+            rows.append([m, effect, rope, *(_seeds(rule, m, effect, studies) for rule in rules)])
+            rows[-1] += [""] * (8 - len(rows[-1]))
+    return rows
+
+
+def _seeds(rule: Callable[[Differences], Values], m: int, effect: float, studies: int) -> int | str:
+    """Return the least n at which a rule decides 80 % of studies in which all m effects are of one size."""
+    world = World("a", "", (1.0,) * (m + 1), (normal,), means=(88.0, *(88.0 + SD * effect,) * m))
+    low, high = 2, 64
+    while high - low > 1:
+        n = (low + high) // 2
+        low, high = (low, n) if rule(drawn(world, n, studies)[1]).mean() >= 0.8 else (n, high)
+    return high
+
+
+def judged(runs: Drawn, study: int, world: World, primary: str) -> list[Comparison]:
+    """Return the comparisons of one study, by the real functions."""
+    cells = {
+        cell: Sample(x[there], failed[there], np.arange(there.sum()))
+        for cell, (x, failed, there) in enumerate(
+            zip(runs.values[study], runs.collapsed[study], runs.present[study], strict=True)
+        )
+    }
+    design = Design(primary=primary, rates=True, failed=CHANCE, bounds=(0.0, 100.0))  # type: ignore[arg-type]
+    return compare(world.compared, Cells(cells, design))
+
+
+def collapse(studies: int) -> Rows:
+    """Return what is said of the overall mean where it decides, and of the better when it trains, cell by cell."""
+    rows: Rows = []
+    for name, world in COLLAPSE.items():
+        said: dict[str, list[str]] = {}
+        for n in (3, 5, 10, 20, 30):
+            runs = world.draw(np.random.default_rng(n), studies, n)
+            counts = np.zeros(len(SAID))
+            for study in range(studies):
+                trained = judged(runs, study, world, "trained")
+                overall = judged(runs, study, world, "mean")
+                counts += _said(trained, overall, world)
+            for label, share in zip(SAID, counts / studies, strict=True):
+                said.setdefault(label, []).append(f"{share:.3f}")
+        rows += [[name if label == SAID[0] else "", label, *shares] for label, shares in said.items()]
+    return rows
+
+
+SAID = (
+    "overall mean, if declared: any false direction",
+    "when it trains: any false direction",
+    "how often it trains: any false token",
+    "comparisons called better, without more",
+    "better, but mixed",
+    "better, and the rates do not exclude what undoes it",
+)
+
+
+def _said(trained: Sequence[Comparison], overall: Sequence[Comparison], world: World) -> Values:
+    """Return, in the order of ``SAID``, whether a study says it of any comparison, then of how many."""
+    rates, means = world.rates, world.means or (88.0,) * len(world.rates)
+    all_runs = [(1 - rate) * mean + rate * CHANCE for rate, mean in zip(rates, means, strict=True)]
+    result = np.zeros((len(trained), len(SAID)))
+    for row, (a, b), when, every in zip(result, world.compared, trained, overall, strict=True):
+        assert when.rate is not None
+        better, undone = when.verdict.startswith("better"), when.sensitivity
+        row[0] = _wrong(every.verdict, all_runs[a] - all_runs[b], 0.0)
+        row[1] = _wrong(when.verdict, means[a] - means[b], 0.0)
+        row[2] = _wrong(when.rate.verdict or "", rates[b] - rates[a], 0.05)
+        row[3:5] = better and not when.mixed, better and when.mixed
+        row[5] = better and undone is not None and undone.difference < undone.interval.high
+    return np.concatenate([result[:, :3].max(0), result[:, 3:].mean(0)])
+
+
+def _wrong(verdict: str, truth: float, rope: float) -> bool:
+    """Tell whether a verdict is false of a true difference, turned so that more is better."""
+    sign = 1 if verdict.startswith("better") else -1
+    if verdict in FAR:
+        return sign * truth <= rope + 1e-9
+    if verdict in NEAR:
+        return sign * truth <= 1e-9
+    return verdict == "equivalent" and abs(truth) >= rope
+
+
+def claims(studies: int) -> Rows:
+    """Return how often claims on the border of being true are supported, or refuted, though they are not, or are."""
+    rows: Rows = []
+    rope = 0.5 * SD
+    for n in (5, 10, 20):
+        world = World("a", "", (1.0,) * 4, (normal,))
+        _, found = drawn(world, n, studies)
+        shares = []
+        for truths, relation, wrong in (
+            ((rope, 5.0, 5.0), "greater", {"supported"}),
+            ((rope,) * 3, "greater", {"refuted", "smaller than the ROPE", "true, smaller than the ROPE"}),
+            ((0.0,) * 3, "greater", {"refuted", "supported", "true, smaller than the ROPE"}),
+            ((rope, 0.0, 0.0), "equal", {"supported"}),
+            ((rope, rope, rope), "equal", {"refuted"}),
+        ):
+            said = [_claim(found, study, truths, rope, relation) for study in range(studies)]
+            shares.append(f"{np.mean([each in wrong for each in said]):.3f}")
+        rows.append([n, *shares])
+    return rows
+
+
+def _claim(found: Differences, study: int, truths: Sequence[float], rope: float, relation: str) -> str:
+    parts = [
+        Part("", _estimate(found, study, place, truth), rope, relation)  # type: ignore[arg-type]
+        for place, truth in enumerate(truths)
+    ]
+    return judge_claim(parts, claims=1).verdict
+
+
+def _estimate(found: Differences, study: int, place: int, truth: float) -> StudentEstimate:
+    at = study, place
+    stretch = float(found.below[at]), float(found.above[at])
+    return StudentEstimate(float(found.value[at]) + truth, float(found.error[at]), float(found.df[at]), stretch)
+
+
+TABLES: dict[str, tuple[str, list[str], Callable[[int], Rows]]] = {
+    "false": (
+        "Studies with any false direction, ROPE 0, the family of m comparisons or of 2m statements",
+        ["kind", "world", "", *(f"n = {n}" for n in NS)],
+        false_verdicts,
+    ),
+    "widths": (
+        "Simultaneous intervals: all of a study cover; widths over Welch's, mean and 90 % point",
+        ["kind", "world", "n", "cover", "mean", "90 %", "judged: mean", "90 %", "Games-Howell"],
+        widths,
+    ),
+    "edges": (
+        "One normal comparison at the borders: false directions at -ROPE, 0 and +ROPE, and `equivalent` at +ROPE",
+        ["n", "ROPE / se", "at -ROPE", "at 0", "at +ROPE", "equivalent"],
+        edges,
+    ),
+    "power": (
+        "Runs of each cell for 80 % power, of one of m comparisons (effect and ROPE in sd)",
+        ["m", "effect", "ROPE", "family of m", "of 2m", "Welch-Bonferroni", "Welch-Holm", "Games-Howell"],
+        power,
+    ),
+    "collapse": (
+        "Collapse: shares of studies",
+        ["world", "", "n = 3", "n = 5", "n = 10", "n = 20", "n = 30"],
+        lambda studies: collapse(max(studies // 10, 20)),
+    ),
+    "claims": (
+        "Claims of three parts on the border (ROPE 0.5 sd): said, though false",
+        ["n", "supported", "against, at the edge", "other, at 0", "equal: supported", "equal: refuted"],
+        lambda studies: claims(max(studies // 4, 20)),
+    ),
+    "images": (
+        "Learners of equal accuracy in the population, images x cell interaction of 1 logit: false directions",
+        ["images", "n", "over seeds", "over seeds, images"],
+        lambda studies: over_images(max(studies // 20, 20)),
+    ),
+    "splits": (
+        "Resplits of one data set of 1,797 images, learners equal in the population: false directions",
+        ["ROPE, points", "n", "over seeds, paired", "over seeds, split"],
+        lambda studies: over_splits(max(studies // 4, 20)),
     ),
 }
-
-
-QUANTITIES = (
-    "mean among trained",
-    "overall mean",
-    "median",
-    "difference of overall means",
-    "difference among trained",
-    "difference of collapse rates",
-)
-EQUAL = ("normal", "skewed", "heavy tails", "heavy ties", "unequal spreads (1, 1, 4, 8)", "collapses 5 % of all")
-EQUAL = (*EQUAL, "collapses 20 % of all", "collapses 40 % of all", "equal means, collapses 0, 10, 20, 40 %")
-"""Worlds whose overall means are equal: every better or worse is false."""
-
-
-@dataclass
-class Count:
-    """How many intervals covered, of those that there were, and how long they were together."""
-
-    covered: int = 0
-    made: int = 0
-    asked: int = 0
-    length: float = 0.0
-
-    def add(self, interval: Interval, truth: float) -> None:
-        """Count one interval; a truth that is not known counts for nothing."""
-        if math.isnan(truth):
-            return
-        self.asked += 1
-        if math.isfinite(interval.low):
-            self.made += 1
-            self.covered += interval.low - 1e-12 <= truth <= interval.high + 1e-12  # ties make bounds of no width
-            self.length += interval.high - interval.low
-
-    def text(self) -> str:
-        """Write coverage, and the mean length in points."""
-        if not self.asked:
-            return ""
-        if self.made < self.asked / 2:
-            return "none"
-        return f"{self.covered / self.made:.3f} ({100 * self.length / self.made:.2g})"
-
-
-def coverage(world: World, n: int, studies: int) -> list[Count]:
-    """Simulate studies of one world and count what covers, in the order of ``QUANTITIES``."""
-    rng, level = np.random.default_rng([studies, n]), 1 - 0.05 / (CELLS - 1)
-    trained, overall, median, difference, among, rates = counts = [Count() for _ in QUANTITIES]
-    for _ in range(studies):
-        cells = world.cells(rng, n)
-        collapse = collapse_of(cells)
-        for number, cell in enumerate(cells):
-            if len(cell.trained):
-                trained.add(mean_interval(cell.trained, 0.95), world.trained(number))
-            overall.add(overall_interval(cell, collapse, 0.95), world.overall(number))
-            median.add(median_interval(cell.values, 0.95), world.middle(number))
-        for number in range(1, CELLS):
-            pair = cells[number], cells[0]
-            found = difference_interval(*pair, Design(), collapse, level)
-            difference.add(found, world.overall(number) - world.overall(0))
-            found = difference_interval(*pair, Design(primary="trained"), collapse, level)
-            among.add(found, world.trained(number) - world.trained(0))
-            if any(world.rates):
-                found = mover_difference(*(wilson(cell.collapses, cell.n, level) for cell in pair))
-                rates.add(found, world.rates[number] - world.rates[0])
-    return counts
-
-
-def decided(cells: Sequence[Sample], alpha: float) -> list[bool]:
-    """Tell which cells are called better or worse than the first."""
-    collapse, level = collapse_of(cells), 1 - alpha / (CELLS - 1)
-    found = [difference_interval(cell, cells[0], Design(), collapse, level) for cell in cells[1:]]
-    return [judge(each, 0) in {"better", "worse"} for each in found]
-
-
-def false_verdicts(world: World, studies: int) -> list[float]:
-    """Return the share of studies with a false verdict, with 3, 5, 10, 20 and 30 runs, and at any of several looks."""
-    rng = np.random.default_rng(studies)
-    shares = [float(np.mean([any(decided(world.cells(rng, n), 0.05)) for _ in range(studies)])) for n in NS]
-    looks = Looks(LOOKS)
-    wrong = 0
-    for _ in range(studies):
-        whole = world.cells(rng, LOOKS[-1])
-        wrong += any(
-            any(decided([_first(cell, n) for cell in whole], 1 - looks.level_at(look))) for look, n in enumerate(LOOKS)
-        )
-    return [*shares, wrong / studies]
-
-
-def power(effect: float, studies: int) -> list[str]:
-    """Return how often an effect in sds is seen, by us and by a plain Welch test, and the seeds used with looks."""
-    world = World(normal, shifts=(0.0, effect, effect, effect))
-    rng, looks = np.random.default_rng(studies), Looks(LOOKS)
-    ours, welch = [0] * len(NS), [0] * len(NS)
-    for place, n in enumerate(NS):
-        for _ in range(studies):
-            cells = world.cells(rng, n)
-            ours[place] += decided(cells, 0.05)[0]
-            welch[place] += bool(stats.ttest_ind(cells[1].values, cells[0].values, equal_var=False).pvalue < 0.05)
-    used = []
-    for _ in range(studies):
-        whole = world.cells(rng, LOOKS[-1])
-        stops = (
-            n
-            for look, n in enumerate(LOOKS)
-            if all(decided([_first(cell, n) for cell in whole], 1 - looks.level_at(look)))
-        )
-        used.append(next(stops, LOOKS[-1]))
-    shares = [f"{a / studies:.2f} / {b / studies:.2f}" for a, b in zip(ours, welch, strict=True)]
-    return [*shares, f"{np.mean(used):.1f} of {LOOKS[-1]}"]
-
-
-def _first(cell: Sample, n: int) -> Sample:
-    return Sample(cell.values[:n], cell.collapsed[:n], cell.seeds[:n])
 
 
 def main() -> None:
     """Simulate and print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--studies", type=int, default=1000, help="simulated for each line (default: 1000)")
-    options.add_argument("--jobs", type=int, default=-1, help="processes (default: one per core)")
+    options.add_argument("--studies", type=int, default=2000, help="simulated for each figure (default: 2000)")
+    options.add_argument("--table", choices=TABLES, action="append", help="print these alone")
     given = options.parse_args()
-    run = joblib.Parallel(n_jobs=given.jobs)
-    print(f"`{command()}`: coverage of 95 % intervals, and their mean length in points")
-    keys = [(name, n) for name in WORLDS for n in NS]
-    counted = run(joblib.delayed(coverage)(WORLDS[name], n, given.studies) for name, n in keys)
-    rows = [[name, n, *(count.text() for count in counts)] for (name, n), counts in zip(keys, counted, strict=True)]
-    print_table(["runs", "n", *QUANTITIES], rows)
-    print("\nStudies with any false better or worse, where all means are equal")
-    shares = run(joblib.delayed(false_verdicts)(WORLDS[name], given.studies) for name in EQUAL)
-    head = ["runs", *(f"n = {n}" for n in NS), f"looks at {', '.join(map(str, LOOKS))}"]
-    print_table(head, [[name, *(f"{share:.3f}" for share in row)] for name, row in zip(EQUAL, shares, strict=True)])
-    print("\nPower for an effect in standard deviations: one of three comparisons held together / Welch's test alone")
-    effects = (0.5, 1.0, 1.5, 2.0, 3.0)
-    found = run(joblib.delayed(power)(effect, given.studies) for effect in effects)
-    rows = [[effect, *row] for effect, row in zip(effects, found, strict=True)]
-    print_table(["effect", *(f"n = {n}" for n in NS), "seeds used with looks"], rows)
+    print(f"`{command()}`")
+    for name in given.table or TABLES:
+        title, head, rows = TABLES[name]
+        print(f"\n{title}")
+        print_table(head, rows(given.studies))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from regulens.api import load_study as load_study
     from regulens.api import run_study as run_study
     from regulens.api import train as train
+    from regulens.report.datasets import draw_datasets as draw_datasets
     from regulens.report.inside.file_kernels import kernels_of_file as kernels_of_file
+    from regulens.report.pareto import draw_costs as draw_costs
     from regulens.spec import DataSpec as DataSpec
     from regulens.spec import ModelSpec as ModelSpec
     from regulens.spec import RunSpec as RunSpec
@@ -51,6 +53,8 @@ _HOMES = {
         "run_study",
         "train",
     ),
+    "regulens.report.datasets": ("draw_datasets",),
+    "regulens.report.pareto": ("draw_costs",),
     "regulens.report.inside.file_kernels": ("kernels_of_file",),
     "regulens.spec": ("DataSpec", "ModelSpec", "RunSpec", "StudySpec", "TrainSpec"),
     "regulens.study.own_numbers": ("OwnAnalysis", "analyze"),

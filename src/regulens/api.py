@@ -21,6 +21,7 @@ from regulens.report.audit import write_audit
 from regulens.report.formats import Format
 from regulens.report.inside.methods import InsideMethods
 from regulens.report.inside.scene import run_named
+from regulens.report.pareto import draw_costs
 from regulens.report.render import write_report
 from regulens.results import RunResult
 from regulens.spec import RunSpec, StudySpec
@@ -28,11 +29,13 @@ from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.audit import run_variations
 from regulens.study.audited import Audit
 from regulens.study.bench import Benchmark, bench
+from regulens.study.cost import study_costs
+from regulens.study.cost_text import costs_frame
 from regulens.study.finding import StudyProgress, check_auditable, find_study, pending_runs, progress_of, with_seeds
 from regulens.study.folder import note_deviations, own_store
 from regulens.study.grid import planned
 from regulens.study.limits import check_size
-from regulens.study.looks import look_level
+from regulens.study.looks import StudyLooks, levels, looks_of, note_look
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.plan import PlannedCell, plan_study
 from regulens.study.power_plan import PowerRow, few_seeds_note, power_notes, power_rows
@@ -62,6 +65,7 @@ __all__ = [
     "bench_study",
     "build_model",
     "build_regularizer",
+    "draw_costs",
     "load_dataset",
     "load_study",
     "run_study",
@@ -164,7 +168,22 @@ class Study(InsideMethods):
             raise UserError(f"{self.folder}: no run is finished yet, there is nothing to analyze")
         note_deviations(self.spec, store)
         check_run_files(self.folder, store)
-        return analyse_study(self.spec, results, self.folder, look_level(store, self.spec.seeds))
+        note_look(store, self.spec)
+        return analyse_study(self.spec, results, self.folder, *levels(store, self.spec))
+
+    def costs(self) -> pd.DataFrame:
+        """Return what a training of each network costs, one row per network: described, never judged.
+
+        Columns: the factors' levels, n, the estimate of the response, ``seconds``, ``parameters``, ``updates`` and
+        ``epochs`` (medians over runs), each with its ``_low``, ``_high`` and ``_non_dominated``, and ``caution``: why
+        the seconds cannot be compared, if so.
+
+        Raises:
+            UserError: if the study has not been run, or no run is finished.
+        """
+        found = self.analysis()
+        costs = study_costs(self.spec, own_store(self.spec, self.folder).results())
+        return costs_frame(found.analysis, costs).assign(caution=next((cost.caution for cost in costs), ""))
 
     def answer(self) -> list[str]:
         """Return what the study comes to in about ten lines, those that ``regulens run`` ends with.
@@ -178,6 +197,10 @@ class Study(InsideMethods):
     def power(self, effect: float, sd: float | None = None, collapse_rate: float = 0.0) -> list[PowerRow]:
         """Return the seeds that each declared comparison needs to decide an effect with 80 % probability.
 
+        They are those to which the study's folder is to be extended, after what its looks have spent of the error, and
+        beside them those of a study begun anew. Only the spread and the collapses of the runs are used: to plan is
+        not to look.
+
         Args:
             effect: the difference to be decided, in the response's unit: 0.01 is a point of accuracy.
             sd: the spread of runs that train; by default that of the runs in the study's folder, the pilot.
@@ -188,7 +211,20 @@ class Study(InsideMethods):
         """
         _check_power(effect, sd)
         check_type(collapse_rate, Real, "collapse_rate", "a number")
-        return power_rows(self.spec, self._finished(), effect=effect, sd=sd, collapse_rate=collapse_rate)
+        return power_rows(
+            self.spec,
+            self._finished(),
+            effect=effect,
+            sd=sd,
+            collapse_rate=collapse_rate,
+            looks=self.looks(),
+            folder=self.folder,
+        )
+
+    def looks(self) -> StudyLooks:
+        """Return the looks taken at the study, with the level of its intervals at any seeds, and the error spent."""
+        store = own_store(self.spec, self.folder) if (self.folder / DATABASE).is_file() else None
+        return looks_of(store, self.spec)
 
     def power_notes(self, effect: float, sd: float | None = None) -> list[str]:
         """Say that an effect or an sd is very large, or the effect larger than the runs in the folder differ by."""
@@ -271,6 +307,7 @@ def run_study(
     executor: Executor | None = None,
     on_event: OnEvent = ignore,
     max_cells: int | None = None,
+    pilot: bool = False,
 ) -> Study:
     """Run a study to its end and write its report; what is finished in its folder is not repeated.
 
@@ -285,17 +322,24 @@ def run_study(
         executor: runs the trainings instead of local processes; the caller closes it.
         on_event: called with each event of ``regulens.study.runner``.
         max_cells: how many networks the study may have, those of its variations included; by default 10,000.
+        pilot: only train: nothing is compared, selected or tested, and no report written, so that planning more seeds
+            by the spread of the runs costs nothing of the error.
 
     Raises:
-        UserError: if the study or its folder is not as it should be.
+        UserError: if the study or its folder is not as it should be, or a pilot is asked for with looks.
         RegulensError: if a run failed; the finished ones are kept and the report tells of them.
     """
     workers = check_workers(workers, device)
     study = _placed(_checked(study, max_cells).with_seeds(seeds), out)
     _check_helpers(executor, on_event)
+    if pilot and looks is not None:
+        raise UserError("a pilot is not looked at; give looks to the run that follows it")
     ours = LocalExecutor(workers)
     at_work = executor or ours
     try:
+        if pilot:
+            spec = run_protocol(study.spec, study.folder, at_work, on_event, device, only_train=True)
+            return Study(spec, study.folder)
         if looks is None:
             spec = run_protocol(study.spec, study.folder, at_work, on_event, device)
         else:

@@ -83,7 +83,8 @@ def test_the_tables_fit_100_columns_and_say_what_they_mean(results: Path, answer
     assert max(len(line.rstrip()) for line in lines) <= 100
     assert lines[0] == "val_accuracy of each cell"
     assert "val_accuracy: regularizer against none" in lines
-    assert len([line for line in lines if "batchnorm – none" in line and line.startswith(("1 ", "2 "))]) == 2
+    compared = [line for line in lines if "batchnorm – none" in line and line.startswith(("1 ", "2 "))]
+    assert len(compared) == 2 + 2  # with the posterior shares
     assert len([line for line in lines if line.lstrip().startswith(("collapse rate", "all runs"))]) == 4
     assert "val_accuracy: effects of each factor (exploratory)" in lines
     told = " ".join(out.split())
@@ -233,3 +234,19 @@ def test_a_mistake_in_a_newer_option_is_one_line(
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert words in err
+
+
+def test_costs_are_shown_drawn_and_in_the_json(results: Path, answer: Callable[..., Answer], tmp_path: Path) -> None:
+    lines = results.read_text().splitlines()
+    results.write_text("\n".join([f"{lines[0]},seconds", *(f"{line},{12 + len(line)}" for line in lines[1:])]) + "\n")
+    code, out, _ = answer(results, *COLUMNS, "--cost", "seconds", "--out", tmp_path / "pictures")
+    assert code == 0
+    assert "cost of a run, descriptive" in out
+    assert "posterior shares, Bayesian and exploratory" in out
+    assert f"figure: {tmp_path / 'pictures' / 'pareto-seconds.png'}" in out
+    assert (tmp_path / "pictures" / "pareto-seconds.png").is_file()
+    found = json.loads(answer(results, *COLUMNS, "--cost", "seconds", "--format", "json")[1])
+    assert [cost["cost"] for cost in found["costs"]] == ["seconds"]
+    code, _, err = answer(results, *COLUMNS, "--out", tmp_path)
+    assert code == 2
+    assert "--out requires --cost" in err

@@ -79,7 +79,10 @@ def test_each_comparison_has_its_verdict_difference_and_interval() -> None:
     means = {(1, "none"): 0.86, (1, "l2(0.01)"): 0.86, (1, "dropout(0.1)"): 0.8, (1, "batchnorm"): 0.88}
     found = results(study, means)
     first, worse, better, equal = answer(study, found)
-    assert first == "validation accuracy, simultaneous 95 % intervals, equivalence margin ±0.5 percentage points:"
+    assert first == (
+        "validation accuracy of runs that trained, over new seeds, for this split and these 1,000 validation images; "
+        "ROPE ±0.5 percentage points, intervals of 99.17 %:"
+    )
     comparisons = {each.a: each.result for each in analyse_study(study, found).analysis.comparisons}
     for line, level, words in (
         (worse, "dropout(0.1)", "dropout(0.1) is worse than none at depth 1: "),
@@ -88,7 +91,8 @@ def test_each_comparison_has_its_verdict_difference_and_interval() -> None:
     ):
         result = comparisons[level]
         assert result is not None
-        assert line == words + unit_of("val_accuracy").difference(result.difference)
+        size = unit_of("val_accuracy").difference(result.difference)
+        assert re.fullmatch(re.escape(words + size) + r"; undone by collapse rates [\d.]+ points apart", line)
 
 
 def test_places_of_one_verdict_share_a_line() -> None:
@@ -97,14 +101,15 @@ def test_places_of_one_verdict_share_a_line() -> None:
     [_, line] = answer(study, results(study, means))
     assert line.startswith("batchnorm is better than none: +")
     assert " at depth 1; +" in line
-    assert line.endswith(" at depth 2")
+    assert re.search(r" at depth 2; undone by collapse rates 4(\.1)? points apart$", line)  # 0.03 of 0.73 at depth 1
     study = study_of(["none", "batchnorm"], [1, 2, 3, 4])
     means = {
         (depth, name): 0.8 + 0.01 * depth * (name != "none") for depth in range(1, 5) for name in ("none", "batchnorm")
     }
     [_, *lines] = answer(study, results(study, means | {(1, "batchnorm"): 0.8}))
     assert re.fullmatch(
-        r"batchnorm is better than none at 3 of 4 places: \+[12]\.\d+ to \+[34]\.\d+ percentage points", lines[0]
+        r"batchnorm is better than none at 3 of 4 places: \+[12]\.\d+ to \+[34]\.\d+ percentage points; undone by .*",
+        lines[0],
     )
     assert lines[1].startswith("batchnorm is practically equivalent to none at depth 1: ")
 
@@ -118,6 +123,35 @@ def test_many_undecided_comparisons_share_a_line() -> None:
     assert lines[1].startswith("batchnorm is better than none at depth 2: +")
     assert [line.partition(":")[0] for line in lines[2:]] == 3 * ["undecided with 6 seeds"]
     assert any(line.startswith("undecided with 6 seeds: batchnorm against none at depth 1: ") for line in lines)
+
+
+def test_too_few_runs_are_told_with_how_many_more_are_missing() -> None:
+    study = study_of(["none", "batchnorm"], [1], seeds=2)
+    [_, line] = answer(study, results(study, {(1, "none"): 0.8, (1, "batchnorm"): 0.9}))
+    assert line.startswith("too few runs with 2 seeds: batchnorm against none at depth 1: +")
+    assert line.endswith("; 1 more of each")
+
+
+def collapsed(found: list[RunResult], regularizer: str, seeds: int) -> list[RunResult]:
+    return [
+        run.model_copy(update={"val_accuracy": 0.1})
+        if run.spec.regularizer == regularizer and run.spec.seed < seeds
+        else run
+        for run in found
+    ]
+
+
+def test_how_often_networks_train_has_a_line_and_better_that_trains_less_often_is_mixed() -> None:
+    study = study_of(["none", "batchnorm"], [1], seeds=30)
+    found = results(study, {(1, "none"): 0.8, (1, "batchnorm"): 0.9})
+    lines = answer(study, collapsed(found, "none", 1))
+    assert lines[1].startswith("batchnorm is better than none at depth 1: +")
+    assert lines[2] == "how often they train: open for 1 of 1 pair"
+    lines = answer(study, collapsed(found, "batchnorm", 15))
+    assert lines[1].startswith(
+        "mixed: batchnorm is better than none when it trains, but trains less often at depth 1: +"
+    )
+    assert lines[2] == "how often they train: batchnorm trains less often than none at depth 1"
 
 
 @pytest.mark.parametrize("sd", [0.0001, 0.02])

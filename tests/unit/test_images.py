@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,18 +16,48 @@ from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
+from regulens.stats.cells import Cells
+from regulens.stats.design import Design
 from regulens.stats.images import (
     VarianceSplit,
-    mean_squares,
+    image_rates,
     seeds_and_images,
-    seeds_and_images_difference,
     two_way_bootstrap,
     variance_split,
 )
 from regulens.stats.intervals import Interval
+from regulens.stats.samples import sample
 
 Correct = NDArray[np.bool_]
 matrices = st.tuples(st.integers(2, 6), st.integers(2, 9)).flatmap(lambda shape: arrays(np.bool_, shape))
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Mean squares of the two-way layout, summed up cell by cell."""
+
+    runs: float
+    images: float
+    residual: float
+
+
+def mean_squares(correct: NDArray[np.generic]) -> Squares:
+    x = correct.astype(np.float64)
+    runs, images = x.shape
+    residual = x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
+    return Squares(
+        images * float(x.mean(1).var(ddof=1)),
+        runs * float(x.mean(0).var(ddof=1)),
+        float(np.sum(residual**2)) / ((runs - 1) * (images - 1)),
+    )
+
+
+def difference(a: NDArray[np.generic], b: NDArray[np.generic], level: float) -> Interval:
+    """The difference of two cells over seeds and images."""
+    images = {"a": a.astype(np.float64), "b": b.astype(np.float64)}
+    samples = {key: sample(x.mean(1)) for key, x in images.items()}
+    cells = Cells(samples, Design(over=("seeds", "images"), bounds=(0.0, 1.0)), images)
+    return cells.trained({"a": 1.0, "b": -1.0}).interval(level)
 
 
 def draw(rng: np.random.Generator, of_images: NDArray[np.float64], of_runs: NDArray[np.float64]) -> Correct:
@@ -83,27 +114,27 @@ def test_positive_estimate_has_a_standard_deviation() -> None:
     assert split.between_runs_sd == pytest.approx(0.2)
 
 
-def test_mean_squares_are_those_of_statsmodels() -> None:
+def test_parts_of_the_runs_are_the_mean_squares_of_statsmodels() -> None:
     rng = np.random.default_rng(3)
     correct = draw_cell(rng, 4, rng.uniform(0.3, 0.8, 15), 0.15)
     run, image = np.indices(correct.shape)
     frame = pd.DataFrame({"run": run.ravel(), "image": image.ravel(), "y": correct.ravel().astype(float)})
-    table = anova_lm(ols("y ~ C(run) + C(image)", frame).fit())
-    squares = mean_squares(correct)
-    assert [squares.runs, squares.images, squares.residual] == pytest.approx(list(table["mean_sq"]))
-    assert (squares.n_runs, squares.n_images) == (4, 15)
+    of_runs, of_images, residual = anova_lm(ols("y ~ C(run) + C(image)", frame).fit())["mean_sq"]
+    found = image_rates(correct)
+    expected = [(max(of_runs, residual) / correct.size, 3), (-residual / correct.size, 3 * 14)]
+    assert np.ravel(found.of_runs) == pytest.approx(np.ravel(expected))
+    assert 4 * found.by_image.var(ddof=1) == pytest.approx(of_images)
+    ours = mean_squares(correct)
+    assert (ours.runs, ours.images, ours.residual) == pytest.approx((of_runs, of_images, residual))
 
 
 def by_components(correct: Correct, level: float) -> tuple[float, float]:
-    """The bounds of a cell from clamped components of variance, written out."""
+    """The bounds of a cell from mean squares, the component of the runs not below zero, written out."""
     squares, (runs, images) = mean_squares(correct), correct.shape
-    of_runs = max((squares.runs - squares.residual) / images, 0)
-    of_images = max((squares.images - squares.residual) / runs, 0)
-    variance = of_runs / runs + of_images / images + squares.residual / (runs * images)
-    wide = [images * of_runs + squares.residual, runs * of_images + squares.residual, squares.residual]
+    wide = [max(squares.runs, squares.residual), squares.images, -squares.residual]
     dfs = [runs - 1, images - 1, (runs - 1) * (images - 1)]
-    df = (variance * runs * images) ** 2 / sum(w**2 / df for w, df in zip(wide, dfs, strict=True))
-    half = stats.t.ppf((1 + level) / 2, df) * math.sqrt(variance)
+    df = sum(wide) ** 2 / sum(w**2 / df for w, df in zip(wide, dfs, strict=True))
+    half = stats.t.ppf((1 + level) / 2, df) * math.sqrt(sum(wide) / correct.size)
     return max(correct.mean() - half, 0.0), min(correct.mean() + half, 1.0)
 
 
@@ -111,7 +142,8 @@ def by_components(correct: Correct, level: float) -> tuple[float, float]:
 def test_interval_of_a_cell_comes_from_its_components(correct: Correct, level: float) -> None:
     made = seeds_and_images(correct, level)
     assert made.estimate == pytest.approx(correct.mean())
-    if correct.all() or not correct.any():
+    squares = mean_squares(correct)
+    if max(squares.runs - squares.residual, 0.0) + squares.images < 1e-12:
         assert math.isnan(made.low)
         assert math.isnan(made.high)
     else:
@@ -149,8 +181,8 @@ def test_intervals_cover_over_new_runs_and_new_images(runs: int, sd: float) -> N
         a = np.where(hard, 0.2, 0.9)  # mean 0.69
         b = a + rng.choice([-0.05, 0.02], 300)  # mean 0.675
         cell_a, cell_b = draw_cell(rng, runs, a, sd), draw_cell(rng, runs + 1, b, sd)
-        difference = seeds_and_images_difference(cell_a, cell_b, 0.95)
-        hits.append([covers(seeds_and_images(cell_a, 0.95), 0.69), covers(difference, 0.015)])
+        found = difference(cell_a, cell_b, 0.95)
+        hits.append([covers(seeds_and_images(cell_a, 0.95), 0.69), covers(found, 0.015)])
     assert (np.mean(hits, axis=0) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / 500)).all()
     assert (np.mean(hits, axis=0)[1:] <= 0.99).all()
 
@@ -164,7 +196,7 @@ def test_standard_error_of_the_difference_is_that_of_repeated_studies() -> None:
         cell_a, cell_b = draw_cell(rng, 6, a, 0.1), draw_cell(rng, 4, b, 0.0)
         differences.append(cell_a.mean() - cell_b.mean())
         squares = mean_squares(cell_a), mean_squares(cell_b)
-        runs = [(each.runs - each.residual) / (each.n_runs * each.n_images) for each in squares]
+        runs = [(each.runs - each.residual) / cell.size for each, cell in zip(squares, (cell_a, cell_b), strict=True)]
         variances.append((cell_a.mean(0) - cell_b.mean(0)).var(ddof=1) / 60 + sum(runs))
     assert np.mean(variances) == pytest.approx(np.var(differences), rel=0.12)
 
@@ -184,15 +216,17 @@ def test_difference_is_the_formula_written_out() -> None:
     variance = sum(part for part, _ in parts)
     df = variance**2 / sum(part**2 / df for part, df in parts)
     half = stats.t.ppf(0.975, df) * math.sqrt(variance)
-    made = seeds_and_images_difference(a, b, 0.95)
+    made = difference(a, b, 0.95)
     assert made.estimate == pytest.approx(a.mean() - b.mean())
-    assert (made.high - made.estimate, made.estimate - made.low) == pytest.approx((half, half))
+    reach = made.estimate - made.low, made.high - made.estimate
+    assert min(reach) == pytest.approx(half)
+    assert max(reach) <= 1.25 * half + 1e-12  # on the side to which the runs are skewed
 
 
 @given(matrices, st.data())
 def test_difference_changes_its_sign_with_the_order_of_the_cells(a: Correct, data: st.DataObject) -> None:
     b = data.draw(arrays(np.bool_, st.tuples(st.integers(1, 5), st.just(a.shape[1]))))
-    forth, back = seeds_and_images_difference(a, b, 0.95), seeds_and_images_difference(b, a, 0.95)
+    forth, back = difference(a, b, 0.95), difference(b, a, 0.95)
     assert (forth.estimate, forth.low, forth.high) == pytest.approx(
         (-back.estimate, -back.high, -back.low), nan_ok=True
     )
@@ -203,7 +237,7 @@ def test_one_run_says_nothing_of_other_runs() -> None:
     one, two = np.array([[1, 0, 1]]), np.array([[1, 0, 1], [0, 0, 1]])
     assert seeds_and_images(one, 0.95).estimate == pytest.approx(2 / 3)
     assert math.isnan(seeds_and_images(one, 0.95).low)
-    assert math.isnan(seeds_and_images_difference(two, one, 0.95).high)
+    assert math.isnan(difference(two, one, 0.95).high)
 
 
 def owens_variance(cells: list[Correct], by_image: NDArray[np.float64]) -> float:
@@ -226,7 +260,7 @@ def test_bootstrap_agrees_with_its_theory_and_with_the_components() -> None:
     theory = [owens_variance([a], a.mean(0)), owens_variance([b], b.mean(0))]
     theory += [owens_variance([a, b], a.mean(0) - b.mean(0))]
     assert [values.var() for values in resampled] == pytest.approx(theory, rel=4 * math.sqrt(2 / 4000))
-    made = [seeds_and_images(a, 0.95), seeds_and_images(b, 0.95), seeds_and_images_difference(a, b, 0.95)]
+    made = [seeds_and_images(a, 0.95), seeds_and_images(b, 0.95), difference(a, b, 0.95)]
     for values, interval, wider in zip(resampled, made, (1.12, 1.12, math.sqrt(3)), strict=True):
         low, high = np.quantile(values, [0.025, 0.975])
         assert 0.9 <= (high - low) / (interval.high - interval.low) <= wider
@@ -262,20 +296,19 @@ def test_bootstrap_moments_are_those_of_multinomial_counts() -> None:
     ],
 )
 def test_what_is_no_matrix_of_right_and_wrong_is_refused(correct: NDArray[np.float64], words: str) -> None:
-    for function in (variance_split, mean_squares, lambda x: seeds_and_images(x, 0.95)):
+    of_scores = (image_rates, lambda x: seeds_and_images(x, 0.95)) if "shape" in words else ()
+    for function in (variance_split, *of_scores):
         with pytest.raises(ValueError, match=words):
             function(correct)
 
 
 def test_variance_between_runs_needs_two() -> None:
-    for function in (variance_split, mean_squares):
+    for function in (variance_split, image_rates):
         with pytest.raises(ValueError, match="at least 2 runs, got 1"):
             function(np.array([[1, 0, 1]]))
 
 
 def test_cells_on_different_images_are_refused() -> None:
     a, b = np.eye(3, 4), np.eye(3, 5)
-    with pytest.raises(ValueError, match="same images, got 4 and 5"):
-        seeds_and_images_difference(a, b, 0.95)
     with pytest.raises(ValueError, match=r"same images, got \[4, 5\]"):
         two_way_bootstrap([a, b], lambda accuracy: accuracy, np.random.default_rng(0))

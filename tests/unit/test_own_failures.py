@@ -146,3 +146,13 @@ def with_control(runs: pd.DataFrame, every: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of l2 with those of the control, whose losses are low enough to have trained."""
     control = every.query("regularizer == 'none'")
     return pd.concat([control.assign(val_loss=control["val_loss"] - 0.1), runs])
+
+
+def test_a_run_beyond_a_gap_is_told_of_and_counts_as_trained() -> None:
+    rng = np.random.default_rng(3)
+    rows = [(name, seed, 0.9 + rng.normal(0, 0.004)) for name in ("none", "l2") for seed in range(10)]
+    data = pd.DataFrame(rows, columns=["regularizer", "seed", "val_accuracy"])
+    data.loc[3, "val_accuracy"] = 0.45
+    found = analysed(data, "val_accuracy", chance=0.1)
+    assert [cell["collapsed"] for cell in found.as_dict()["cells"]] == [0, 0]
+    assert any(said.startswith("1 run lie") for said in found.warnings)

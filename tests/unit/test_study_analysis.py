@@ -1,4 +1,4 @@
-"""A study's analysis from made-up results whose truth is known, the looks at it, the seeds it needs, and its audit."""
+"""A study's analysis from made-up results whose truth is known, and its audit."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from regulens.api import audit_study, load_study, run_study
+from regulens.api import audit_study, load_study
 from regulens.errors import UserError
 from regulens.executors.local import LocalExecutor
 from regulens.report.audit import conclusions
 from regulens.results import Environment, RunResult
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
-from regulens.stats.intervals import welch_interval
-from regulens.stats.power import Looks
 from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.audited import compare_verdicts
 from regulens.study.grid import cells
-from regulens.study.looks import declared_looks, look_level, looks_text, record_look
-from regulens.study.power_plan import power_rows
-from regulens.study.runner import Note, StudyEvent
-from regulens.study.store import Store, open_store
+from regulens.study.store import open_store
 from regulens.study.study_file import parse_study
-from regulens.study.until_decided import default_looks
 
 FILE = """
 name = "made-up"
@@ -131,7 +126,12 @@ class TestAnalysis:
         }
         first = found.analysis.comparisons[1].result
         assert first is not None
-        assert first.difference == welch_interval(values[1, "batchnorm"], values[1, "none"], 1 - 0.05 / 4)
+        a, b = values[1, "batchnorm"], values[1, "none"]
+        level = 1 - 0.05 / 2 / (2 * 4)  # claims have the other half; each comparison has two answers
+        welch = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval(level)
+        assert not found.analysis.data.shape.evident
+        assert first.difference.estimate == pytest.approx(a.mean() - b.mean())
+        assert welch.low * 1.0001 >= first.difference.low >= welch.low - 0.25 * (a.mean() - b.mean() - welch.low)
         assert [each.result.verdict for each in found.analysis.comparisons if each.result] == [
             "worse",
             "better",
@@ -163,9 +163,20 @@ class TestAnalysis:
         before, after = (each.analysis.comparisons[1].result for each in (clean, broken))
         assert before is not None
         assert after is not None
-        assert after.difference.high - after.difference.low > 10 * (before.difference.high - before.difference.low)
-        assert after.trained.low > 0.005
-        assert (before.verdict, after.verdict) == ("better", "undecided")
+        assert after.overall.interval.low < 0.005 < before.difference.low
+        assert after.trained.interval == after.difference
+        assert after.trained.runs == (8, 6)
+        assert after.difference.high - after.difference.low < 2 * (before.difference.high - before.difference.low)
+        assert (before.verdict, after.verdict) == ("better", "better")
+        assert after.rate is not None
+        assert after.rate.verdict == "undecided"
+
+    def test_the_mean_of_all_runs_decides_only_where_it_is_declared(self, study: StudySpec) -> None:
+        of_all = study.model_copy(update={"analysis": study.analysis.model_copy(update={"primary": "mean"})})
+        found = analyse_study(of_all, results(study, collapsed=0.25)).analysis.comparisons[1].result
+        assert found is not None
+        assert found.verdict == "undecided"
+        assert found.difference == found.overall.interval
 
     def test_a_stricter_level_widens_every_family(self, study: StudySpec) -> None:
         usual, strict = (analyse_study(study, results(study), level=level) for level in (0.95, 0.99))
@@ -177,88 +188,20 @@ class TestAnalysis:
         assert usual.claims[0].judged is not None
         assert strict.claims[0].judged.parts[0].interval.low < usual.claims[0].judged.parts[0].interval.low
 
-    def test_fresh_seeds_and_losses_that_are_not_finite_are_left_out(self, study: StudySpec) -> None:
+    def test_fresh_seeds_are_left_out_and_runs_that_diverged_are_not(self, study: StudySpec) -> None:
         fresh = result(cells(study)[0].model_copy(update={"seed": MAX_SEEDS}), 0.5)
         assert analyse_study(study, [*results(study), fresh]).analysis.cells[0].runs == 8
-        by_loss = study.model_copy(update={"analysis": study.analysis.model_copy(update={"response": "val_loss"})})
+        by_loss = {"analysis": study.analysis.model_copy(update={"response": "val_loss"}), "claims": []}
         runs = results(study)
         runs[0] = runs[0].model_copy(update={"val_loss": math.nan})
-        found = analyse_study(by_loss, runs)
-        assert found.analysis.cells[0].runs == 7
-        assert len(found.left_out) == 1
-        assert "seed 0: its val_loss is not finite" in found.left_out[0]
-
-
-class TestLooks:
-    def test_a_study_of_one_look_keeps_its_level(self, tmp_path: Path) -> None:
-        store = Store(tmp_path)
-        assert look_level(store, 5) == 0.95
-        record_look(store, 5)
-        record_look(store, 5)
-        assert [look.seeds for look in store.looks()] == [5]
-        assert look_level(store, 5) == 0.95
-        assert looks_text(store, 5) == ""
-
-    def test_extending_it_is_a_look_that_was_not_declared(self, tmp_path: Path) -> None:
-        store = Store(tmp_path)
-        record_look(store, 5)
-        record_look(store, 29)
-        assert look_level(store, 29) == Looks((5,)).level_at(1)
-        assert "extended after it had been looked at" in looks_text(store, 29)
-
-    def test_declared_looks_share_the_error_and_cannot_be_changed(self, tmp_path: Path) -> None:
-        store, looks = Store(tmp_path), (5, 10, 20)
-        assert declared_looks(store, looks) == looks
-        for seeds in looks[:2]:
-            record_look(store, seeds, looks)
-        assert [look_level(store, seeds) for seeds in looks] == [Looks(looks).level_at(number) for number in range(3)]
-        assert declared_looks(store, ()) == looks
-        with pytest.raises(UserError, match="begun with looks at 5, 10, 20 seeds"):
-            declared_looks(store, (5, 29))
-
-    def test_looks_double_up_to_the_last(self) -> None:
-        assert default_looks(29) == (5, 10, 20, 29)
-        assert default_looks(4) == (4,)
-        with pytest.raises(UserError, match="at least 2"):
-            default_looks(1)
-
-
-class TestPower:
-    def test_a_pilot_and_a_stated_spread_need_about_the_same(self, study: StudySpec) -> None:
-        stated = power_rows(study, [], effect=0.015, sd=0.004)
-        piloted = power_rows(study, results(study, seeds=30), effect=0.015)
-        assert len(stated) == len(piloted) == 4
-        for one, other in zip(stated, piloted, strict=True):
-            assert one.seeds is not None
-            assert other.seeds is not None
-            assert one.seeds.low is not None
-            assert other.seeds.low is not None
-            assert abs(one.seeds.low - other.seeds.low) <= 3
-
-    @pytest.mark.parametrize(
-        ("wrong", "words"),
-        [({"effect": 0.0}, "above 0"), ({"effect": 0.1, "sd": -1.0}, "above 0"), ({"effect": 0.1}, "pilot")],
-    )
-    def test_what_cannot_be_answered_is_one_line(self, study: StudySpec, wrong: dict[str, float], words: str) -> None:
-        with pytest.raises(UserError, match=words):
-            power_rows(study, [], **wrong)
-
-
-def test_a_study_grows_from_look_to_look_and_then_is_tested(
-    tiny_file: Path, tmp_path: Path, processes: LocalExecutor
-) -> None:
-    events: list[StudyEvent] = []
-    study = load_study(tiny_file, tmp_path / "grown")
-    run = run_study(study, looks=(2, 3), executor=processes, on_event=events.append)
-    store = open_store(run.folder)
-    looks = store.looks()
-    assert [look.seeds for look in looks] in ([2], [2, 3])
-    assert looks[0].declared == (2, 3)
-    assert run.spec.seeds == looks[-1].seeds
-    notes = [event.text for event in events if isinstance(event, Note)]
-    assert any(text.startswith("interim analysis at 2 seeds") for text in notes)
-    assert len(store.ledger()) >= run.spec.seeds
-    assert "Looks at 2, 3 seeds were declared" in (run.folder / "report.html").read_text()
+        found = analyse_study(study.model_copy(update=by_loss), runs)
+        first = found.analysis.cells[0]
+        assert (first.runs, len(first.sample.values)) == (8, 8)
+        assert first.collapse is not None
+        assert first.collapse.estimate == 1 / 8
+        assert first.sample.values[0] == pytest.approx(math.log(10))  # the entropy of ten classes of one size
+        assert len(found.diverged) == 1
+        assert "seed 0: its val_loss is not finite" in found.diverged[0]
 
 
 def test_an_audit_judges_every_claim_under_every_variation(
@@ -291,7 +234,12 @@ def test_an_audit_judges_every_claim_under_every_variation(
         ("undecided", "refuted", "now decided"),
         ("refuted", "refuted", "same"),
         ("undecided", "undecided", "undecided before and after"),
+        ("undecided", "too few runs", "undecided before and after"),
+        ("supported", "true, smaller than the ROPE", "flipped"),
+        ("true, smaller than the ROPE", "refuted", "flipped"),
+        ("refuted", "smaller than the ROPE", "changed"),
+        ("smaller than the ROPE", "true, smaller than the ROPE", "changed"),
     ],
 )
-def test_flipped_is_from_one_decided_verdict_to_the_opposite(before: str, after: str, change: str) -> None:
+def test_flipped_is_from_one_decided_verdict_to_one_that_contradicts_it(before: str, after: str, change: str) -> None:
     assert compare_verdicts(before, after) == change

@@ -358,7 +358,7 @@ def test_numbers_and_fractions_are_read_in_factors() -> None:
         ('analysis.response = "accuracy"', ['analysis.response = "accuracy"', "'val_accuracy'", "'gap'"]),
         ("analysis.rope = -1", ["analysis.rope = -1", "greater than or equal to 0"]),
         ('analysis.direction = "up"', ['analysis.direction = "up"', "'higher' or 'lower'"]),
-        ('analysis.primary = "mode"', ['analysis.primary = "mode"', "'mean', 'trained' or 'median'"]),
+        ('analysis.primary = "mode"', ['analysis.primary = "mode"', "'trained', 'mean' or 'median'"]),
         ('analysis.comparisons = "some"', ['analysis.comparisons = "some"', '"control", "all" or a list of pairs']),
         ("analysis.comparisons = [['none']]", ["analysis.comparisons", '[["batchnorm", "none"]]']),
         ("analysis.control = [1]", ["analysis.control = [1]", "a finite number, a text or true/false"]),

@@ -15,11 +15,9 @@ from regulens.executors.local import LocalExecutor
 from regulens.report.written import analysis_blocks
 from regulens.results import Environment, RunResult
 from regulens.spec import Response, StudySpec
-from regulens.stats.intervals import welch_interval
-from regulens.stats.power import least_difference
 from regulens.study.analysis import StudyAnalysis, analyse_study
 from regulens.study.grid import cells
-from regulens.study.power_plan import few_seeds_note, power_rows
+from regulens.study.power_plan import power_rows
 from regulens.study.store import Store
 from regulens.study.study_file import STUDY_FILE, parse_study, read_study, write_study
 from regulens.study.thresholds import check_effect, power_warnings
@@ -242,50 +240,3 @@ class TestPower:
         (range_of_runs,) = power_warnings(0.05, None, "val_accuracy", [0.85, 0.86])
         assert "larger than the whole range" in range_of_runs
         assert power_warnings(0.02, 0.01, "val_accuracy", []) == []
-
-    @pytest.mark.parametrize(
-        ("runs", "words"), [(0, "no runs yet"), (2, "too few runs yet: a pilot needs 3 non-collapsed runs")]
-    )
-    def test_without_a_pilot_there_is_one_line(self, runs: int, words: str) -> None:
-        study = parse_study(FILE, "x.toml")
-        with pytest.raises(UserError, match=words) as refused:
-            power_rows(study, results(study, runs), effect=0.01)
-        assert "--sd" in str(refused.value)
-
-
-class TestFewSeeds:
-    def note(self, seeds: int, text: str = FILE) -> str:
-        return few_seeds_note(parse_study(text, "x.toml").model_copy(update={"seeds": seeds}))
-
-    def test_three_seeds_are_told_what_they_cannot_decide(self) -> None:
-        assert self.note(3) == (
-            "3 seeds of each network can decide little: as one of 2 comparisons, two means are told apart only if they "
-            "are 2.9 standard deviations of the runs apart, and no adjusted p can be below 0.2; `regulens plan STUDY "
-            "--power` says how many an effect needs"
-        )
-        assert "no interval can be made" in self.note(1)
-        assert "every adjusted p is 1" not in self.note(2)
-        assert "1 seed of" in self.note(1)
-
-    @pytest.mark.parametrize("seeds", [5, 10, 100])
-    def test_enough_seeds_are_told_nothing(self, seeds: int) -> None:
-        assert self.note(seeds) == ""
-
-    def test_blocks_medians_and_studies_without_comparisons_go_by_their_own_rules(self) -> None:
-        paired = 'vary = ["init", "order", "dropout", "split"]' + FILE
-        assert "of the differences of pairs" in self.note(6, paired)
-        assert self.note(7, paired) == ""
-        median = FILE + 'primary = "median"\n'
-        assert "no interval can be made" in self.note(6, median)
-        assert self.note(7, median) == ""
-        alone = FILE.replace(', "l2(0.01)", "batchnorm"', "")
-        assert self.note(1, alone) == ""
-
-    @pytest.mark.parametrize("comparisons", [1, 6])
-    def test_the_difference_that_is_needed_is_that_of_the_interval(self, comparisons: int) -> None:
-        x = np.array([-1.0, 0.0, 1.0])  # of standard deviation 1, symmetric
-        apart = least_difference(3, comparisons)
-        for factor, told_apart in ((0.999, False), (1.001, True)):
-            interval = welch_interval(x + factor * apart, x, 1 - 0.05 / comparisons)
-            assert (interval.low > 0) == told_apart
-        assert least_difference(1, comparisons) == float("inf")

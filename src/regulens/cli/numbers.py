@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from regulens.cli.datasets import check_figures, draw_figures, print_datasets
 from regulens.cli.options import AnalysisFormat, Comparisons, Primary
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
 from regulens.errors import UserError
 
 if TYPE_CHECKING:
+    from regulens.report.pictures import Picture
     from regulens.study.own_numbers import OwnAnalysis
 
 _VERSUS = " vs "
@@ -103,6 +106,21 @@ def analyze(
             "--last-of", metavar="COLUMN", help="Keep the last row of each run, in a log with a row per epoch."
         ),
     ] = None,
+    datasets: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of the data set: pool the comparisons over data sets as well."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --datasets: draw the figures across data sets into DIR.")
+    ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMNS", help="Columns of what a run costs, e.g. seconds,parameters; never judged."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="With --cost: folder for the Pareto figures (PNG and SVG)."),
+    ] = None,
     output: Annotated[AnalysisFormat, typer.Option("--format", help="Format of the output.")] = AnalysisFormat.table,
 ) -> None:
     """Analyze results that were trained elsewhere: which differences are real?
@@ -111,6 +129,9 @@ def analyze(
     """
     from regulens.study.own_numbers import analyze
 
+    check_figures(figures, datasets)
+    if out is not None and cost is None:
+        raise UserError("--out requires --cost, which names the columns to draw; add it, or omit --out")
     found = analyze(
         data,
         response=response,
@@ -135,7 +156,11 @@ def analyze(
         test_ratio=test_ratio,
         rope_rate=rope_rate,
         effect=_numbers("--effect", effect),
+        datasets=datasets,
+        cost=cost,
     )
+    drawn = draw_figures(found, figures)
+    pictures = _pictures(found, out)
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")
         return
@@ -144,6 +169,10 @@ def analyze(
         if told:
             console.print()
         told |= _print(each, told)
+    for path in drawn:
+        console.print(str(path), soft_wrap=True)
+    for picture in pictures:
+        console.print(f"figure: {picture.path.with_suffix('.png').resolve()}", soft_wrap=True)
     if found.claims:
         from regulens.study.analysis_text import claim_table
 
@@ -180,7 +209,9 @@ def _pairs(named: list[str] | None, comparisons: Comparisons) -> Literal["contro
 def _print(found: OwnAnalysis, told: set[str]) -> set[str]:
     """Print the tables of one response and how to read them, but for what was told; return what was printed."""
     from regulens.study.analysis_text import cell_table, comparison_table, effect_table, notes
+    from regulens.study.cost_text import COST_TITLE, cost_notes, cost_table
     from regulens.study.external.power import seeds_table
+    from regulens.study.posterior_text import POSTERIOR_TITLE, posterior_note, posterior_table
 
     console.print(f"{found.response} of each cell", style="bold")
     print_wide(text_table(cell_table(found.analysis)))
@@ -193,11 +224,30 @@ def _print(found: OwnAnalysis, told: set[str]) -> set[str]:
     if found.seeds_needed:
         console.print(f"\n{found.response}: seeds of each cell to decide {found.effect:g} (80 % power)", style="bold")
         print_wide(text_table(seeds_table(found.seeds_needed)))
+    if found.cost:
+        console.print(f"\n{COST_TITLE}", style="bold")
+        print_wide(text_table(cost_table(found.analysis, found.cost)))
+    posterior = posterior_table(found.analysis)
+    if posterior is not None:
+        console.print(f"\n{found.response}: {POSTERIOR_TITLE}", style="bold")
+        print_wide(text_table(posterior))
     console.print()
-    new = [note for note in notes(found.analysis) if note not in told]
+    beside = [posterior_note(found.analysis)] if posterior is not None else []
+    beside += cost_notes(found.cost) if found.cost else []
+    new = [note for note in (*notes(found.analysis), *beside) if note not in told]
     for note in new:
         console.print(f"- {note}")
+    print_datasets(found)
     return set(new)
+
+
+def _pictures(found: OwnAnalysis, out: Path | None) -> Sequence[Picture]:
+    """Draw the Pareto figures, where a folder is given for them."""
+    if out is None:
+        return ()
+    from regulens.report.pareto import draw_costs
+
+    return draw_costs(found, out)
 
 
 def _against(found: OwnAnalysis) -> str:

@@ -105,26 +105,38 @@ def print_few_seeds(study: Study) -> None:
 
 
 def _print_power(study: Study, effect: float, sd: float | None, collapse: float, workers: int) -> None:
-    """Print the seeds that each comparison needs, and how long the study takes with the most of them."""
+    """Print the seeds that each comparison needs, what they rest on, and how long the study takes with them."""
     from regulens.study.plan import estimate_minutes, plan_study
 
-    rows = study.power(effect, sd, collapse)
-    print_wide(power_table(rows))
-    source = "the stated spread" if sd is not None else f"the runs in {study.folder}"
+    rows, looks = study.power(effect, sd, collapse), study.looks()
+    begun = looks.spent > 0
+    print_wide(power_table(rows, begun))
+    source = "the stated spread" if sd is not None else f"the spread and the collapses of the runs in {study.folder}"
+    one_of = f"one of {len(rows)} comparisons" if len(rows) > 1 else "the one comparison"
     console.print(
-        f"for a difference of {effect:g} to be decided with 80 % probability, as one of {len(rows)} comparisons whose "
-        f"intervals hold together with 95 %; from {source}",
+        f"for a difference of {effect:g} to be called better or worse with 80 % probability, as {one_of}; from {source}"
+        + ("" if sd is not None else "; range: if they are as seen, and at their upper 80 % bounds"),
         soft_wrap=True,
     )
     for note in study.power_notes(effect, sd):
         console.print(f"note: {note}", soft_wrap=True, markup=False)
-    most = [row.seeds.high for row in rows if row.seeds is not None]
-    known = [seeds for seeds in most if seeds is not None]
-    if known and len(known) == len(most):
-        grown = study.with_seeds(max(known))
-        cells = plan_study(grown.spec, grown.runs(), estimate=True)
+    wanted = [row.seeds.recommended for row in rows if row.seeds is not None and not row.seeds.never]
+    known = [seeds for seeds in wanted if seeds is not None]
+    if not known or len(known) < len(wanted):
+        return
+    most = max(known)
+    if begun and most > looks.taken[-1].seeds:
         console.print(
-            f"{max(known)} seeds of every network: about {estimate_minutes(grown.spec, cells, workers):.1f} minutes "
-            f"with {workers} workers here, refits included",
+            f"the report at {looks.taken[-1].seeds} seeds spent {100 * looks.spent:.3g} % of the error: with {most} seeds "
+            f"the intervals hold together with {100 * looks.level(most):.2f} %, which is counted in; extend the study by "
+            f"`regulens run {study.folder} --seeds {most}`",
             soft_wrap=True,
+            markup=False,
         )
+    grown = study.with_seeds(most)
+    cells = plan_study(grown.spec, grown.runs(), estimate=True)
+    console.print(
+        f"{most} seeds of every network: about {estimate_minutes(grown.spec, cells, workers):.1f} minutes "
+        f"with {workers} workers here, refits included",
+        soft_wrap=True,
+    )

@@ -23,6 +23,7 @@ from regulens.errors import UserError
 if TYPE_CHECKING:
     from regulens.api import Study
     from regulens.study.runner import OnEvent, StudyEvent
+    from regulens.study.store import Look
 
 
 def run(
@@ -46,6 +47,12 @@ def run(
             metavar="N,N,...", help="With --until-decided: seeds at each interim analysis (default: 5, 10, 20, ...)."
         ),
     ] = None,
+    pilot: Annotated[
+        bool,
+        typer.Option(
+            "--pilot", help="Only train: nothing is compared or tested, so planning by these runs costs no error."
+        ),
+    ] = False,
     max_cells: MaxCells = None,
 ) -> None:
     """Train a study's networks, select on validation, refit, evaluate on the held-out test set, and write the report.
@@ -54,6 +61,8 @@ def run(
     """
     if looks is not None and not until_decided:
         raise UserError(f"--looks {looks} requires --until-decided; add it, or omit --looks")
+    if pilot and until_decided:
+        raise UserError("--pilot is not looked at; omit it, or --until-decided")
     study = _starting(source, out, seeds, workers=workers, device=device, max_cells=max_cells, growing=until_decided)
     from regulens.api import run_study
     from regulens.study.runner import Answered
@@ -66,10 +75,20 @@ def run(
             answers.append(event)
         show(event)
 
-    if stops is None:
+    if stops is None and not pilot:
         print_few_seeds(study)
     with _training() as show:
-        study = run_study(study, looks=stops, workers=workers, device=device, on_event=on_event, max_cells=max_cells)
+        study = run_study(
+            study, looks=stops, workers=workers, device=device, on_event=on_event, max_cells=max_cells, pilot=pilot
+        )
+    if pilot:
+        console.print(
+            f"pilot of {study.spec.seeds} seeds: nothing was compared, selected or tested; "
+            f"`regulens plan {study.folder} --power` says how many seeds an effect needs",
+            soft_wrap=True,
+            markup=False,
+        )
+        return
     console.print("validation accuracy over seeds", style="bold")
     print_wide(summary_table(study))
     for answer in answers:
@@ -117,6 +136,8 @@ def status(
     if not progress.selections:
         console.print("selected: nothing yet")
     console.print(f"refits finished: {progress.refits_finished}; test set evaluated {progress.test_openings} times")
+    for look in progress.looks:
+        console.print(_look_text(look), soft_wrap=True)
     for deviation in progress.deviations:
         console.print(f"deviation: {deviation.noted_at}: {deviation.text}", soft_wrap=True)
     console.print(f"report: {progress.report or 'not written yet'}", soft_wrap=True)
@@ -201,6 +222,16 @@ def _starting(
     from regulens.api import Study
 
     return Study(spec, folder)
+
+
+def _look_text(look: Look) -> str:
+    """Say at which level a look was taken, and what is left of the error of 5 %."""
+    if look.share is None or look.spent is None:
+        return f"look at {look.seeds} seeds: {look.looked_at}, by an earlier version"
+    return (
+        f"look at {look.seeds} seeds: {look.looked_at}, intervals of {100 - 5 * look.share:.2f} %; "
+        f"{100 * look.spent:.3g} % of the error spent, {100 * max(1 - look.spent, 0.0):.3g} % left"
+    )
 
 
 @contextmanager

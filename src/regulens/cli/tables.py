@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -56,17 +56,32 @@ def plan_table(cells: Iterable[PlannedCell]) -> Table:
     return table
 
 
-def power_table(rows: Iterable[PowerRow]) -> Table:
-    """Show the seeds that each comparison needs, or why they are not known."""
+def power_table(rows: Sequence[PowerRow], begun: bool) -> Table:
+    """Show the seeds that each comparison needs, or why they are not known.
+
+    Args:
+        rows: one for each comparison.
+        begun: whether the study was looked at, so that one begun anew needs other numbers.
+    """
+    ranges = any(row.seeds is not None and row.seeds.low != row.seeds.high for row in rows)
+    directions = any(row.direction != (row.seeds and row.seeds.recommended) for row in rows)
     table = Table("comparison", box=None, pad_edge=False)
-    table.add_column("seeds", justify="right")
+    shown = {"seeds": True, "range": ranges, "direction alone": directions, "begun anew": begun}
+    for name in shown:
+        if shown[name]:
+            table.add_column(name, justify="right")
     for row in rows:
         found = row.seeds
-        if found is None:
+        if found is None or found.never:
             table.add_row(f"{row.a} against {row.b}", row.reason)
             continue
-        low, high = (str(end) if end is not None else f"> {found.max_seeds}" for end in (found.low, found.high))
-        table.add_row(f"{row.a} against {row.b}", low if low == high else f"{low} to {high}")
+        low, high, recommended, direction, fresh = (
+            str(end) if end is not None else f"> {found.max_seeds}"
+            for end in (found.low, found.high, found.recommended, row.direction, row.fresh)
+        )
+        between = low if low == high else f"{low} to {high}"
+        numbers = zip(shown.values(), (recommended, between, direction, fresh), strict=True)
+        table.add_row(f"{row.a} against {row.b}", *(number for is_shown, number in numbers if is_shown))
     return table
 
 

@@ -18,6 +18,7 @@ from regulens.figures.parts import (
     BLUE,
     GREEN,
     INK,
+    ORANGE,
     VERMILLION,
     lines_of,
     range_with_margin,
@@ -28,7 +29,7 @@ from regulens.figures.parts import (
 from regulens.figures.style import MUTED, house_style, new_figure
 
 Verdict = Literal[
-    "better", "worse", "equivalent", "better (size open)", "worse (size open)", "undecided", "too few runs"
+    "better", "worse", "equivalent", "better (size open)", "worse (size open)", "undecided", "too few runs", "mixed"
 ]
 
 VERDICTS: dict[Verdict | None, tuple[str, str, bool]] = {
@@ -38,10 +39,11 @@ VERDICTS: dict[Verdict | None, tuple[str, str, bool]] = {
     "better (size open)": (GREEN, "^", False),
     "worse (size open)": (VERMILLION, "v", False),
     "undecided": ("#5c6470", "o", False),
-    "too few runs": ("#5c6470", "o", False),
+    "too few runs": ("#5c6470", "X", False),
+    "mixed": (ORANGE, "P", True),
     None: (MUTED, "D", False),
 }
-"""Colour, marker and whether it is filled; ``None`` is a comparison that allows no interval."""
+"""Colour, marker and whether it is filled: open where the size, or all, is open; ``None`` allows no interval."""
 
 ROPE_COLOUR = "#e4eef7"
 _TYPICAL = 4.0
@@ -55,8 +57,9 @@ _SLOT = 0.255
 class ForestRow:
     """A comparison a - b in the response's unit, positive where a is the higher.
 
-    ``low, high`` is the simultaneous interval, on which alone the verdict rests, ``low95, high95`` the unadjusted
-    one; NaN where there is none, and then ``note`` is printed in its place. Rows of one ``group`` stand together
+    ``low, high`` is the simultaneous interval, ``low95, high95`` the unadjusted one; NaN where there is none, and then
+    ``note`` is printed in its place. ``bounds`` are the one-sided bounds that decide about the region of equivalence,
+    NaN where none does. ``word`` is printed for the verdict, by default it itself. Rows of one ``group`` stand together
     under its name, in the order given.
     """
 
@@ -69,6 +72,8 @@ class ForestRow:
     high95: float
     verdict: Verdict | None
     note: str = "no interval"
+    bounds: tuple[float, float] = (math.nan, math.nan)
+    word: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,8 @@ def _in_unit(info: ForestInfo) -> ForestInfo:
 
     def scaled(row: ForestRow) -> ForestRow:
         names = ("estimate", "low", "high", "low95", "high95")
-        return replace(row, **{name: getattr(row, name) * info.scale for name in names})
+        bounds = (row.bounds[0] * info.scale, row.bounds[1] * info.scale)
+        return replace(row, bounds=bounds, **{name: getattr(row, name) * info.scale for name in names})
 
     low, high = info.limits
     limits = (low * info.scale, high * info.scale)
@@ -224,9 +230,12 @@ def _draw_row(axes: Axes, info: ForestInfo, row: ForestRow, y: float) -> None:
     if not (math.isnan(row.low95) or math.isnan(row.high95)):
         inner = [min(max(end, left), right) for end in (row.low95, row.high95)]
         axes.plot(inner, [y, y], color=colour, lw=4.2, solid_capstyle="butt", zorder=3, gid="unadjusted")
+    for bound in filter(math.isfinite, row.bounds):
+        if left <= bound <= right:
+            axes.plot(bound, y, "|", ms=13, color=INK, mew=1.2, zorder=4, gid="bound")
     if math.isfinite(row.estimate):
         face, edge = (colour, "white") if filled else ("white", colour)
-        size = 10 if marker in "^v" else 7.5
+        size = 10 if marker in "^vPX" else 7.5
         axes.plot(row.estimate, y, marker, ms=size, mfc=face, mec=edge, mew=1.1, zorder=5, gid="estimate")
 
 
@@ -265,7 +274,7 @@ def _estimate_text(info: ForestInfo, row: ForestRow) -> str:
 
 
 def _heads(info: ForestInfo) -> tuple[str, str, str]:
-    return info.unit or "estimate", f"{info.level * 100:g} % interval", "verdict"
+    return info.unit or "estimate", f"{info.level * 100:.4g} % interval", "verdict"
 
 
 def _column_widths(info: ForestInfo) -> tuple[float, float, float]:
@@ -275,7 +284,12 @@ def _column_widths(info: ForestInfo) -> tuple[float, float, float]:
         max(text_width(text, _SIZE) for text in (head, *(write(info, row) for row in info.rows)))
         for head, write in zip(heads, (_estimate_text, _interval_text), strict=False)
     )
-    return estimate + 0.12, interval + 0.2, text_width("undecided", _SIZE) + 0.42
+    words = max(text_width(_word(row), _SIZE) for row in info.rows)
+    return estimate + 0.12, interval + 0.2, max(words, text_width("undecided", _SIZE)) + 0.42
+
+
+def _word(row: ForestRow) -> str:
+    return row.word or row.verdict or "–"
 
 
 def _write_columns(texts: Axes, info: ForestInfo, slots: Sequence[_Slot], widths: tuple[float, float, float]) -> None:
@@ -291,17 +305,19 @@ def _write_columns(texts: Axes, info: ForestInfo, slots: Sequence[_Slot], widths
         style: dict[str, Any] = {"va": "center_baseline", "fontsize": _SIZE, "color": INK}
         texts.text(right, slot.y, _estimate_text(info, slot.row), ha="right", **style)
         texts.text(middle, slot.y, _interval_text(info, slot.row), ha="left", **style)
-        texts.text(word, slot.y, slot.row.verdict or "–", ha="left", **style)
+        texts.text(word, slot.y, _word(slot.row), ha="left", **style)
         texts.plot(mark, slot.y, marker, ms=6, mfc=colour if filled else "white", mec=colour, mew=1.3)
 
 
 def _legend(info: ForestInfo) -> list[Artist]:
-    level = f"{info.level * 100:g} %"
     handles: list[Artist] = []
     if any(map(_has_interval, info.rows)):
-        label = f"simultaneous {level} interval, which decides"
+        label = f"simultaneous {info.level * 100:.4g} % interval"
         handles.append(Line2D([], [], color=INK, lw=1.4, marker="|", ms=7, label=label))
-        handles.append(Line2D([], [], color=INK, lw=4.2, solid_capstyle="butt", label=f"unadjusted {level} interval"))
+        handles.append(Line2D([], [], color=INK, lw=4.2, solid_capstyle="butt", label="unadjusted 95 % interval"))
+    if any(math.isfinite(bound) for row in info.rows for bound in row.bounds):
+        label = "one-sided bound that decides"
+        handles.append(Line2D([], [], color=INK, lw=0, marker="|", ms=13, mew=1.2, label=label))
     if info.rope > 0:
         unit = f" {info.unit}" if info.unit else ""
         label = f"equivalence: within ±{info.rope:g}{unit}"

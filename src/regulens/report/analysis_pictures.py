@@ -15,10 +15,14 @@ from regulens.figures.interaction import InteractionInfo, InteractionLine, draw_
 from regulens.figures.strength import StrengthCurve, StrengthInfo, StrengthPanel, draw_strengths
 from regulens.figures.style import save_figure
 from regulens.files import file_name
+from regulens.report.conditions import ESTIMANDS, conditions, family_of
+from regulens.report.pairs import pairs_of
 from regulens.report.pictures import FIGURES, Picture
+from regulens.report.verdicts import Pair, deciding_bounds, is_mixed, runs_text
 from regulens.report.wording import unit_of
 from regulens.results import RunResult
 from regulens.spec import Level, StudySpec
+from regulens.stats.intervals import Interval
 from regulens.study.analysis import StudyAnalysis
 from regulens.study.grid import cell_label, factor_label, level_label, level_text
 from regulens.study.runner import run_folder
@@ -28,24 +32,14 @@ from regulens.training.predictions import PREDICTIONS, load_predictions
 
 EXAMPLES = 6
 
+Means = dict[frozenset[tuple[str, Level]], Interval | None]
+"""By the set of a cell's levels."""
+
 
 def forest(study: StudySpec, found: StudyAnalysis, folder: Path) -> Picture | None:
     """Draw the comparisons that could be made."""
     unit, design = unit_of(found.declared.response), found.analysis.design
-    rows = [
-        ForestRow(
-            label=f"{level_label(each.factor, each.a)} − {level_label(each.factor, each.b)}",
-            group=_words(study, each.where),
-            estimate=each.result.difference.estimate,
-            low=each.result.difference.low,
-            high=each.result.difference.high,
-            low95=each.result.unadjusted.low,
-            high95=each.result.unadjusted.high,
-            verdict=None if np.isnan(each.result.difference.low) else each.result.verdict,
-        )
-        for each in found.analysis.comparisons
-        if each.result is not None
-    ]
+    rows = [_forest_row(pair) for _, pair in pairs_of(study, found) if pair is not None]
     if not rows:
         return None
     info = forest_info(
@@ -56,14 +50,31 @@ def forest(study: StudySpec, found: StudyAnalysis, folder: Path) -> Picture | No
         scale=100 if unit.points else 1,
         unit=unit.word,
         decimals=1 if unit.points else 3,
-        level=found.level,
+        level=1 - family_of(found).alpha_of_one,
     )
     path = save_figure(draw_forest(info), folder / FIGURES, "forest")
-    rope = f", shaded the equivalence margin (±{unit.size(found.declared.rope)})"
+    marks = "; long marks: the one-sided bounds that decide" if np.isfinite([row.bounds for row in rows]).any() else ""
+    shade = f"; shaded: the equivalence margin (ROPE, ±{unit.size(found.declared.rope)})" if found.declared.rope else ""
     return Picture(
         path,
-        f"Differences in {unit.name}: thick the unadjusted 95 % interval, thin the simultaneous interval, "
-        f"which decides{rope if found.declared.rope else ''}.",
+        f"Differences in {unit.name}{runs_text(design)}; thin: the simultaneous interval, thick: the unadjusted one"
+        f"{marks}{shade}. Verdicts are {conditions(study, found)}.",
+    )
+
+
+def _forest_row(pair: Pair) -> ForestRow:
+    result = pair.result
+    return ForestRow(
+        label=f"{pair.a} − {pair.b}",
+        group=pair.place,
+        estimate=result.difference.estimate,
+        low=result.difference.low,
+        high=result.difference.high,
+        low95=result.unadjusted.low,
+        high95=result.unadjusted.high,
+        verdict="mixed" if is_mixed(result) else result.verdict,
+        bounds=deciding_bounds(result, pair.design, pair.alpha),
+        word=pair.word,
     )
 
 
@@ -74,16 +85,15 @@ def interaction_pictures(study: StudySpec, found: StudyAnalysis, folder: Path) -
         return []
     unit = unit_of(found.declared.response)
     others = [path for path in study.factors if path != factor]
-    means = {frozenset(cell.levels.items()): cell.mean for cell in found.analysis.cells}
-    trained = {frozenset(cell.levels.items()): cell.trained for cell in found.analysis.cells}
+    means: Means = {frozenset(cell.levels.items()): cell.mean for cell in found.analysis.cells}
+    trained: Means = {frozenset(cell.levels.items()): cell.trained for cell in found.analysis.cells}
     places = list(dict.fromkeys(tuple((path, cell.levels[path]) for path in others) for cell in found.analysis.cells))
     drawn = []
-    for name, title, intervals in (
-        ("all", "mean over all runs", means),
-        ("trained", "mean over non-collapsed runs", trained),
-    ):
-        if name == "trained" and not any(cell.collapse and cell.collapse.estimate for cell in found.analysis.cells):
-            continue
+    ordered = [("trained", ESTIMANDS["trained"], trained), ("all", ESTIMANDS["mean"], means)]
+    if found.declared.primary != "trained":
+        ordered.reverse()
+    both = any(cell.collapse and cell.collapse.estimate for cell in found.analysis.cells)
+    for name, title, intervals in ordered if both else ordered[:1]:
         lines = []
         for place in places:
             row = [intervals.get(frozenset([*place, (factor, level)])) for level in found.declared.levels]
@@ -98,7 +108,7 @@ def interaction_pictures(study: StudySpec, found: StudyAnalysis, folder: Path) -
             response=unit.name,
         )
         path = save_figure(draw_interaction(info), folder / FIGURES, f"interaction-{name}")
-        drawn.append(Picture(path, f"{unit.name.capitalize()}, {title}, with unadjusted 95 % intervals."))
+        drawn.append(Picture(path, f"{unit.name.capitalize()}, {title}, with unadjusted 95 % intervals: exploratory."))
     return drawn
 
 
@@ -127,7 +137,7 @@ def strength_picture(series: Sequence[StrengthSeries], found: StudyAnalysis, fol
             )
         word = "rate" if kind.startswith("dropout") else "strength"
         panels.append(StrengthPanel(kind, word, tuple(curves)))
-    info = StrengthInfo(tuple(panels), unit.name, "mean over all runs", "95 % interval of the mean")
+    info = StrengthInfo(tuple(panels), unit.name, ESTIMANDS[found.declared.primary], "its 95 % interval")
     path = save_figure(draw_strengths(info), folder / FIGURES, "strengths")
     return Picture(path, f"{unit.name.capitalize()} against the strength of each regularizer; every run a point.")
 
@@ -161,11 +171,11 @@ def confusion(study: StudySpec, runs: Sequence[RunResult], folder: Path) -> Pict
     worst = sorted(wrong, key=lambda index: (-wrong[index], index))[:EXAMPLES]
     examples = [ConfusedImage(_picture(dataset.images[index]), f"{wrong[index]} of {len(trained)}") for index in worst]
     label = cell_label(spec.cell, study)
-    info = confusion_info(label, dataset.class_names, counts, examples, "non-collapsed runs")
+    info = confusion_info(label, dataset.class_names, counts, examples, "runs that trained")
     path = save_figure(draw_confusion(info), folder / FIGURES, file_name("confusion", label))
     return Picture(
         path,
-        f"Confusion matrix of {label} on validation, the mean over {len(trained)} non-collapsed runs; the images of "
+        f"Confusion matrix of {label} on validation, the mean over {len(trained)} runs that trained; the images of "
         "the most confused pair that most runs get wrong, with how many do.",
     )
 

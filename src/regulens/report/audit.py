@@ -8,9 +8,10 @@ from pathlib import Path
 from regulens.files import write_atomically
 from regulens.report.document import Block, Bullets, Document, Heading, Paragraph, Table
 from regulens.report.render import render_document
-from regulens.report.wording import NAMES, unit_of
+from regulens.report.wording import NAMES, percent, unit_of
 from regulens.study.audited import Audit, AuditedVariation, audit_of
 from regulens.study.claim_results import AnsweredClaim
+from regulens.study.declared import declared_analysis
 from regulens.study.folder import declare, held_study, own_store
 
 _MARKS = {
@@ -18,6 +19,7 @@ _MARKS = {
     "flipped": "flipped",
     "no longer decided": "no longer decided",
     "now decided": "now decided",
+    "changed": "",
     "undecided before and after": "",
     "not testable": "",
 }
@@ -74,11 +76,11 @@ def conclusions(audit: Audit) -> list[str]:
         for variation in audit.variations:
             by_change.setdefault(variation.claims[place].change, []).append(variation.name)
         text = f"{name}: {claim.judged.verdict} as declared"
-        for change in ("flipped", "no longer decided", "now decided"):
+        for change in ("flipped", "changed", "no longer decided", "now decided"):
             if change in by_change:
                 changed = [each.claims[place] for each in audit.variations if each.claims[place].change == change]
                 verdicts = {each.claim.judged.verdict for each in changed if each.claim.judged is not None}
-                what = f"{change} ({' or '.join(sorted(verdicts))})" if change == "now decided" else change
+                what = f"{change} ({' or '.join(sorted(verdicts))})" if change in {"changed", "now decided"} else change
                 text += f"; {what} under {', '.join(by_change[change])}"
         if not by_change.keys() - {"same", "undecided before and after"}:
             text += "; no variation changes that"
@@ -106,12 +108,18 @@ def _verdicts(audit: Audit) -> Table:
         caption="The verdict on each claim",
         columns=columns,
         rows=(("as declared", str(audit.study.seeds), *declared), *rows),
-        note="Flipped: from one decided verdict to the opposite one. No longer decided is not that: the evidence "
-        "became too weak. Each row is a family of its own at 5 %.",
+        note="Flipped: from one decided verdict to one that contradicts it. No longer decided is not that: the "
+        f"evidence became too weak. Each row is a family of its own, which errs by at most {percent(_alpha(audit))}; "
+        "verdicts hold for what the report of the study says of each claim.",
         left=tuple(range(2, len(columns))),
         marked=(0,),
         name="verdicts",
     )
+
+
+def _alpha(audit: Audit) -> float:
+    """Return what the claims of one variation may err by: their part of 5 %."""
+    return 0.05 * declared_analysis(audit.study).claims_share
 
 
 def _parts(audit: Audit, place: int) -> Table:
@@ -135,8 +143,8 @@ def _parts(audit: Audit, place: int) -> Table:
         caption="Its parts under each variation",
         columns=("part", "variation", "difference", "claim x variation"),
         rows=tuple(rows),
-        note="Differences of accuracies in percentage points, with unadjusted 95 % intervals. Claim x variation: by "
-        "how much the variation moves the difference, an interaction.",
+        note="Exploratory: differences of accuracies in percentage points, with unadjusted 95 % intervals. Claim x "
+        "variation: by how much the variation moves the difference, an interaction.",
         left=(1,),
         name=f"parts-{claim.claim.spec.id}",
     )

@@ -26,7 +26,7 @@ from regulens.stats.analysis import CellSummary
 from regulens.stats.intervals import Interval
 from regulens.study.analysis import analyse_study
 from regulens.study.grid import cell_label, run_label
-from regulens.study.looks import look_level, looks_text
+from regulens.study.looks import levels, looks_text
 from regulens.study.runner import run_folder
 from regulens.study.samples import right_images
 from regulens.study.store import Selection, Store, selections_in_force
@@ -66,9 +66,11 @@ def report_content(study: StudySpec, folder: Path, store: Store) -> ReportConten
     tested = {record.run_id: record for record in store.ledger()}
     by_id = {result.run_id: result for result in results}
     refits = tuple(refit_reports(study, folder, results, tested))
-    found = analyse_study(study, results, folder, look_level(store, study.seeds))
+    found = analyse_study(study, results, folder, *levels(store, study))
     facts = tuple(facts_of(study, reports, results))
-    means = {cell_text(study, cell.levels): cell for cell in found.analysis.cells}
+    of_accuracy = found.analysis.cells if found.declared.response == "val_accuracy" else ()
+    means = {cell_text(study, cell.levels): cell for cell in of_accuracy}
+    all_trained = not any(cell.collapsed for cell in reports)
     tested_networks = [] if found.declared.paired else list(_tested(refits, reports, folder))  # or each has its images
     choice = choice_blocks(selections, _fresh(study, results), tested_networks, found)
     return ReportContent(
@@ -92,7 +94,9 @@ def report_content(study: StudySpec, folder: Path, store: Store) -> ReportConten
             found,
             folder=folder,
             facts=facts,
-            comparison=pictures.comparison([_points(cell, means.get(cell.label)) for cell in reports], folder),
+            comparison=pictures.comparison(
+                [_points(cell, means.get(cell.label), all_trained) for cell in reports], folder
+            ),
             choice=tuple(choice),
             record=tuple(_record(store, study)),
         ),
@@ -100,10 +104,13 @@ def report_content(study: StudySpec, folder: Path, store: Store) -> ReportConten
     )
 
 
-def _points(cell: CellReport, summary: CellSummary | None) -> CellPoints:
+def _points(cell: CellReport, summary: CellSummary | None, all_trained: bool) -> CellPoints:
+    """Return what is drawn of a network; where all runs of a study trained, their mean is that of runs that trained."""
     accuracies = np.array([run.val_accuracy for run in cell.runs])
     published = cell.published.value if cell.published else None
     mean, trained = (_bounds(each) for each in (summary.mean, summary.trained)) if summary else (None, None)
+    if all_trained:
+        mean = trained
     return CellPoints(cell.label, accuracies, cell.chance_bound, published, mean, trained)
 
 
@@ -122,11 +129,12 @@ def _fresh(study: StudySpec, results: Sequence[RunResult]) -> dict[str, list[Run
 
 def _record(store: Store, study: StudySpec) -> Iterator[str]:
     """Say where the study left what was declared, and what its looks cost."""
-    text = looks_text(store, study.seeds)
-    if text:
-        yield text
-    for deviation in store.deviations():
+    yield looks_text(store, study)
+    deviations = store.deviations()
+    for deviation in deviations:
         yield f"{deviation.noted_at.replace('T', ' ').partition('+')[0]} UTC: {deviation.text}."
+    if not deviations:
+        yield "No deviations from the declared design."
 
 
 def _tested(refits: Sequence[RefitReport], cells: Sequence[CellReport], folder: Path) -> Iterator[TestedNetwork]:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.report import analysis_pictures
+from regulens.report.cost import cost_blocks
+from regulens.report.datasets import datasets_blocks
 from regulens.report.document import Block, Document, Figure, Heading, Paragraph
 from regulens.report.pictures import Picture
-from regulens.report.sentences import methods_text
+from regulens.report.sentences import methods_texts
 from regulens.report.wording import unit_of
 from regulens.report.written import analysis_blocks, results_blocks
 from regulens.results import RunResult
@@ -65,12 +67,13 @@ def paper(
     pictures += analysis_pictures.interaction_pictures(study, found, folder)
     blocks += map(Figure, pictures)
     blocks += _strengths(study, trained, found, folder)
-    blocks += [*analysis_blocks(study, found), *choice]
+    blocks += [*analysis_blocks(study, found), *datasets_blocks(found, folder), *choice]
     picture = _confusion(study, trained, found, folder)
     if picture is not None:
         blocks += [Heading("Confusion matrix"), Figure(picture)]
-    blocks.append(Heading("Deviations from the declared design"))
-    blocks += [Paragraph(text) for text in record] or [Paragraph("None.")]
+    blocks += cost_blocks(study, results, found, folder)
+    blocks.append(Heading("Looks, and deviations from the declared design"))
+    blocks += [Paragraph(text) for text in record]
     lead = f"Study {study.name}: {len(found.analysis.cells)} networks, {study.seeds} seeds each."
     return Document(study.title or study.name, lead, tuple(blocks))
 
@@ -79,12 +82,12 @@ def _methods(study: StudySpec, found: StudyAnalysis, facts: Sequence[tuple[str, 
     yield Heading("Methods")
     for name, text in facts:
         yield Paragraph(f"{name}: {text}.")
-    yield Paragraph(methods_text(study, found, [_SOURCES[source] for source in study.vary]))
+    yield from map(Paragraph, methods_texts(study, found, [_SOURCES[source] for source in study.vary]))
 
 
 def _strengths(study: StudySpec, trained: Sequence[RunResult], found: StudyAnalysis, folder: Path) -> Iterator[Block]:
     higher = found.declared.direction == "higher"
-    series = strength_series(study, evidence_of(study, trained).cells(found.declared.response))
+    series = strength_series(study, evidence_of(study, trained, folder=folder).cells(found.declared.response))
     picture = analysis_pictures.strength_picture(series, found, folder)
     if picture is None:
         return
@@ -96,10 +99,12 @@ def _strengths(study: StudySpec, trained: Sequence[RunResult], found: StudyAnaly
 
 
 def _confusion(study: StudySpec, trained: Sequence[RunResult], found: StudyAnalysis, folder: Path) -> Picture | None:
-    """Draw the cell with the best mean."""
+    """Draw the network that does best when it trains."""
     samples = samples_of(study, trained, found.declared.response)
-    means = [float(sample.values.mean()) for sample in samples.values()]
-    best = list(samples)[best_of_equals(means, found.declared.direction == "higher")[0]]
+    means = {spec: float(sample.trained.mean()) for spec, sample in samples.items() if len(sample.trained)}
+    if not means:
+        return None
+    best = list(means)[best_of_equals(list(means.values()), found.declared.direction == "higher")[0]]
     return analysis_pictures.confusion(study, [run for run in trained if run.spec.cell == best], folder)
 
 
@@ -107,7 +112,7 @@ def _confusion(study: StudySpec, trained: Sequence[RunResult], found: StudyAnaly
 class TestedNetwork:
     """A refitted network: what its refits have right on the test part, its trainings on validation, (runs, images).
 
-    Of non-collapsed runs only. ``rule`` says how long a refit trains; ``more_images`` is by how many images it has
+    Of runs that trained only. ``rule`` says how long a refit trains; ``more_images`` is by how many images it has
     more; ``collapsed`` is how many refits are left out.
     """
 

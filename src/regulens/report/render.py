@@ -23,9 +23,11 @@ from regulens.spec import StudySpec
 from regulens.stats.estimates import Summary
 from regulens.study.analysis import analyse_study
 from regulens.study.analysis_json import study_analysis_dict
+from regulens.study.cost import study_costs
+from regulens.study.cost_text import cost_records
 from regulens.study.finding import REPORT
 from regulens.study.folder import declare, held_study, own_store
-from regulens.study.looks import look_level
+from regulens.study.looks import levels, looks_list, note_look
 from regulens.study.runner import check_run_files
 from regulens.study.store import Store
 from regulens.text import printable
@@ -56,6 +58,7 @@ def write_report(folder: Path, format: Format = "html") -> Written | None:
     store = own_store(study, folder)
     check_run_files(folder, store)
     declare(study, store)
+    note_look(store, study)
     if format == "json":
         return _write_numbers(study, folder, store)
     content = report_content(study, folder, store)
@@ -72,8 +75,10 @@ def _write_numbers(study: StudySpec, folder: Path, store: Store) -> Written | No
     results = store.results()
     if not any(result.spec.compared for result in results):
         return None
-    found = analyse_study(study, results, folder, look_level(store, study.seeds))
+    found = analyse_study(study, results, folder, *levels(store, study))
     numbers = study_analysis_dict(found)
+    numbers["looks"] = looks_list(store)
+    numbers["costs"] = cost_records(found.analysis, study_costs(study, results))
     numbers["warnings"] += [f"{deviation.noted_at}: {deviation.text}" for deviation in store.deviations()]
     path = (folder / REPORT).with_suffix(".json")
     write_atomically(path, json.dumps(numbers, indent=1, allow_nan=False))

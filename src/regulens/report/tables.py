@@ -5,39 +5,58 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from regulens.report.conditions import levels_text, rule_text, verdict_conditions
 from regulens.report.document import Table
-from regulens.report.wording import DASH, Unit, bounded, cell_text, minus, p_text, unit_of
+from regulens.report.pairs import failures_text, pairs_of
+from regulens.report.verdicts import bounds_text, runs_text, undoing_points
+from regulens.report.wording import DASH, Unit, bounded, cell_text, minus, p_text, percent, rate_difference, unit_of
 from regulens.spec import StudySpec
 from regulens.stats.analysis import CellSummary, NamedComparison
 from regulens.stats.factorial import Estimated, FactorAnswers
+from regulens.stats.intervals import Interval
 from regulens.study.analysis import StudyAnalysis
-from regulens.study.claim_results import AnsweredClaim
+from regulens.study.claim_results import UNSETTLED, AnsweredClaim
 from regulens.study.grid import factor_label, level_label
+
+_ORDER = {"trained": ("trained", "mean", "median"), "mean": ("mean", "trained", "median")}
+_COLUMNS = {"trained": "mean, trained", "mean": "mean, all runs", "median": "median, all runs"}
+
+_PARTIAL = "Partial: runs that a gap separates from all others, perhaps collapsed in part; they count as trained."
 
 
 def cells_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
-    """Show the runs, collapses, means and median of each network."""
+    """Show the runs of each network, what decides, how many failed to train, and the other means and the median."""
     selected = found.optimism.selected if found.optimism else None
+    first, *others = _ORDER.get(found.declared.primary, ("median", "trained", "mean"))
+    if not found.analysis.design.rates:
+        others = [name for name in others if name != "trained"] if first != "trained" else ["median"]
     rows = [
         (
             cell_text(study, cell.levels),
             str(cell.runs),
-            DASH if cell.collapse is None else f"{round(cell.collapse.estimate * cell.runs)}",
-            unit.interval(cell.mean),
-            unit.interval(cell.trained),
-            unit.interval(cell.median),
+            unit.interval(_estimate(cell, first)),
+            failures_text(cell, found),
+            *(unit.interval(_estimate(cell, name)) for name in others),
         )
         for cell in found.analysis.cells
     ]
     return Table(
         caption=f"{unit.name[0].upper()}{unit.name[1:]} of each network",
-        columns=("network", "n", "collapsed", "mean", "mean, non-collapsed", "median"),
+        columns=("network", "n", _COLUMNS[first], "failed", *(_COLUMNS[name] for name in others)),
         rows=tuple(rows),
-        note="95 % confidence intervals, not adjusted for multiplicity; omitted where there are too few runs."
-        + (" Marked: the best mean." if selected is not None else ""),
+        note="95 % confidence intervals, not adjusted for multiplicity; omitted where there are too few runs. The "
+        "first estimate decides. Failed: runs that collapsed or diverged, with the 95 % interval of the rate, which "
+        "is not zero where none was seen. The means of all runs allow for it; they are of no verdict"
+        + (" but the declared one." if first != "trained" else ".")
+        + (f" {_PARTIAL}" if any(cell.flagged for cell in found.analysis.cells) else "")
+        + (" Marked: the network with the best mean of all runs." if selected is not None else ""),
         marked=() if selected is None else (selected,),
         name="cells",
     )
+
+
+def _estimate(cell: CellSummary, name: str) -> Interval | None:
+    return {"trained": cell.trained, "mean": cell.mean, "median": cell.median}[name]
 
 
 def spread_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
@@ -56,8 +75,8 @@ def spread_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
         caption="Spread, middle half, best of five, and the gap between training and validation",
         columns=("network", "sd", "interquartile mean", "best of 5", "gap, percentage points"),
         rows=tuple(rows),
-        note="Best of 5: the best that five runs are expected to have among them (of fewer, where there are not five). "
-        "Gap: the mean of training minus validation accuracy over all runs, in percentage points.",
+        note="Of all runs. Best of 5: the best that five runs are expected to have among them (of fewer, where there "
+        "are not five). Gap: the mean of training minus validation accuracy, in percentage points.",
         name="spread",
     )
 
@@ -79,7 +98,7 @@ def images_table(found: StudyAnalysis) -> Table:
         for label, each in found.images.items()
     ]
     return Table(
-        caption="Sources of the spread between non-collapsed runs, and accuracy on new seeds and new images",
+        caption="Sources of the spread between runs that trained, and their accuracy on new seeds and new images",
         columns=("network", "sd observed", "of the finite images", "between runs", "over seeds and images"),
         rows=tuple(rows),
         note="Standard deviations in percentage points. The validation images are a sample too: on a different sample "
@@ -90,84 +109,110 @@ def images_table(found: StudyAnalysis) -> Table:
 
 
 def comparisons_table(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Table:
-    """Show every comparison with the intervals that decide it and its verdict."""
+    """Show every comparison with the interval and the bound that decide it, and its verdict."""
+    design, pairs = found.analysis.design, list(pairs_of(study, found))
+    bounds = ["bound"] if any(pair is not None and bounds_text(pair) for _, pair in pairs) else []
+    other = [] if not design.rates else ["all runs"] if design.primary == "trained" else ["trained runs"]
     rows: list[tuple[str, ...]] = []
-    for each, place, name in _named(study, found):
-        if each.result is None:
-            rows.append((place, name, DASH, DASH, DASH, each.reason))
+    for each, pair in pairs:
+        name = _name(study, each)
+        if pair is None:
+            rows.append((*name, *[DASH] * (2 + len(bounds) + len(other)), each.reason))
             continue
-        intervals = (each.result.difference, each.result.unadjusted, each.result.trained.interval)
-        rows.append((place, name, *(unit.difference(one, word=False) for one in intervals), each.result.verdict))
-    rope = found.declared.rope
-    rule = f"beyond ±{unit.size(rope)} better or worse, within it equivalent" if rope else "the sign decides"
+        result = pair.result
+        beside = result.overall if design.primary == "trained" else result.trained
+        intervals = [result.difference, result.unadjusted, *([beside.interval] if other else [])]
+        first, *rest = (unit.difference(one, word=False) for one in intervals)
+        rows.append((*name, first, *([bounds_text(pair) or DASH] if bounds else []), *rest, pair.word))
     return Table(
-        caption=f"Differences in {unit.name}" + (", in percentage points" if unit.points else ""),
-        columns=("where", "", "difference", "unadjusted 95 %", "non-collapsed", "verdict"),
+        caption=f"Differences in {unit.name}{runs_text(design)}" + (", in percentage points" if unit.points else ""),
+        columns=("where", "", "difference", *bounds, "unadjusted 95 %", *other, "verdict"),
         rows=tuple(rows),
-        note=f"Difference: simultaneous {100 * found.level:.4g} % confidence intervals of {len(rows)} comparisons "
-        "(Bonferroni), "
-        f"likewise among non-collapsed runs; the verdict depends on the first alone: {rule}, otherwise undecided.",
-        left=(1, 5),
+        note=f"{levels_text(found)} {rule_text(found, unit)} {verdict_conditions(study, found, unit)}",
+        left=(1, 4 + len(bounds) + len(other)),
         name="comparisons",
+    )
+
+
+def rates_table(study: StudySpec, found: StudyAnalysis) -> Table:
+    """Show how often each pair of networks fails to train, the verdict on that, and what would undo the first one."""
+    rows: list[tuple[str, ...]] = []
+    for each, pair in pairs_of(study, found):
+        if pair is None or pair.result.rate is None:
+            rows.append((*_name(study, each), *[DASH] * 4, each.reason))
+            continue
+        rate = pair.result.rate
+        rows.append(
+            (
+                *_name(study, each),
+                *pair.failures,
+                rate_difference(rate.interval),
+                undoing_points(pair),
+                str(rate.verdict),
+            )
+        )
+    return Table(
+        caption="Runs that failed to train, of each pair",
+        columns=("where", "", "first", "second", "difference, points", "undone at", "verdict"),
+        rows=tuple(rows),
+        note="The second answer of every comparison, in the same family and by the same rule: fewer failures are "
+        f"better; ROPE ±{100 * found.declared.rope_rate:g} percentage points, over new seeds. Undone at: the "
+        "difference of these rates, in percentage points, at which the means of all runs no longer agree with the "
+        "verdict on the runs that trained: they are equal or, of equivalent networks, the ROPE apart.",
+        left=(1, 6),
+        name="rates",
     )
 
 
 def tests_table(study: StudySpec, found: StudyAnalysis) -> Table:
     """Show every comparison by what stands beside the verdict."""
     rows: list[tuple[str, ...]] = []
-    for each, place, name in _named(study, found):
+    for each in found.analysis.comparisons:
         result = each.result
         if result is None:
-            rows.append((place, name, *[DASH] * 5))
+            rows.append((*_name(study, each), *[DASH] * 6))
             continue
         better = result.improvement
         rows.append(
             (
-                place,
-                name,
+                *_name(study, each),
                 bounded(better, ".2f"),
                 minus(f"{result.effect_size:.2f}") if math.isfinite(result.effect_size) else DASH,
-                p_text(result.p),
-                p_text(result.p_holm),
-                p_text(result.p_brunner_munzel),
+                *map(p_text, (result.p, result.p_holm, result.p_permutation, result.p_brunner_munzel)),
             )
         )
     return Table(
-        caption="The same comparisons: probability of superiority, effect size and tests",
-        columns=("where", "", "P(better)", "Hedges' g", "p", "p (Holm)", "p (Brunner-Munzel)"),
+        caption="The same comparisons, exploratory: probability of superiority, effect size and tests",
+        columns=("where", "", "P(better)", "Hedges' g", "p", "p (Holm)", "p (perm.)", "p (B.-M.)"),
         rows=tuple(rows),
         note="P(better): probability of superiority of a run of the first over one of the second, ties half (A12), "
-        "with its 95 % interval. Hedges' g: standardized difference. p: of no difference, the interval inverted; "
-        "Holm: adjusted over the family. These are reported for information; verdicts do not depend on them.",
+        "failures to train included, with its 95 % interval. Hedges' g: standardized difference of the runs that "
+        "trained. p: of no difference, the interval of the verdict inverted; Holm: adjusted over the family; perm.: "
+        "permutation test of equal means of all runs, of few runs only; B.-M.: Brunner and Munzel's test. These are "
+        "reported for information; verdicts do not depend on them.",
         left=(1,),
         name="tests",
     )
 
 
-def _named(study: StudySpec, found: StudyAnalysis) -> Iterator[tuple[NamedComparison, str, str]]:
-    """Yield each comparison with its place and its name."""
-    for each in found.analysis.comparisons:
-        place = cell_text(study, each.where) if each.where else DASH
-        yield each, place, f"{level_label(each.factor, each.a)} against {level_label(each.factor, each.b)}"
+def _name(study: StudySpec, each: NamedComparison) -> tuple[str, str]:
+    """Return the place of a comparison and its name."""
+    place = cell_text(study, each.where) if each.where else DASH
+    return place, f"{level_label(each.factor, each.a)} against {level_label(each.factor, each.b)}"
 
 
 def factor_table(study: StudySpec, answers: FactorAnswers, found: StudyAnalysis, unit: Unit) -> Table:
     """Show the effects of one factor: simple ones where others stand beside it, interactions, marginal means."""
     name = factor_label(answers.factor)
-    warning = (
-        " The main effects are means of effects that differ (an interaction is shown): read the simple ones."
-        if answers.interacting
-        else ""
-    )
     return Table(
         caption=f"Effects of {name} on {unit.name}" + (", differences in percentage points" if unit.points else ""),
         columns=("kind", "effect", "where", "estimate, with its interval"),
         rows=tuple(
             (kind, *_effect_row(study, each, unit)) for kind, each in _listed(answers, found, len(study.factors) > 1)
         ),
-        note=f"Each kind is a family with simultaneous {100 * found.level:.4g} % confidence intervals (Bonferroni); "
-        "means "
-        f"are unweighted over networks.{warning}",
+        note="Exploratory, without verdicts: the intervals of one kind are adjusted for each other "
+        f"({percent(found.level)}, Bonferroni), not for all else in this report. Means are unweighted over networks; a "
+        "main effect averages the simple effects, and says little where an interaction is large.",
         left=(1, 2),
         name=f"effects-{name.replace(' ', '-')}",
     )
@@ -222,9 +267,8 @@ def variance_table(found: StudyAnalysis) -> Table:
         caption="Proportions of the variance over all runs",
         columns=("source", "omega squared", "p"),
         rows=tuple(rows),
-        note="Type III sums of squares; p of the ANOVA-type statistic, which is robust to unequal variances (Brunner, "
-        "Dette "
-        "and Munk 1997). A description of these networks and levels, unadjusted.",
+        note="Exploratory: a description of these networks and levels, unadjusted. Type III sums of squares; p of the "
+        "ANOVA-type statistic, which is robust to unequal variances (Brunner, Dette and Munk 1997).",
         name="variance",
     )
 
@@ -235,27 +279,32 @@ def claims_table(found: StudyAnalysis) -> Table:
     for claim in found.claims:
         verdict = claim.judged.verdict if claim.judged else "not testable here"
         rows.append((claim.claim.spec.id, claim.claim.spec.text, verdict, seeds_text(claim)))
+    alpha = (1 - found.level) * found.declared.claims_share
     return Table(
         caption="Claims declared before the runs, and their verdicts",
         columns=("id", "claim", "verdict", "seeds to decide"),
         rows=tuple(rows),
-        note=f"A family of their own, with a type I error of at most {100 * (1 - found.level):.2g} %. A claim is "
-        "supported if "
-        "all its parts are and refuted if one is: if its interval lies wholly below the equivalence margin, "
-        "so that the difference is of no practical size or goes the other way. Seeds: for each network, to a decision "
-        "with 80 % probability if the effects are as they now look.",
+        note=f"A family of their own, which errs by at most {percent(alpha)}; verdicts are over what is said with each "
+        "claim below. Supported: every part lies beyond the ROPE in the claimed direction (of equality: within it). "
+        "Refuted: one part lies on the other side of zero (of equality: beyond the ROPE). True, smaller than the ROPE: "
+        "in the claimed direction, and within the ROPE. Smaller than the ROPE: at most that large, its direction being "
+        "open. Undecided and too few runs: none of these. Seeds: for each network, to a decision with 80 % probability "
+        "if the effects are as they now look.",
         left=(1, 2, 3),
         name="claims",
     )
 
 
 def seeds_text(claim: AnsweredClaim) -> str:
-    """Write the seeds that an undecided claim needs."""
-    if claim.judged is None or claim.judged.verdict != "undecided":
+    """Write the seeds that a claim needs which is not decided."""
+    if claim.judged is None or claim.judged.verdict not in UNSETTLED:
         return ""
     if claim.seeds is None:
         return "unknown: too few runs"
-    low, high, most = claim.seeds.low, claim.seeds.high, claim.seeds.max_seeds
-    if low is None:
-        return f"> {most}"
-    return f"{low} to {high}" if high is not None else f"{low} to > {most}"
+    seeds = claim.seeds
+    if seeds.never:
+        return "no number decides"
+    low, high, recommended = (
+        str(end) if end is not None else f"> {seeds.max_seeds}" for end in (seeds.low, seeds.high, seeds.recommended)
+    )
+    return recommended if low == high else f"{recommended} ({low} to {high})"

@@ -58,10 +58,22 @@ class Unit:
 
     def difference(self, interval: Interval, signed: bool = True, word: bool = True) -> str:
         """Write a difference with its bounds, in points where the response is a share."""
-        factor = 100 if self.points else 1
-        digits = decimals(factor * (interval.high - interval.low), least=1)
-        sign = "+" if signed else ""
-        return bounded(interval, f".{digits}f", factor=factor, sign=sign, word=self.word if word else "")
+        sign, form = "+" if signed else "", f".{self._digits(interval)}f"
+        return bounded(interval, form, factor=self._factor, sign=sign, word=self.word if word else "")
+
+    def bound(self, number: float, interval: Interval, edge: float) -> str:
+        """Write a bound of a difference with the decimals of its interval, or as many as tell it from an edge."""
+        digits = self._digits(interval)
+        if round(self._factor * abs(number), digits) == round(self._factor * edge, digits):
+            digits += 2
+        return minus(f"{self._factor * number:+.{digits}f}")
+
+    @property
+    def _factor(self) -> int:
+        return 100 if self.points else 1
+
+    def _digits(self, interval: Interval) -> int:
+        return decimals(self._factor * (interval.high - interval.low), least=1)
 
     def size(self, number: float) -> str:
         """Write a width, such as that of the region of practical equivalence."""
@@ -77,6 +89,16 @@ def unit_of(response: Response) -> Unit:
 def minus(text: str) -> str:
     """Write a true minus sign, and no minus before a zero."""
     return text.lstrip("-+") if float(text) == 0 else text.replace("-", "−")
+
+
+def percent(share: float) -> str:
+    """Write a level or an error rate in percent: four figures above one half, three below."""
+    return f"{100 * share:.{4 if share > 0.5 else 3}g} %"
+
+
+def rate_difference(interval: Interval, word: str = "") -> str:
+    """Write a difference of two collapse rates in percentage points."""
+    return bounded(interval, ".0f", factor=100, sign="+", word=word)
 
 
 def p_text(p: float) -> str:

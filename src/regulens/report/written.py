@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from regulens.report.conditions import assumptions, exploratory_text
 from regulens.report.document import Block, Bullets, Heading, Paragraph
+from regulens.report.posterior import posterior_tables
 from regulens.report.sentences import claim_sentence, collapse_sentences, comparison_sentence, interaction_sentences
 from regulens.report.tables import (
     cells_table,
@@ -12,11 +14,12 @@ from regulens.report.tables import (
     comparisons_table,
     factor_table,
     images_table,
+    rates_table,
     spread_table,
     tests_table,
     variance_table,
 )
-from regulens.report.wording import counted, unit_of
+from regulens.report.wording import Unit, counted, unit_of
 from regulens.spec import StudySpec
 from regulens.stats.selection import SingleRunRanking
 from regulens.study.analysis import StudyAnalysis
@@ -37,7 +40,10 @@ def results_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
     if found.analysis.comparisons:
         yield Heading("Comparisons", 2)
         yield comparisons_table(study, found, unit)
+        if found.analysis.design.rates:
+            yield rates_table(study, found)
         yield tests_table(study, found)
+        yield from posterior_tables(study, found, unit)
     for answers in found.factors:
         yield Heading(f"Effects of {factor_label(answers.factor)}", 2)
         yield factor_table(study, answers, found, unit)
@@ -49,19 +55,31 @@ def analysis_blocks(study: StudySpec, found: StudyAnalysis) -> Iterator[Block]:
     """Say in sentences what holds, what does not and what is undecided."""
     unit = unit_of(found.declared.response)
     yield Heading("Analysis")
-    sentences = [comparison_sentence(study, each, found, unit) for each in found.analysis.comparisons]
+    sentences = [comparison_sentence(study, each, found) for each in found.analysis.comparisons]
     if sentences:
         yield Bullets(tuple(sentences))
-    yield from map(Paragraph, interaction_sentences(found, unit))
-    if found.ranking is not None:
-        yield Paragraph(ranking_sentence(found.ranking, [cell.runs for cell in found.analysis.cells]))
     if found.claims:
         yield Heading("Claims", 2)
         yield claims_table(found)
-        yield Bullets(tuple(claim_sentence(claim, found) for claim in found.claims))
+        yield Bullets(tuple(claim_sentence(study, claim, found) for claim in found.claims))
+    yield from _exploratory(found, unit)
+    yield Heading("What was not tested", 2)
+    yield Bullets(tuple(map(Paragraph, assumptions(found))))
     for text in [*found.diverged, *found.analysis.warnings]:
         said = _plain(study, text)
         yield Paragraph(said[0].upper() + said[1:] + ("" if said.endswith(".") else "."), "note")
+
+
+def _exploratory(found: StudyAnalysis, unit: Unit) -> Iterator[Block]:
+    """Say what no verdict is made of: how effects differ between places, and what one run of each would have shown."""
+    sentences = interaction_sentences(found, unit)
+    if sentences or found.ranking is not None:
+        yield Heading("Exploratory", 2)
+    if sentences:
+        yield Paragraph(exploratory_text(found))
+        yield from map(Paragraph, sentences)
+    if found.ranking is not None:
+        yield Paragraph(ranking_sentence(found.ranking, [cell.runs for cell in found.analysis.cells]))
 
 
 def ranking_sentence(ranking: SingleRunRanking, runs: Sequence[int]) -> str:

@@ -52,6 +52,7 @@ class CellSummary:
         levels: of the factors.
         runs: their number.
         collapse: the rate of collapsed runs (Wilson), ``None`` where collapse is not looked for.
+        flagged: how many of the others look like partial collapses.
         mean: over all runs, collapses included; its interval carries the collapse rate, where that is looked for.
         trained: over the runs that trained, ``None`` if none did.
         median: over all runs.
@@ -64,6 +65,7 @@ class CellSummary:
     levels: Mapping[str, Level]
     runs: int
     collapse: Interval | None
+    flagged: int
     mean: Interval
     trained: Interval | None
     median: Interval
@@ -152,7 +154,7 @@ def analyse(
     )
     middles = _middles(list(data.samples.values()), rng)
     summaries = tuple(_summary(cell, data, middle) for cell, middle in zip(cells, middles, strict=True))
-    return Analysis(design, data, summaries, comparisons, tuple(_warnings(cells, comparisons)))
+    return Analysis(design, data, summaries, comparisons, tuple(_warnings(cells, comparisons, data.flagged)))
 
 
 def declared_pairs(
@@ -201,6 +203,7 @@ def _summary(cell: Cell, data: Cells[Levels], middle: Interval | None) -> CellSu
         levels=cell.levels,
         runs=runs.n,
         collapse=wilson(runs.collapses, runs.n, 0.95) if data.design.rates else None,
+        flagged=data.flagged[cell.key],
         mean=data.overall(own).interval(0.95),
         trained=data.trained(own).interval(0.95) if len(runs.trained) else None,
         median=data.median(own).interval(0.95) if whole else unknown,
@@ -224,7 +227,9 @@ def _spread(runs: Sample) -> Interval:
     return replace(interval, low=math.nan, high=math.nan) if runs.collapses else interval
 
 
-def _warnings(cells: Sequence[Cell], comparisons: Sequence[NamedComparison]) -> list[str]:
+def _warnings(
+    cells: Sequence[Cell], comparisons: Sequence[NamedComparison], flagged: Mapping[Levels, int]
+) -> list[str]:
     counts = {cell.sample.n for cell in cells}
     warnings = list(dict.fromkeys(each.reason for each in comparisons if each.reason))
     if len(counts) > 1:
@@ -235,4 +240,9 @@ def _warnings(cells: Sequence[Cell], comparisons: Sequence[NamedComparison]) -> 
             warnings.append(f"only one run of {name}: its spread is unknown, and no interval can be computed")
         elif not cell.sample.diverged.any() and constant(cell.sample.values):
             warnings.append(f"all {cell.sample.n} runs of {name} have the same value: its spread may be underestimated")
+        if flagged[cell.key]:
+            runs = f"{flagged[cell.key]} run{'s' * (flagged[cell.key] > 1)} of {name}"
+            warnings.append(
+                f"{runs} learned far less than the others: a partial collapse? All the same counted as trained"
+            )
     return warnings

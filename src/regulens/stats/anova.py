@@ -57,7 +57,9 @@ class Anova:
     reason: str | None = None
 
 
-def analyse_variance(factors: Sequence[str], values: Mapping[Levels, NDArray[np.float64]]) -> Anova:
+def analyse_variance(
+    factors: Sequence[str], values: Mapping[Levels, NDArray[np.float64]], blocks: bool = False
+) -> Anova:
     """Return sums of squares, F, p and omega squared of every factor and interaction of a full layout.
 
     Sums of squares are of type III on sum-to-zero codes, whose hypotheses are those about unweighted marginal means,
@@ -72,6 +74,9 @@ def analyse_variance(factors: Sequence[str], values: Mapping[Levels, NDArray[np.
     Args:
         factors: their names, in the order of a cell's levels.
         values: (n,) of each cell; one without values counts as missing.
+        blocks: whether the values of all cells belong to the same blocks, in one order, such as splits: then what the
+            blocks share is no part of the residual, and the robust p is that of repeated measures, with Geisser and
+            Greenhouse's (1958) degrees of freedom.
 
     Returns:
         Without sources, for a reason, where a cell is missing or the cells show no spread.
@@ -83,7 +88,7 @@ def analyse_variance(factors: Sequence[str], values: Mapping[Levels, NDArray[np.
     layout = Layout(tuple(factors), tuple(found))
     varied = [factor for factor in factors if len(layout.levels(factor)) > 1]
     runs = [found[cell] for cell in product(*map(layout.levels, layout.factors))]
-    residual_ss, residual_df = _residual(runs)
+    residual_ss, residual_df = _residual_in_blocks(runs) if blocks else _residual(runs)
     every = np.concatenate(runs)
     total, error = float(every.var()) * len(every), residual_ss / residual_df
     sources = []
@@ -93,7 +98,7 @@ def analyse_variance(factors: Sequence[str], values: Mapping[Levels, NDArray[np.
         f = ss / df / error
         p = float(special.fdtrc(df, residual_df, f))
         omega = (ss - df * error) / (total + error)
-        sources.append(Source(names, ss, df, f, p, *_anova_type(contrasts, runs), omega))
+        sources.append(Source(names, ss, df, f, p, *(_repeated if blocks else _anova_type)(contrasts, runs), omega))
     return Anova(tuple(sources), residual_ss, residual_df)
 
 
@@ -109,6 +114,25 @@ def _contrasts(layout: Layout, factors: Collection[str]) -> NDArray[np.float64]:
 def _residual(runs: Sequence[NDArray[np.float64]]) -> tuple[float, int]:
     """Return the sum of squares within the cells and its degrees of freedom."""
     return sum(float(np.sum((x - x.mean()) ** 2)) for x in runs), sum(len(x) - 1 for x in runs)
+
+
+def _residual_in_blocks(runs: Sequence[NDArray[np.float64]]) -> tuple[float, int]:
+    """Return what cells and blocks leave, and its degrees of freedom."""
+    table = np.array(runs)
+    rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+    return float(np.sum(rest**2)), (len(table) - 1) * (table.shape[1] - 1)
+
+
+def _repeated(contrasts: NDArray[np.float64], runs: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """Return the ANOVA-type F of repeated measures and its p (Brunner, Domhof and Langer 2002, chapter 5)."""
+    table = np.array(runs)
+    covariance = contrasts @ np.atleast_2d(np.cov(table)) @ contrasts.T / table.shape[1]
+    trace = float(np.trace(covariance))
+    if trace == 0:
+        return math.nan, math.nan
+    f = float(np.sum((contrasts @ _centered_means(runs)) ** 2)) / trace
+    df = trace**2 / float(np.sum(covariance**2))
+    return f, float(special.fdtrc(df, df * (table.shape[1] - 1), f))
 
 
 def _sum_of_squares(contrasts: NDArray[np.float64], runs: Sequence[NDArray[np.float64]]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Generic, TypeVar
 
@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.stats.contrasts import mover_contrast
-from regulens.stats.design import Design
+from regulens.stats.design import Design, Population
 from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
 from regulens.stats.estimates import median_interval
+from regulens.stats.gaps import gap_flags
 from regulens.stats.images import ImageRates, image_rates
 from regulens.stats.intervals import Collapse, Interval, overall_interval, welch_df
 from regulens.stats.samples import Sample
@@ -30,6 +31,13 @@ Key = TypeVar("Key", bound=Hashable)
 LEAST_RUNS = 3
 """Runs of each cell, or blocks, without which there is no verdict."""
 
+LEAST_RUNS_IF_UNEQUAL = ((0.025, 3), (0.015, 4), (0.008, 5), (0.003, 6), (0.0, 8))
+"""Error of one statement above which so many runs of the smallest cell do, where another has 1.5 times as many.
+
+With fewer, Welch's interval errs by more than 1.5 times what it promises where the smallest cell spreads up to eight
+times as much as the other (``docs/statistics.md``).
+"""
+
 _UNKNOWN = StudentEstimate(math.nan, math.nan, math.nan)
 
 
@@ -37,12 +45,13 @@ _UNKNOWN = StudentEstimate(math.nan, math.nan, math.nan)
 class TooFew:
     """Why there are too few runs for a verdict, and how many more of each cell would do.
 
-    ``for_shape``: for one that depends on whether the runs are skewed, not for one that holds in any case.
+    ``doubted`` is the estimate with bounds that hold though the runs may be skewed, so that a verdict by it is one;
+    None where none is made.
     """
 
     reason: str
     more: int
-    for_shape: bool = False
+    doubted: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,14 @@ class Cells(Generic[Key]):
         worst = min if self.design.direction == "higher" else max
         return float(worst(known.min(initial=self.design.failed), known.max(initial=self.design.failed)))
 
+    @cached_property
+    def flagged(self) -> dict[Key, int]:
+        """How many runs of each cell look like partial collapses (``gaps``); they count as trained all the same."""
+        failed = self.design.failed if self.collapse is None else self.collapse.mean
+        kept = [each.values for each in self.samples.values()], [each.collapsed for each in self.samples.values()]
+        flags = gap_flags(*kept, failed, self.design.direction == "higher")
+        return {key: int(each.sum()) for key, each in zip(self.samples, flags, strict=True)}
+
     def primary(self, weights: Mapping[Key, float]) -> Estimate:
         """Estimate a contrast by the declared estimand."""
         return {"trained": self.trained, "mean": self.overall, "median": self.median}[self.design.primary](weights)
@@ -119,8 +136,8 @@ class Cells(Generic[Key]):
 
         def rule(level: float) -> Interval:
             filled = [self.samples[key].filled(self.diverged_value) for key in weights]
-            least = max(level, 0.5)  # of order statistics; a wider interval than asked for errs less
-            return mover_contrast([median_interval(x, least) for x in filled], list(weights.values()))
+            at_least = max(level, 0.5)  # order statistics have no narrower interval
+            return mover_contrast([median_interval(x, at_least) for x in filled], list(weights.values()))
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 
@@ -141,8 +158,15 @@ class Cells(Generic[Key]):
 
         return IntervalEstimate(rule(0.95).estimate, rule, self._limits(weights))
 
-    def too_few(self, weights: Mapping[Key, float]) -> TooFew | None:
-        """Tell whether a verdict on a contrast would rest on too few runs."""
+    def over(self, weights: Mapping[Key, float]) -> tuple[Population, ...]:
+        """Return what the primary estimate of a contrast is over: seeds alone where what runs scored is not known."""
+        of_means = self.design.primary != "median" and not self.design.paired
+        if "images" in self.design.over and not (of_means and self._has_images(weights)):
+            return ("seeds",)
+        return self.design.over
+
+    def too_few(self, weights: Mapping[Key, float], alpha: float = 0.05) -> TooFew | None:
+        """Tell whether a verdict on a contrast, which may err by ``alpha``, would rest on too few runs."""
         if self.design.paired:
             blocks = len(self._by_block(weights, trained=self.design.primary == "trained"))
             what, fewest = "blocks in common", blocks
@@ -151,10 +175,24 @@ class Cells(Generic[Key]):
         if fewest < LEAST_RUNS:
             return TooFew(f"{fewest} {what}; a verdict needs {LEAST_RUNS}", LEAST_RUNS - fewest)
         of_means = self.design.primary != "median" and not self.design.paired
+        most = max(self._moments[key].n for key in weights)
+        unequal = next(runs for least, runs in LEAST_RUNS_IF_UNEQUAL if alpha > least)
+        if of_means and most >= 1.5 * fewest and fewest < unequal:
+            needed = f"{fewest} trained runs of a cell against {most}; so unequal, a verdict needs {unequal}"
+            return TooFew(needed, unequal - fewest)
         if of_means and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
             needed = f"the runs look skewed, so a verdict needs {RUNS_IF_SUSPECT} of each cell"
-            return TooFew(needed, RUNS_IF_SUSPECT - fewest, for_shape=True)
+            return TooFew(needed, RUNS_IF_SUSPECT - fewest, self._doubted(weights, fewest))
         return None
+
+    def _doubted(self, weights: Mapping[Key, float], fewest: int) -> Estimate:
+        """Return the declared estimate with bounds so far away that skewness of a few runs does not matter."""
+        estimate = self.primary(weights)
+        if isinstance(estimate, StudentEstimate):
+            third = self._third(weights)
+            stretch = self.shape.stretch(third, estimate.standard_error, estimate.freedom, full=True)
+            estimate = replace(estimate, stretch=stretch)
+        return estimate.stretched(self.shape.doubt(fewest))
 
     @cached_property
     def _moments(self) -> dict[Key, _Moments]:
@@ -202,11 +240,13 @@ class Cells(Generic[Key]):
             return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
         df = welch_df([part for part, _ in parts], [freedom for _, freedom in parts])
         error = math.sqrt(total)
-        third = sum(
-            weight**3 * each.skewness * each.variance**1.5 / each.n**2
-            for weight, each in ((weight, self._moments[key]) for key, weight in weights.items())
-        )
-        return StudentEstimate(value, error, df, self.shape.stretch(third, error, df), self._limits(weights))
+        stretch = self.shape.stretch(self._third(weights), error, df)
+        return StudentEstimate(value, error, df, stretch, self._limits(weights))
+
+    def _third(self, weights: Mapping[Key, float]) -> float:
+        """Return the third central moment of a contrast of means of runs."""
+        terms = [(weight, self._moments[key]) for key, weight in weights.items()]
+        return sum(weight**3 * each.skewness * math.pow(each.variance, 1.5) / each.n**2 for weight, each in terms)
 
     def _all_runs(self, weights: Mapping[Key, float]) -> Estimate:
         """Return the contrast of the means of all runs, where none is known to have failed."""

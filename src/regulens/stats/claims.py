@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from regulens.stats.cells import TooFew
+from regulens.stats.design import Population
 from regulens.stats.estimate import Estimate
 from regulens.stats.intervals import Interval
-from regulens.stats.shape import DOUBT
 from regulens.stats.verdicts import edge_alpha
 
 Relation = Literal["greater", "equal"]
@@ -30,6 +30,7 @@ class Part:
         relation: whether the claim wants it ``greater`` than the region, or inside it (``equal``).
         rounding: a bound that is no further than this from an edge is on neither side of it.
         few: why there are too few runs to judge it; None if there are enough.
+        over: what another study would draw anew.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Part:
     relation: Relation = "greater"
     rounding: float = 0.0
     few: TooFew | None = None
+    over: tuple[Population, ...] = ("seeds",)
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,15 @@ def judge_part(part: Part, for_it: float, against: float) -> ClaimVerdict:
         for_it: the error at which it is supported.
         against: the error of anything else that is said of it.
     """
-    if part.few is not None and not part.few.for_shape:
+    few = part.few
+    if few is not None and few.doubted is None:
         return "too few runs"
     if not part.estimate.known:
         return "undecided"
-    doubted = part if part.few is None else replace(part, estimate=part.estimate.stretched(DOUBT))
+    doubted = part if few is None or few.doubted is None else replace(part, estimate=few.doubted)
     judge = _equal if part.relation == "equal" else _greater
     verdict = judge(doubted, for_it, against)
-    return "too few runs" if part.few is not None and verdict == "undecided" else verdict
+    return "too few runs" if few is not None and verdict == "undecided" else verdict
 
 
 def _greater(part: Part, for_it: float, against: float) -> ClaimVerdict:

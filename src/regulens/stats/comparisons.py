@@ -9,15 +9,14 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
-from regulens.stats.cells import Cells, TooFew
-from regulens.stats.estimate import Estimate
+from regulens.stats.cells import LEAST_RUNS, Cells, TooFew
+from regulens.stats.estimate import Estimate, IntervalEstimate
 from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
+from regulens.stats.ranks import adjusted_by_holm
 from regulens.stats.rates import RateDifference, rate_sensitivity
 from regulens.stats.samples import Sample
-from regulens.stats.shape import DOUBT
 from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import ROUNDING, constant
 from regulens.stats.verdicts import Direction, Verdict, judge
@@ -49,8 +48,9 @@ class Sensitivity:
     """What difference in collapse rates would undo a verdict on the runs that trained.
 
     Attributes:
-        difference: of the rates, a less b, at which the means of all runs are equal; NaN where no difference of rates
-            makes them so, or it is unknown what a collapsed run comes to.
+        difference: of the rates, a less b, at which the means of all runs are equal, or no longer within the region of
+            practical equivalence; NaN where no difference of rates makes them so, or it is unknown what a collapsed run
+            comes to.
         seen: collapsed runs and all runs, of a and of b.
         interval: of the difference of the rates, at the simultaneous level.
     """
@@ -132,7 +132,7 @@ def compare(pairs: Sequence[tuple[Key, Key]], cells: Cells[Key], family: int | N
     if tested:
         untested = [1.0] * (cells.design.answers * members - len(tested) - len(of_rates))
         p_values = [*(compared[number].p for number in tested), *of_rates, *untested]
-        adjusted = multipletests(p_values, method="holm")[1]
+        adjusted = adjusted_by_holm(p_values)
         for number, p_holm in zip(tested, adjusted, strict=False):
             compared[number] = replace(compared[number], p_holm=float(p_holm))
     return compared
@@ -142,7 +142,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
     design, level, weights = cells.design, 1 - alpha, {a: 1.0, b: -1.0}
     first, second = cells.samples[a], cells.samples[b]
     estimate, trained = cells.primary(weights), cells.trained(weights)
-    few = cells.too_few(weights)
+    few = cells.too_few(weights, alpha)
     verdict = _verdict(estimate, few, cells, (first, second), alpha)
     filled = first.filled(cells.diverged_value), second.filled(cells.diverged_value)
     rate = _rate(first, second, design.rope_rate, alpha) if design.rates else None
@@ -159,7 +159,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         trained=Answer(trained_runs, trained, trained.interval(level), verdict if is_trained else None),
         rate=rate,
         overall=Answer((first.n, second.n), overall, overall.interval(level), verdict if is_mean else None),
-        sensitivity=_sensitivity(first, second, cells, rate)
+        sensitivity=_sensitivity(first, second, cells, verdict, rate)
         if is_trained and rate is not None and verdict not in {"undecided", "too few runs"}
         else None,
         improvement=_improvement(first, second, design.direction),
@@ -178,13 +178,13 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
 def _verdict(
     estimate: Estimate, few: TooFew | None, cells: Cells[Key], pair: tuple[Sample, Sample], alpha: float
 ) -> Verdict:
-    if few is not None and not few.for_shape:
+    if few is not None and few.doubted is None:
         return "too few runs"
     if estimate.known and math.isnan(estimate.lower(alpha / 2)):
         return "too few runs"
     sizes = np.abs(np.concatenate([each.values[~each.diverged] for each in pair]))
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
-    doubted = estimate if few is None else estimate.stretched(DOUBT)
+    doubted = few.doubted if few is not None and few.doubted is not None else estimate
     verdict = judge(doubted, cells.design.rope, alpha, cells.design.direction, rounding)
     return "too few runs" if few is not None and verdict == "undecided" and estimate.known else verdict
 
@@ -197,17 +197,52 @@ def _sign(estimate: Estimate, alpha: float, direction: Direction) -> int:
 
 def _rate(a: Sample, b: Sample, rope: float, alpha: float) -> Answer:
     """Answer how often runs fail to train: fewer failures are better."""
-    difference = RateDifference(a.collapses, a.n, b.collapses, b.n)
-    few = min(a.n, b.n) < 3
-    verdict: Verdict = "too few runs" if few else judge(difference, rope, alpha, "lower")
+    exact = RateDifference(a.collapses, a.n, b.collapses, b.n)
+    difference = IntervalEstimate(exact.value, exact.interval, (-1.0, 1.0), exact.p)
+    verdict: Verdict = "too few runs" if min(a.n, b.n) < LEAST_RUNS else judge(difference, rope, alpha, "lower")
     return Answer((a.n, b.n), difference, difference.interval(1 - alpha), verdict)
 
 
-def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], rate: Answer) -> Sensitivity:
-    seen = (a.collapses, a.n), (b.collapses, b.n)
+def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], verdict: Verdict, rate: Answer) -> Sensitivity:
+    """Return the difference of collapse rates at which the means of all runs are equal, or no longer equivalent."""
     failed = math.nan if cells.collapse is None else cells.collapse.mean
-    undone = rate_sensitivity(float(a.trained.mean()), float(b.trained.mean()), b.collapses / b.n, failed)
-    return Sensitivity(undone, seen, rate.interval)
+    if verdict == "equivalent":
+        means, rates = (float(a.trained.mean()), float(b.trained.mean())), (a.collapses / a.n, b.collapses / b.n)
+        undone = equivalence_sensitivity(means, rates, failed, cells.design.rope)
+    else:
+        undone = -_undoing(b, a, failed) if verdict.startswith("worse") else _undoing(a, b, failed)
+    return Sensitivity(undone, ((a.collapses, a.n), (b.collapses, b.n)), rate.interval)
+
+
+def _undoing(better: Sample, other: Sample, failed: float) -> float:
+    """Return the difference of rates that takes from the better when it trains what it is better by."""
+    mean = float(better.trained.mean())
+    return rate_sensitivity(mean - float(other.trained.mean()), mean, other.collapses / other.n, failed)
+
+
+def equivalence_sensitivity(
+    means: tuple[float, float], rates: tuple[float, float], failed: float, rope: float
+) -> float:
+    """Return the smallest difference of collapse rates, a - b, at which the means of all runs differ by the ROPE.
+
+    The overall gains over a failed run are ``(1 - p) |m - c|``; either a or b may fail so much oftener.
+
+    Args:
+        means: of the runs of a and b that trained.
+        rates: at which a and b fail to train; that of the one that does not fail oftener is kept.
+        failed: the value of a run that fails to train, NaN where that is unknown.
+        rope: half-width of the region of practical equivalence.
+
+    Returns:
+        The difference, NaN where no rate does it.
+    """
+    gains = abs(means[0] - failed), abs(means[1] - failed)
+    found = []
+    for sign, (one, other) in ((1, (0, 1)), (-1, (1, 0))):
+        kept = 1 - rates[other]
+        oftener = (kept * (gains[one] - gains[other]) + rope) / gains[one] if gains[one] > 0 else math.nan
+        found += [sign * oftener] if 0 <= oftener <= kept else []
+    return min(found, key=abs, default=math.nan)
 
 
 def _improvement(a: Sample, b: Sample, direction: Direction) -> Interval:

@@ -50,7 +50,7 @@ class Estimate(ABC):
 
     @abstractmethod
     def stretched(self, factor: float) -> Estimate:
-        """Return the estimate with bounds so many times as far from it, on both sides."""
+        """Return the estimate with bounds at least so many times as far from it as symmetric ones, on both sides."""
 
     @property
     def known(self) -> bool:
@@ -98,7 +98,8 @@ class StudentEstimate(Estimate):
         return min(1.0, 2 * float(stdtr(self.freedom, -abs(self.value) / (self.standard_error * side))))
 
     def stretched(self, factor: float) -> StudentEstimate:  # noqa: D102
-        return replace(self, stretch=(factor * self.stretch[0], factor * self.stretch[1]))
+        low, high = self.stretch
+        return replace(self, stretch=(max(factor, low), max(factor, high)))
 
     def _distance(self, alpha: float) -> float:
         return float(stdtrit(self.freedom, 1 - alpha)) * self.standard_error if self.standard_error > 0 else math.nan
@@ -115,11 +116,13 @@ class IntervalEstimate(Estimate):
         value: the estimate.
         rule: level -> interval.
         limits: what the quantity can be.
+        exact_p: two-sided, where it is had otherwise than by inverting the rule.
     """
 
     value: float
     rule: Callable[[float], Interval]
     limits: tuple[float, float] = (-math.inf, math.inf)
+    exact_p: float | None = None
 
     def lower(self, alpha: float) -> float:  # noqa: D102
         return self.rule(1 - 2 * alpha).within(self.limits).low
@@ -139,13 +142,13 @@ class IntervalEstimate(Estimate):
 
     @property
     def p(self) -> float:  # noqa: D102
-        if not self.known:
-            return math.nan
+        if self.exact_p is not None or not self.known:
+            return math.nan if self.exact_p is None else self.exact_p
 
         def beyond(exponent: float) -> float:
             found = self.rule(1 - 10**exponent)
             bound = found.low if self.value > 0 else -found.high
-            return bound if not math.isnan(bound) else -1.0  # no bound at this level excludes zero
+            return -1e9 if math.isnan(bound) else bound  # without a bound nothing is excluded
 
         most, least = -1e-9, math.log10(_LEAST_P)
         if self.value == 0 or beyond(most) <= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,6 +60,11 @@ class Sample:
         """The values of the runs that trained."""
         return self.values[~self.collapsed]
 
+    def all_trained(self) -> Sample:
+        """Return the runs with none of them set apart; those without a value are left out."""
+        known = ~self.diverged
+        return Sample(self.values[known], np.zeros(int(known.sum()), np.bool_), self.seeds[known])
+
     def filled(self, value: float) -> NDArray[np.float64]:
         """Return (n,) the response of each run, with a value for those that diverged."""
         return np.where(self.diverged, value, self.values)
@@ -72,6 +78,17 @@ def sample(values: ArrayLike, collapsed: ArrayLike | None = None, seeds: ArrayLi
         np.zeros(x.shape, np.bool_) if collapsed is None else np.asarray(collapsed, np.bool_),
         np.arange(x.size) if seeds is None else np.asarray(seeds, np.int64),
     )
+
+
+def on_common_blocks(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples cut down to the seeds that all have, in one order; of runs of one seed and cell, the first."""
+    common = reduce(np.intersect1d, [each.seeds for each in samples])
+    kept = []
+    for each in samples:
+        _, place = np.unique(each.seeds, return_index=True)
+        rows = place[np.isin(each.seeds[place], common)]
+        kept.append(Sample(each.values[rows], each.collapsed[rows], each.seeds[rows]) if len(rows) else each)
+    return kept if len(common) else []
 
 
 def joined_samples(samples: Sequence[Sample]) -> list[Sample]:

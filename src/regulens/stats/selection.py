@@ -42,6 +42,7 @@ def selection_optimism(
     *,
     correct: Sequence[NDArray[np.bool_]] | None = None,
     higher_is_better: bool = True,
+    blocks: bool = False,
 ) -> Optimism:
     """Estimate the optimism of the cell with the best mean, by the out-of-bag bootstrap.
 
@@ -63,14 +64,18 @@ def selection_optimism(
         resamples: how many.
         correct: one (runs, images) matrix for each cell, the images the same, whose row means are the sample's values.
         higher_is_better: otherwise the cell with the lowest mean is selected, and optimism is how much too low it is.
+        blocks: whether the runs of all cells belong to the same blocks, in one order, such as splits: then blocks are
+            drawn, the same for all cells, since what they share has no part in the choice.
 
     Raises:
-        ValueError: if there is no cell, or ``correct`` does not belong to the samples.
+        ValueError: if there is no cell, blocks are not the same, or ``correct`` does not belong to the samples.
     """
     if not samples:
         raise ValueError("samples must hold at least one cell, got none")
     if correct is not None:
         _check(samples, correct)
+    if blocks and len({tuple(cell.seeds.tolist()) for cell in samples}) > 1:
+        raise ValueError("the blocks of all cells must be the same, in one order")
     sign = 1.0 if higher_is_better else -1.0
     selected = best_of_equals([float(cell.values.mean()) for cell in samples], higher_is_better)[0]
     if min(cell.n for cell in samples) < 2:
@@ -78,7 +83,8 @@ def selection_optimism(
     profiles = None if correct is None else _profiles(correct)
     gaps, best = [], []
     for start in range(0, resamples, BATCH):
-        drawn, gap = _draw_runs(samples, min(BATCH, resamples - start), rng)
+        draw = _draw_blocks if blocks else _draw_runs
+        drawn, gap = draw(samples, min(BATCH, resamples - start), rng)
         if profiles is not None:
             inside, outside, scale = _weights(profiles.shape[1], len(drawn), rng)
             drawn += inside @ profiles.T
@@ -123,6 +129,15 @@ def _check(samples: Sequence[Sample], correct: Sequence[NDArray[np.bool_]]) -> N
             raise ValueError("the row means of correct must be the values of the sample")
 
 
+def _draw_blocks(
+    samples: Sequence[Sample], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (count, cells) means of the blocks drawn, and how far these are above those not drawn, scaled."""
+    values = np.array([cell.values for cell in samples])
+    inside, outside, scale = _weights(values.shape[1], count, rng)
+    return inside @ values.T, (inside - outside) @ values.T * scale
+
+
 def _draw_runs(
     samples: Sequence[Sample], count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -153,12 +168,12 @@ def _weights(n: int, count: int, rng: np.random.Generator) -> tuple[NDArray[np.f
 
     The third is the root of how much more noise the mean of n values has than that of what was drawn of them.
     """
-    times = _times_drawn(n, count, rng)
-    while len(full := np.flatnonzero(times.all(axis=1))):
+    times, ones = _times_drawn(n, count, rng), np.ones(n)
+    while len(full := np.flatnonzero((times == 0) @ ones == 0)):
         times[full] = _times_drawn(n, len(full), rng)
-    left = times == 0
-    noise = float(np.mean(np.sum((times / n) ** 2, axis=1)))
-    return times / n, left / left.sum(axis=1, keepdims=True), math.sqrt(1 / n / noise)
+    inside, left = times / n, (times == 0).astype(np.float64)
+    noise = float(np.vdot(inside, inside)) / count
+    return inside, left / (left @ ones)[:, None], math.sqrt(1 / n / noise)
 
 
 def _times_drawn(n: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,14 @@ from regulens.spec import Level, Response, RunSpec, StudySpec
 from regulens.stats.analysis import Analysis, Cell, analyse, declared_pairs
 from regulens.stats.anova import Anova, analyse_variance
 from regulens.stats.cells import Cells
-from regulens.stats.contrasts import Levels
 from regulens.stats.factorial import FactorAnswers, Layout, answer_factor
 from regulens.stats.images import VarianceSplit, seeds_and_images, variance_split
 from regulens.stats.intervals import Interval
-from regulens.stats.samples import Sample
+from regulens.stats.samples import Sample, on_common_blocks
 from regulens.stats.selection import Optimism, SingleRunRanking, selection_optimism, single_run_ranking
 from regulens.study.answers import Evidence, answer_claims, evidence_of
 from regulens.study.claim_results import AnsweredClaim
+from regulens.study.datasets import AcrossSets, across_sets
 from regulens.study.declared import DeclaredAnalysis
 from regulens.study.grid import cell_label, cell_levels
 from regulens.study.runner import run_folder
@@ -57,6 +58,8 @@ class StudyAnalysis:
         ranking: how studies with one run of each network would rank them; ``None`` for a single network.
         gaps: by the set of a cell's levels, the mean of training minus validation accuracy over all runs.
         diverged: runs whose response is not a finite number, in words.
+        train_images: how many images networks were trained on, each number once.
+        val_images: how many they were validated on.
     """
 
     declared: DeclaredAnalysis
@@ -70,10 +73,21 @@ class StudyAnalysis:
     ranking: SingleRunRanking | None
     gaps: Mapping[frozenset[tuple[str, Level]], Interval]
     diverged: tuple[str, ...]
+    train_images: tuple[int, ...]
+    val_images: tuple[int, ...]
+
+    @cached_property
+    def datasets(self) -> AcrossSets | None:
+        """Effects pooled over data sets, where these are a factor of the study."""
+        return across_sets(self.analysis, "data.name")
 
 
 def analyse_study(
-    study: StudySpec, results: Sequence[RunResult], folder: Path | None = None, level: float = 0.95
+    study: StudySpec,
+    results: Sequence[RunResult],
+    folder: Path | None = None,
+    level: float = 0.95,
+    later: Callable[[int], float] | None = None,
 ) -> StudyAnalysis:
     """Analyse the trainings of a study (refits are left aside); there must be at least one.
 
@@ -82,8 +96,9 @@ def analyse_study(
         results: of its runs.
         folder: where the runs' predictions lie; without it nothing is said of single images.
         level: simultaneous, of each family.
+        later: those of looks still to come, by their seeds, for the seeds that claims need; by default the same.
     """
-    evidence = evidence_of(study, results, level, folder)
+    evidence = evidence_of(study, results, level, folder, later)
     declared, trained = evidence.declared, evidence.trained
     data = evidence.cells(declared.response)
     samples, rng = data.samples, np.random.default_rng(SEED)
@@ -97,7 +112,7 @@ def analyse_study(
         level=level,
         analysis=replace(analysis, warnings=warnings),
         factors=tuple(_factors(study, analysis, declared, level)),
-        anova=analyse_variance(tuple(study.factors), _values(analysis)),
+        anova=_anova(study, analysis, declared),
         claims=answer_claims(evidence, rng),
         images=_images(study, samples, matrices, declared.response),
         optimism=_optimism(samples, declared, matrices, rng),
@@ -106,6 +121,8 @@ def analyse_study(
         else None,
         gaps=_gaps(study, evidence),
         diverged=tuple(_diverged(study, trained, declared.response)),
+        train_images=tuple(dict.fromkeys(run.train_images for run in trained)),
+        val_images=tuple(dict.fromkeys(run.val_images for run in trained)),
     )
 
 
@@ -140,8 +157,14 @@ def _diverged(study: StudySpec, trained: Sequence[RunResult], response: Response
     ]
 
 
-def _values(analysis: Analysis) -> dict[Levels, NDArray[np.float64]]:
-    return {cell.key: cell.sample.values for cell in analysis.cells if np.isfinite(cell.sample.values).all()}
+def _anova(study: StudySpec, analysis: Analysis, declared: DeclaredAnalysis) -> Anova:
+    """Return the analysis of variance of the cells all of whose runs have a value, within blocks where seeds are."""
+    runs = {cell.key: cell.sample for cell in analysis.cells if np.isfinite(cell.sample.values).all()}
+    if declared.paired:
+        common = on_common_blocks(list(runs.values()))
+        runs = dict(zip(runs, common, strict=True)) if common else {}
+    values = {key: each.values for key, each in runs.items()}
+    return analyse_variance(tuple(study.factors), values, blocks=declared.paired)
 
 
 def _factors(study: StudySpec, analysis: Analysis, declared: DeclaredAnalysis, level: float) -> Iterator[FactorAnswers]:
@@ -188,12 +211,13 @@ def _optimism(
 ) -> Optimism | None:
     """Estimate the luck of the choice over seeds, and over images too where all cells are judged on the same ones."""
     known = all(np.isfinite(sample.values).all() for sample in samples.values())
-    if len(samples) < 2 or min(sample.n for sample in samples.values()) < 2 or not known:
+    runs = on_common_blocks(list(samples.values())) if declared.paired else list(samples.values())
+    if len(runs) < 2 or min(sample.n for sample in runs) < 2 or not known:
         return None
     same = declared.response == "val_accuracy" and len({spec.parts for spec in samples}) == 1
     correct = [matrices[spec] for spec in samples] if same and matrices.keys() == samples.keys() else None
     higher = declared.direction == "higher"
-    return selection_optimism(list(samples.values()), rng, correct=correct, higher_is_better=higher)
+    return selection_optimism(runs, rng, correct=correct, higher_is_better=higher, blocks=declared.paired)
 
 
 def _gaps(study: StudySpec, evidence: Evidence) -> dict[frozenset[tuple[str, Level]], Interval]:

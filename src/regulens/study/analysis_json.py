@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from regulens.stats.analysis import Analysis, CellSummary, NamedComparison
+from regulens.stats.comparison_posteriors import comparison_posteriors
 from regulens.stats.comparisons import Answer, Comparison, Sensitivity
 from regulens.stats.contrasts import Level
 from regulens.stats.estimates import expected_best_curve
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
+from regulens.study.datasets_json import datasets_dict
+from regulens.study.posterior_text import posterior_numbers
 
 if TYPE_CHECKING:  # results from elsewhere are analysed without torch
     from regulens.study.analysis import StudyAnalysis
@@ -35,21 +38,25 @@ def analysis_dict(analysis: Analysis) -> dict[str, list[Any]]:
     runs = {frozenset(cell.levels.items()): cell.runs for cell in analysis.cells}
     return {
         "cells": [_cell(cell) for cell in analysis.cells],
-        "comparisons": [_comparison(each, runs, analysis) for each in analysis.comparisons],
+        "comparisons": [
+            _comparison(each, runs, analysis) | posterior_numbers(posterior)
+            for each, posterior in zip(analysis.comparisons, comparison_posteriors(analysis), strict=True)
+        ],
         "claims": [],
         "warnings": list(analysis.warnings),
     }
 
 
-def study_analysis_dict(found: StudyAnalysis) -> dict[str, list[Any]]:
+def study_analysis_dict(found: StudyAnalysis) -> dict[str, Any]:
     """Return a study's analysis as ``analysis_dict`` does, with its claims.
 
     A claim has its ``id``, ``text``, ``verdict`` (``None`` where it is not testable in the study, ``reason`` saying
     why), the ``parts`` that must all hold, each with an interval at the level that supports it, and for an undecided
-    one ``seeds_low`` and ``seeds_high``, ``None`` being more than ``seeds_max``.
+    one ``seeds`` (recommended), ``seeds_low`` and ``seeds_high``, ``None`` being more than ``seeds_max``, and
+    ``seeds_never``, whether no number decides. Where the data set is a factor, ``datasets`` holds what is said across data sets (``datasets_dict``).
     """
     claims, effects = claims_list(found.claims), effects_list(found.factors)
-    return analysis_dict(found.analysis) | {"claims": claims, "effects": effects}
+    return analysis_dict(found.analysis) | {"claims": claims, "effects": effects} | datasets_dict(found.datasets)
 
 
 def claims_list(claims: Sequence[AnsweredClaim]) -> list[dict[str, Any]]:
@@ -86,7 +93,8 @@ def _claim(answered: AnsweredClaim) -> dict[str, Any]:
     found: dict[str, Any] = {"id": declared.id, "text": declared.text, "parts": parts}
     found["verdict"] = judged.verdict if judged else None
     if seeds is not None:
-        found |= {"seeds_low": seeds.low, "seeds_high": seeds.high, "seeds_max": seeds.max_seeds}
+        found |= {"seeds": seeds.recommended, "seeds_low": seeds.low, "seeds_high": seeds.high}
+        found |= {"seeds_max": seeds.max_seeds, "seeds_never": seeds.never}
     return found | {"reason": answered.reason or None}
 
 
@@ -116,6 +124,7 @@ def _indexed(records: list[dict[str, Any]], key: str, places: list[Mapping[str, 
 def _cell(cell: CellSummary) -> dict[str, Any]:
     found: dict[str, Any] = {"levels": dict(cell.levels), "n": cell.runs}
     found["collapsed"] = None if cell.collapse is None else round(cell.collapse.estimate * cell.runs)
+    found["flagged"] = cell.flagged
     trained = None if cell.collapse is None else cell.trained
     for name, interval in (
         ("collapse_rate", cell.collapse),

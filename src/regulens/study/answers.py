@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from regulens.spec import OF_IMAGES, Response, RunSpec, StudySpec
 from regulens.stats.cells import LEAST_RUNS, Cells
 from regulens.stats.claims import judge_claim
 from regulens.stats.design import Design
-from regulens.stats.power import Question, SeedsNeeded, seeds_needed_from_pilot
+from regulens.stats.power import SeedsNeeded, hardest, piloted, seeds_needed_from_pilot
+from regulens.stats.simulated import Question
 from regulens.study.claim_results import UNSETTLED, AnsweredClaim, part_of
 from regulens.study.claims import DeclaredClaim, declared_claims
 from regulens.study.contrasts import Contrast
@@ -23,7 +24,7 @@ from regulens.study.grid import cell_label
 from regulens.study.samples import Samples, by_image, of_guessing, samples_of
 
 MAX_SEEDS_NEEDED = 200
-SIMULATED_STUDIES = 500
+SIMULATED_STUDIES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Evidence:
         declared: the rules of judging.
         level: simultaneous, of comparisons and claims together.
         folder: where the runs' predictions lie; without it nothing is known of single images.
+        later: levels of looks still to come, by their seeds; by default the same.
     """
 
     study: StudySpec
@@ -43,6 +45,7 @@ class Evidence:
     declared: DeclaredAnalysis
     level: float
     folder: Path | None = None
+    later: Callable[[int], float] | None = None
     _cells: dict[Response, Cells[RunSpec]] = field(default_factory=dict)
 
     @property
@@ -54,6 +57,11 @@ class Evidence:
     def alpha_of_claims(self) -> float:
         """What the family of claims may err by."""
         return (1 - self.level) * self.declared.claims_share
+
+    def alpha_of_claims_at(self, seeds: int) -> float:
+        """What the family of claims may err by at a later look."""
+        level = self.level if self.later is None else self.later(seeds)
+        return (1 - level) * self.declared.claims_share
 
     def cells(self, response: Response) -> Cells[RunSpec]:
         """Return the runs of each cell for one response, with the rules that it is judged by."""
@@ -87,11 +95,15 @@ class Evidence:
 
 
 def evidence_of(
-    study: StudySpec, results: Sequence[RunResult], level: float = 0.95, folder: Path | None = None
+    study: StudySpec,
+    results: Sequence[RunResult],
+    level: float = 0.95,
+    folder: Path | None = None,
+    later: Callable[[int], float] | None = None,
 ) -> Evidence:
     """Return what the trainings of a study (refits are left aside) have to say, by the rules that it declared."""
     trained = [result for result in results if result.spec.compared]
-    return Evidence(study, trained, declared_analysis(study), level, folder)
+    return Evidence(study, trained, declared_analysis(study), level, folder, later)
 
 
 def answer_claims(evidence: Evidence, rng: np.random.Generator | None = None) -> tuple[AnsweredClaim, ...]:
@@ -112,7 +124,7 @@ def _answer_claim(
     judged = judge_claim(parts, count, evidence.alpha_of_claims)
     verdicts = zip(claim.contrasts, judged.parts, strict=True)
     still_open = [each for each, part in verdicts if part.verdict in UNSETTLED and judged.verdict in UNSETTLED]
-    seeds = _seeds_needed(still_open, evidence, count, rng) if rng is not None else None
+    seeds = _seeds_needed(still_open, len(parts), evidence, count, rng) if rng is not None else None
     return AnsweredClaim(claim, judged, seeds=seeds, parts=parts)
 
 
@@ -130,37 +142,29 @@ def _why_not_testable(claim: DeclaredClaim, evidence: Evidence) -> str:
 
 
 def _seeds_needed(
-    contrasts: Sequence[Contrast[RunSpec, Response]], evidence: Evidence, claims: int, rng: np.random.Generator
+    contrasts: Sequence[Contrast[RunSpec, Response]],
+    parts: int,
+    evidence: Evidence,
+    claims: int,
+    rng: np.random.Generator,
 ) -> SeedsNeeded | None:
     """Return the seeds with which the hardest of some contrasts would be decided, if its effect is as it now looks."""
     needed = []
     for each in contrasts:
-        cells = evidence.cells(each.response)
-        terms, weights = [cells.samples[spec] for spec, _ in each.terms], tuple(float(w) for _, w in each.terms)
-        if min(len(term.trained) for term in terms) < LEAST_RUNS:
+        cells, weights = evidence.cells(each.response), dict(each.weights)
+        if min(len(cells.samples[spec].trained) for spec in weights) < LEAST_RUNS:
             return None
-        effect = cells.primary({spec: float(weight) for spec, weight in each.terms}).value
-        question = Question(
-            effect=effect,
+        asked = Question(
+            effect=cells.primary(weights).value,
             rope=each.rope,
-            weights=weights,
-            level=1 - evidence.alpha_of_claims,
-            comparisons=claims,
-            rule="verdict" if each.sense == "equal" else "greater",
+            alpha=lambda seeds: evidence.alpha_of_claims_at(seeds) / claims,
+            rule="equal" if each.sense == "equal" else "greater",
+            parts=parts,
         )
-        mean = cells.collapse.mean if cells.collapse is not None and cells.design.primary == "mean" else None
-        needed.append(
-            seeds_needed_from_pilot(
-                question, terms, rng, collapsed_mean=mean, max_seeds=MAX_SEEDS_NEEDED, studies=SIMULATED_STUDIES
-            )
-        )
-    if not needed:
-        return None
-    return SeedsNeeded(
-        _largest([each.low for each in needed]), _largest([each.high for each in needed]), MAX_SEEDS_NEEDED
-    )
-
-
-def _largest(seeds: Sequence[int | None]) -> int | None:
-    """Return the largest number, ``None`` (more than the maximum) if one is."""
-    return max((each for each in seeds if each is not None), default=None) if None not in seeds else None
+        found = piloted(cells, weights, asked)
+        if found is None:
+            return None
+        least = max(cells.samples[spec].n for spec in weights) + 1
+        most = max(MAX_SEEDS_NEEDED, 2 * least)
+        needed.append(seeds_needed_from_pilot(found, rng, least=least, max_seeds=most, studies=SIMULATED_STUDIES))
+    return hardest(needed) if needed else None

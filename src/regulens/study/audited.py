@@ -17,7 +17,12 @@ from regulens.study.folder import own_store
 from regulens.study.grid import varied
 from regulens.study.store import DATABASE
 
-Change = Literal["same", "flipped", "no longer decided", "now decided", "undecided before and after", "not testable"]
+Change = Literal[
+    "same", "flipped", "changed", "no longer decided", "now decided", "undecided before and after", "not testable"
+]
+
+_COMPATIBLE = frozenset(("smaller than the ROPE", "true, smaller than the ROPE", "refuted"))
+"""The first says that a difference is below the ROPE, of which each of the others is a part."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +64,14 @@ class Audit:
 
 
 def audit_of(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> Audit:
-    """Judge a study's claims as declared and under each variation, each variation a family of its own at 5 %.
+    """Judge a study's claims as declared and under each variation, each variation a family of its own.
 
     Args:
         study: with its variations.
         folder: of the study; variations lie below it.
         results: of the unvaried study.
     """
-    before = answer_claims(evidence_of(study, results))
+    before = answer_claims(evidence_of(study, results, folder=folder))
     found, missing = [], []
     for variation, (name, spec) in zip(study.variations, varied(study), strict=True):
         place = variation_folder(folder, name)
@@ -74,7 +79,7 @@ def audit_of(study: StudySpec, folder: Path, results: Sequence[RunResult]) -> Au
         if not runs:
             missing.append(name)
             continue
-        after = answer_claims(evidence_of(spec, runs))
+        after = answer_claims(evidence_of(spec, runs, folder=place))
         claims = tuple(_audited(old, new) for old, new in zip(before, after, strict=True))
         seeds = max(run.spec.seed for run in runs) + 1
         found.append(AuditedVariation(name, variation.text or change_text(variation), seeds, claims))
@@ -92,11 +97,14 @@ def _audited(before: AnsweredClaim, after: AnsweredClaim) -> AuditedClaim:
 
 
 def compare_verdicts(before: str, after: str) -> Change:
-    """Say what became of a verdict: flipped is from one decided verdict to the opposite one, and nothing else."""
+    """Say what became of a verdict: flipped is from one decided verdict to one that contradicts it, nothing else."""
     if before in UNSETTLED and after in UNSETTLED:
         return "undecided before and after"
     if before == after:
         return "same"
     if after in UNSETTLED:
         return "no longer decided"
-    return "now decided" if before in UNSETTLED else "flipped"
+    if before in UNSETTLED:
+        return "now decided"
+    compatible = "smaller than the ROPE" in {before, after} and {before, after} <= _COMPATIBLE
+    return "changed" if compatible else "flipped"

@@ -42,5 +42,5 @@ def part_of(each: Contrast[Key, Any], cells: Cells[Key]) -> Part:
     sizes = np.concatenate([np.abs(x[np.isfinite(x)]) for x in (cells.samples[key].values for key in each.weights)])
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
     relation: Relation = "equal" if each.sense == "equal" else "greater"
-    few = cells.too_few(each.weights)
-    return Part(each.label, cells.primary(each.weights), each.rope, relation, rounding, few)
+    few, over = cells.too_few(each.weights), cells.over(each.weights)
+    return Part(each.label, cells.primary(each.weights), each.rope, relation, rounding, few, over)

@@ -11,7 +11,7 @@ from regulens.errors import UserError, check_type
 from regulens.spec import MAX_SEEDS, RunSpec, StudySpec
 from regulens.study.folder import held_study, own_store
 from regulens.study.grid import planned
-from regulens.study.store import DATABASE, Deviation, Failure, Selection, selections_in_force
+from regulens.study.store import DATABASE, Deviation, Failure, Look, Selection, selections_in_force
 from regulens.study.study_file import names_preset, read_study
 
 REPORT = "report.html"
@@ -21,7 +21,8 @@ REPORT = "report.html"
 class StudyProgress:
     """How far a study is: runs finished, failed and planned, what is selected, how often the test set was evaluated.
 
-    ``deviations`` are the changes of what was declared, made after runs were there.
+    ``deviations`` are the changes of what was declared, made after runs were there; ``looks`` the times that the whole
+    study was looked at.
     """
 
     planned: int
@@ -32,6 +33,7 @@ class StudyProgress:
     test_openings: int
     report: Path | None
     deviations: tuple[Deviation, ...] = ()
+    looks: tuple[Look, ...] = ()
 
 
 def find_study(
@@ -110,4 +112,5 @@ def progress_of(study: StudySpec, folder: Path) -> StudyProgress:
         test_openings=len(store.ledger()),
         report=report if report.is_file() else None,
         deviations=tuple(store.deviations()),
+        looks=tuple(store.looks()),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -12,14 +13,20 @@ import pandas as pd
 
 from regulens.stats.analysis import Analysis
 from regulens.stats.contrasts import Level
+from regulens.stats.cost import Cost
 from regulens.stats.design import Primary
 from regulens.stats.factorial import FactorAnswers
 from regulens.stats.verdicts import Direction
 from regulens.study.analysis_json import analysis_dict, cells_frame, claims_list, comparisons_frame, effects_list
 from regulens.study.claim_results import AnsweredClaim
 from regulens.study.contrasts import Factorial
+from regulens.study.cost_text import cost_records, costs_frame
+from regulens.study.datasets import AcrossSets, across_sets
+from regulens.study.datasets_json import datasets_dict
 from regulens.study.external.assumed import CLAIMS_SHARE, on_error
 from regulens.study.external.claims import Ground, OwnClaim, judge_claims, read_claims
+from regulens.study.external.costs import costs_of_rows
+from regulens.study.external.datasets import with_datasets
 from regulens.study.external.interim import level_now
 from regulens.study.external.one_response import analyse_response
 from regulens.study.external.options import ROPE_RATE, Asked, checked_options
@@ -48,6 +55,8 @@ class OwnAnalysis:
         others: the analyses of further responses, by their columns; their comparisons are of the same family.
         effect: the difference for which the seeds were asked about, if any was.
         seeds_needed: of each comparison, to decide it; empty if none was asked about.
+        datasets_column: the factor whose levels are data sets, ``None`` where none was named.
+        cost: what a run of each cell costs, by each column that was named for it.
     """
 
     response: str
@@ -61,6 +70,18 @@ class OwnAnalysis:
     others: Mapping[str, OwnAnalysis] = field(default_factory=dict)
     effect: float | None = None
     seeds_needed: tuple[ComparisonSeeds, ...] = ()
+    datasets_column: str | None = None
+    cost: tuple[Cost, ...] = ()
+
+    @cached_property
+    def datasets(self) -> AcrossSets | None:
+        """Effects pooled over data sets, ranks and profiles; ``None`` where no column of data sets was named."""
+        return across_sets(self.analysis, self.datasets_column) if self.datasets_column else None
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """One row per cell: its levels, n and estimate, then median, range and front of each cost; no verdict."""
+        return costs_frame(self.analysis, self.cost)
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -85,6 +106,9 @@ class OwnAnalysis:
         """
         found: dict[str, Any] = analysis_dict(self.analysis)
         found |= {"claims": claims_list(self.claims), "effects": effects_list(self.effects)}
+        found |= datasets_dict(self.datasets)
+        if self.cost:
+            found |= {"costs": cost_records(self.analysis, self.cost)}
         if self.seeds_needed:
             found["power"] = seeds_list(self.seeds_needed)
         if self.others:
@@ -122,6 +146,8 @@ def analyze(
     test_ratio: float | None = None,
     rope_rate: float = ROPE_RATE,
     effect: OfEach[float] | None = None,
+    datasets: str | None = None,
+    cost: str | Sequence[str] | None = None,
 ) -> OwnAnalysis:
     """Describe the cells of results that were trained elsewhere, and compare the levels of one factor.
 
@@ -164,13 +190,16 @@ def analyze(
         test_ratio: judged over training images of a split, which verdicts over splits need.
         rope_rate: half-width of practical equivalence of two collapse rates.
         effect: the difference for which the seeds are wanted that each comparison needs to decide it.
+        datasets: the column of the data sets, a factor whether it is among ``factors`` or not: the comparisons are then
+            also pooled over data sets, and the levels ranked on them.
+        cost: the columns of what a run costs, such as ``seconds,parameters``: described, never judged.
 
     Raises:
         UserError: naming the rows and what is wrong with them, or the option.
     """
     options = checked_options(
         response=response,
-        factors=factors,
+        factors=with_datasets(factors, datasets),
         seed=seed,
         compare=compare,
         control=control,
@@ -190,6 +219,8 @@ def analyze(
         test_ratio=test_ratio,
         rope_rate=rope_rate,
         effect=effect,
+        datasets=datasets,
+        cost=cost,
     )
     declared = [] if claims is None else read_claims(claims)
     runs = read_runs(data, options)
@@ -216,6 +247,8 @@ def _own(asked: Asked, runs: Runs, alpha: float, said: tuple[str, ...]) -> OwnAn
         found.effects,
         effect=asked.effect,
         seeds_needed=found.seeds_needed,
+        datasets_column=runs.options.datasets,
+        cost=costs_of_rows(runs.rows, runs.options.cost, runs.levels),
     )
 
 

@@ -99,7 +99,7 @@ def run_protocol(
             trained = run_stage(planned(study), "train")
             if only_train:
                 return study
-            record_look(store, study.seeds)
+            record_look(store, study)
             choices = select(study, trained)
             for choice in choices:
                 _record(choice.selection, store, on_event)

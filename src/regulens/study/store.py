@@ -77,12 +77,16 @@ class Selection(Record):
 class Look(Record):
     """One time that a whole study was looked at: with how many seeds, and at which it was declared to be.
 
-    ``declared`` are the numbers of seeds named before the first look; empty where none were.
+    ``declared`` are the numbers of seeds named before the first of them was taken; empty where none were. ``share`` is
+    the share of the error at which the intervals were made, ``spent`` what this look and those before have spent of it
+    together; None of versions that did not record them.
     """
 
     looked_at: str
     seeds: int
     declared: tuple[int, ...]
+    share: float | None = None
+    spent: float | None = None
 
 
 class Deviation(Record):

@@ -53,6 +53,12 @@ def on_runs(asked: Asked, runs: Runs, data: Cells[Levels]) -> Iterator[str]:
         )
     if options.seed is None:
         yield "no column of seeds was given (--seed): a run that is listed twice goes unnoticed"
+    flagged = sum(data.flagged.values())
+    if flagged:
+        yield (
+            f"{flagged} run{'s' * (flagged > 1)} lie far beyond a gap from the others of the cell, as if collapsed in "
+            "part, and count as trained: a column (--collapsed) or a declared --trained-above says otherwise"
+        )
     if options.split is not None and options.split != options.seed:
         yield f"cells are compared within each {options.split}, by the means of their runs in it"
     elif options.design.paired:

@@ -66,7 +66,9 @@ class Options:
     trained_above: float | None
     comparisons: Comparisons
     looks: tuple[int, ...]
+    datasets: str | None
     design: Design
+    cost: tuple[str, ...] = ()
 
     @property
     def responses(self) -> tuple[str, ...]:
@@ -92,7 +94,7 @@ class Options:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that must be there."""
-        others = (*self.responses[1:], self.last_of, self.split, self.collapsed)
+        others = (*self.responses[1:], self.last_of, self.split, self.collapsed, *self.cost)
         return tuple(dict.fromkeys(name for name in (*self.runs.declared, *others) if name))
 
     def renamed(self, names: Mapping[str, str]) -> Options:
@@ -124,6 +126,8 @@ def checked_options(
     test_ratio: object,
     rope_rate: object,
     effect: object,
+    datasets: object,
+    cost: object,
 ) -> Options:
     """Return what is asked for.
 
@@ -144,6 +148,7 @@ def checked_options(
         trained_above=number_of("trained_above", trained_above),
         comparisons=pairs_of_levels(comparisons),
         looks=looks_at(looks),
+        datasets=None if datasets is None else column("datasets", datasets),
         design=Design(
             primary=one_of("primary", primary, Primary),
             paired=truth("paired", paired) or split is not None,
@@ -151,6 +156,7 @@ def checked_options(
             test_ratio=number_of("test_ratio", test_ratio) or 0.0,
             rope_rate=ROPE_RATE if rope_rate is None else number_of("rope_rate", rope_rate) or 0.0,
         ),
+        cost=() if cost is None else columns("cost", cost),
     )
     _check_columns(options)
     _check_together(options)
@@ -187,6 +193,9 @@ def _check_columns(options: Options) -> None:
         raise UserError(f"{options.split} is the response and the split as well; take it out of one of them")
     if options.compare is not None and options.compare not in factors:
         raise UserError(f'compare: "{options.compare}" is not one of the factors{suggestion(options.compare, factors)}')
+    for name in options.cost:
+        if name in {*options.runs.declared, options.last_of}:
+            raise UserError(f"cost: {name} is the response, the seed, a factor or last_of; name a column of its own")
     if options.last_of in options.runs.declared:
         raise UserError(f"last_of: {options.last_of} is the response, the seed or a factor; name the column of epochs")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +9,14 @@ import numpy as np
 
 from regulens.errors import UserError
 from regulens.stats.analysis import Analysis, NamedComparison
-from regulens.stats.cells import LEAST_RUNS, Cells
-from regulens.stats.contrasts import Levels
-from regulens.stats.power import Question, SeedsNeeded, seeds_needed_from_pilot
-from regulens.stats.samples import Sample, sample
+from regulens.stats.cells import LEAST_RUNS
+from regulens.stats.power import Piloted, SeedsNeeded, piloted, seeds_needed_from_pilot
+from regulens.stats.simulated import Question
 from regulens.study.analysis_text import TextTable
 from regulens.study.external.scale import Response
 from regulens.study.thresholds import LARGEST_EFFECT, in_points
 
 MAX_SEEDS = 200
-STUDIES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +64,7 @@ def seeds_list(needed: tuple[ComparisonSeeds, ...]) -> list[dict[str, Any]]:
     return [
         {"factor": each.comparison.factor, "a": each.comparison.a, "b": each.comparison.b}
         | {"where": dict(each.comparison.where)}
+        | {"seeds": each.seeds.recommended if each.seeds else None}
         | {"seeds_low": each.seeds.low if each.seeds else None, "seeds_high": each.seeds.high if each.seeds else None}
         | {"seeds_max": each.seeds.max_seeds if each.seeds else None, "reason": each.reason or None}
         for each in needed
@@ -74,11 +72,14 @@ def seeds_list(needed: tuple[ComparisonSeeds, ...]) -> list[dict[str, Any]]:
 
 
 def _text(needed: ComparisonSeeds) -> str:
-    if needed.seeds is None:
+    if needed.seeds is None or needed.reason:
         return needed.reason
     most = needed.seeds.max_seeds
-    low, high = (f"> {most}" if end is None else str(end) for end in (needed.seeds.low, needed.seeds.high))
-    return low if low == high else f"{low} to {high}"
+    seeds, low, high = (
+        f"> {most}" if end is None else str(end)
+        for end in (needed.seeds.recommended, needed.seeds.low, needed.seeds.high)
+    )
+    return seeds if low == high else f"{seeds} ({low} to {high})"
 
 
 def _seeds(named: NamedComparison, analysis: Analysis, effect: float, rng: np.random.Generator) -> ComparisonSeeds:
@@ -90,42 +91,18 @@ def _seeds(named: NamedComparison, analysis: Analysis, effect: float, rng: np.ra
         return ComparisonSeeds(named, None, reason)
     places = {frozenset(cell.levels.items()): cell.key for cell in analysis.cells}
     a, b = (places[frozenset({**named.where, named.factor: level}.items())] for level in (named.a, named.b))
-    question = Question(
-        effect, design.rope, level=1 - design.alpha, comparisons=design.answers * len(analysis.comparisons)
-    )
-    return _from_pilot(named, question, {a: 1.0, b: -1.0}, cells, rng)
-
-
-def _from_pilot(
-    named: NamedComparison,
-    question: Question,
-    weights: Mapping[Levels, float],
-    cells: Cells[Levels],
-    rng: np.random.Generator,
-) -> ComparisonSeeds:
-    """Ask the engine of ``plan --power``: the only place that does so for results from elsewhere."""
-    pilots = [cells.samples[key] for key in weights]
-    if cells.design.primary == "trained":
-        pilots = [sample(x.trained, seeds=x.seeds[~x.collapsed]) for x in pilots if len(x.trained)]
-    if "split" in cells.design.over:
-        return ComparisonSeeds(named, None, "not known for verdicts over splits, whose width has a floor")
-    if cells.design.paired and len(pilots) == len(weights):
-        pilots, question = [_differences(*pilots)], Question(**{**vars(question), "weights": (1.0,)})
-    if len(pilots) < len(question.weights) or min(len(pilot.trained) for pilot in pilots) < LEAST_RUNS:
+    if min(len(cells.samples[key].trained) for key in (a, b)) < LEAST_RUNS:
         return ComparisonSeeds(named, None, f"a pilot needs {LEAST_RUNS} runs of each cell that trained")
-    failed = cells.collapse.mean if cells.collapse is not None and cells.design.primary == "mean" else None
-    needed = seeds_needed_from_pilot(
-        question,
-        pilots,
-        rng,
-        collapsed_mean=None if cells.design.paired else failed,
-        max_seeds=MAX_SEEDS,
-        studies=STUDIES,
-    )
-    return ComparisonSeeds(named, needed)
+    question = Question(effect, design.rope, alpha=design.alpha_of_one(len(analysis.comparisons)))
+    asked = piloted(cells, {a: 1.0, b: -1.0}, question)
+    if asked is None:
+        return ComparisonSeeds(named, None, "the runs of both cells have no spread")
+    needed = seeds_needed_from_pilot(asked, rng, max_seeds=MAX_SEEDS)
+    return ComparisonSeeds(named, needed, _never(asked) if needed.never else "")
 
 
-def _differences(a: Sample, b: Sample) -> Sample:
-    """Return the differences of the pairs in which both trained."""
-    _, of_a, of_b = np.intersect1d(a.seeds, b.seeds, return_indices=True)
-    return sample(a.values[of_a] - b.values[of_b], a.collapsed[of_a] | b.collapsed[of_b])
+def _never(asked: Piloted) -> str:
+    """Say why no number of seeds decides."""
+    if not asked.floor:
+        return "no number of seeds decides: the effect lies on the edge of the equivalence margin"
+    return f"no number of seeds decides: the overlap of the splits alone leaves a standard error of {asked.floor:.2g}"

@@ -23,6 +23,8 @@ from regulens.study.external.collapse import (
     telling_response,
     without_value,
 )
+from regulens.study.external.costs import cost_problems
+from regulens.study.external.datasets import refuse_datasets
 from regulens.study.external.directions import usual_direction
 from regulens.study.external.finished import OWN_COLUMNS, UnfinishedError, finished_runs
 from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
@@ -110,6 +112,7 @@ def read_runs(data: pd.DataFrame | str | Path, options: Options) -> Runs:
     found = {factor: list(column.of_rows) for factor, column in columns.items()}
     blocks = _blocks(rows, found, options)
     factor, control = compared_factor(rows, found, options)
+    refuse_datasets(rows.place, options.datasets, factor, found)
     order = {name: ordered(column, control if name == factor else None) for name, column in found.items()}
     notes = tuple(note for column in columns.values() for note in column.notes)
     runs = Runs(rows, options, found, blocks, order, factor, control, responses, failures, notes)
@@ -158,6 +161,7 @@ def _refuse_wrong_values(rows: Rows, options: Options, marked: Failures) -> None
         empty = _diverged(rows, response, options, marked)
         problems += [each for each in response_problems(rows, response, others) if each.row not in empty]
     problems += seed_problems(rows, options.seed) if options.seed else []
+    problems += [problem for column in options.cost for problem in cost_problems(rows, column)]
     if problems:
         raise rows.refuse_all(problems)
 

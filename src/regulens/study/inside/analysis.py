@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -327,11 +327,6 @@ def _family(
         held = at_this_level
 
 
-def _all_runs(runs: Sample) -> Sample:
-    """Return the runs with none of them set apart."""
-    return replace(runs, collapsed=np.zeros(runs.n, np.bool_))
-
-
 def _difference(a: Sample, b: Sample, design: Design, level: float) -> Interval:
     """Return the difference of the means of the runs that trained."""
     return Cells({"a": a, "b": b}, design).trained({"a": 1.0, "b": -1.0}).interval(level)
@@ -348,7 +343,7 @@ def _compare(a: Measured, b: Measured, declared: DeclaredAnalysis, level: float)
         b=b.levels[declared.factor],
         where={path: value for path, value in a.levels.items() if path != declared.factor},
         runs=(a.runs.n, b.runs.n),
-        all=_difference(_all_runs(a.runs), _all_runs(b.runs), design, level),
+        all=_difference(a.runs.all_trained(), b.runs.all_trained(), design, level),
         trained=_difference(a.runs, b.runs, design, level),
         effect_size=hedges_g(a.runs.values, b.runs.values),
         effect_size_trained=hedges_g(a.runs.trained, b.runs.trained),

@@ -1,0 +1,222 @@
+"""A comparison's verdict in words: what it says, by which bound, and what would undo it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from regulens.report.wording import DASH, Unit, counted, rate_difference
+from regulens.stats.comparisons import Comparison
+from regulens.stats.design import Design, Population
+from regulens.stats.intervals import Interval
+from regulens.stats.verdicts import edge_alpha
+
+RATES = {
+    "better": "{a} trains more often than {b}",
+    "better (size open)": "{a} trains more often than {b}, by how much is open",
+    "worse": "{a} trains less often than {b}",
+    "worse (size open)": "{a} trains less often than {b}, by how much is open",
+    "equivalent": "{a} trains about as often as {b}",
+    "undecided": "which trains more often is undecided",
+    "too few runs": "too few runs to say which trains more often",
+}
+"""What the verdict on the collapse rates says of level a."""
+
+_WHEN = {"trained": "when it trains", "mean": "in the mean of all runs", "median": "in the median of all runs"}
+_WHEN_BOTH = _WHEN | {"trained": "when they train"}
+_RUNS = {"trained": " of runs that trained", "mean": ", mean of all runs", "median": ", median of all runs"}
+_AGAINST = {"better": ("worse", "less"), "worse": ("better", "more")}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A comparison as it is told: the names of both levels, what was found, by which rules, in which unit.
+
+    Attributes:
+        a: the name of the level that the verdict is on.
+        b: of the one it is compared with.
+        result: what the comparison came to.
+        design: what was declared.
+        alpha: what one statement may err by.
+        unit: of the response.
+        failed: how many runs of a and of b failed to train.
+        over: what the verdict is over, which is seeds alone where scores of images are missing.
+        place: the levels of the other factors, in words; empty where there are none.
+    """
+
+    a: str
+    b: str
+    result: Comparison
+    design: Design
+    alpha: float
+    unit: Unit
+    failed: tuple[int, int]
+    over: tuple[Population, ...]
+    place: str = ""
+
+    @property
+    def failures(self) -> tuple[str, str]:
+        """How many runs of a and of b failed to train, of how many."""
+        (a, b), (n_a, n_b) = self.failed, self.result.runs
+        return f"{a} of {n_a}", f"{b} of {n_b}"
+
+    @property
+    def word(self) -> str:
+        """The verdict as tables and figures print it."""
+        return verdict_word(self.result)
+
+    @property
+    def size(self) -> str:
+        """The difference with its simultaneous interval."""
+        return self.unit.difference(self.result.difference)
+
+
+def verdict_word(result: Comparison) -> str:
+    """Return a verdict as tables and figures print it: the token, marked where it is only half of the story."""
+    if is_mixed(result):
+        return f"mixed: {result.verdict}"
+    if result.above_zero:
+        return f"equivalent, {_side(result)} zero"
+    return result.verdict
+
+
+def is_mixed(result: Comparison) -> bool:
+    """Tell whether the two answers of a comparison contradict each other: better when it trains, but less often."""
+    return _but(result) is not None
+
+
+def _but(result: Comparison) -> str | None:
+    """Return how often a trains, ``less`` or ``more``, if that contradicts its verdict."""
+    against = _AGAINST.get(result.verdict.partition(" ")[0])
+    if against is None or result.rate is None or result.rate.verdict is None:
+        return None
+    return against[1] if result.rate.verdict.startswith(against[0]) else None
+
+
+def _side(result: Comparison) -> str:
+    return "above" if result.difference.estimate > 0 else "below"
+
+
+def when(design: Design, both: bool = False) -> str:
+    """Say of which runs a verdict is, as the end of a clause; nothing where no run can fail to train."""
+    if design.primary == "trained" and not design.rates:
+        return ""
+    return f" {(_WHEN_BOTH if both else _WHEN)[design.primary]}"
+
+
+def runs_text(design: Design) -> str:
+    """Say of which runs a difference is, behind the name of what differs; nothing where no run can fail to train."""
+    return _RUNS[design.primary] if design.rates or design.primary != "trained" else ""
+
+
+def first_answer(pair: Pair) -> str:
+    """Say how good a is against b, as a sentence."""
+    result, a, b = pair.result, pair.a, pair.b
+    start = f"At {pair.place}, " if pair.place else ""
+    word = result.verdict.partition(" ")[0]
+    of_runs, of_both = when(pair.design), when(pair.design, both=True)
+    if word == "equivalent":
+        text = f"{start}{a} and {b} are practically equivalent{of_both}: {pair.size}{_bound(pair)}"
+        return f"{text}; the difference is {_side(result)} zero all the same." if result.above_zero else f"{text}."
+    if word in _AGAINST:
+        but = _but(result)
+        head = f"Mixed: {start[:1].lower()}{start[1:]}" if but else start
+        trains = f", but trains {but} often" if but else ""
+        text = f"{head}{a} is {word} than {b}{of_runs}{trains}: {pair.size}{_bound(pair)}"
+        if result.verdict != word:
+            text += f"; the direction is shown, the size is not: {result.reason}"
+        return f"{text}."
+    if word == "too":
+        more = f"; {counted(result.more, 'more run')} of each" if result.more else ""
+        return f"{start}{a} against {b}{of_both}: {pair.size}; too few runs for a verdict ({result.reason}{more})."
+    return f"{start}{a} against {b} is undecided{of_both}: {pair.size}; {result.reason}."
+
+
+def _bound(pair: Pair) -> str:
+    """Name the bound that decides, where it is not the two-sided interval's."""
+    bounds = bounds_text(pair)
+    if not bounds:
+        return ""
+    if pair.result.verdict == "equivalent":
+        return f", {bounds} by the bounds that decide, within ±{pair.unit.size(pair.design.rope)}"
+    return f", {bounds} by the bound that decides"
+
+
+def bounds_text(pair: Pair) -> str:
+    """Write the bounds beyond or within the edges of the region of equivalence, nothing where none decides."""
+    interval = pair.result.difference
+    low, high = deciding_bounds(pair.result, pair.design, pair.alpha)
+    ends = [pair.unit.bound(end, interval, pair.design.rope) for end in (low, high) if math.isfinite(end)]
+    if len(ends) == 2:
+        return " to ".join(ends)
+    return f"{'at least' if math.isfinite(low) else 'at most'} {ends[0]}" if ends else ""
+
+
+def deciding_bounds(result: Comparison, design: Design, alpha: float) -> tuple[float, float]:
+    """Return the one-sided bounds on which a verdict about the region of equivalence rests, NaN where none does.
+
+    Args:
+        result: of a comparison.
+        design: what was declared.
+        alpha: what one statement may err by.
+    """
+    low = high = math.nan
+    if not design.rope or result.verdict not in {"better", "worse", "equivalent"}:
+        return low, high
+    if result.verdict == "equivalent":
+        return result.estimate.lower(alpha), result.estimate.upper(alpha)
+    edge = edge_alpha(alpha, design.rope, result.estimate)
+    if result.difference.estimate > 0:
+        return result.estimate.lower(edge), high
+    return low, result.estimate.upper(edge)
+
+
+def second_answer(pair: Pair) -> str:
+    """Say how often both train, as a sentence; nothing where no run can fail to train."""
+    rate = pair.result.rate
+    if rate is None:
+        return ""
+    said = RATES[rate.verdict or "undecided"].format(a=pair.a, b=pair.b)
+    first, second = pair.failures
+    difference = rate_difference(rate.interval, "percentage points")
+    return f"{said[0].upper()}{said[1:]}: {first} against {second} runs failed to train, {difference}."
+
+
+def undone(pair: Pair) -> str:
+    """Say which difference of collapse rates would undo the verdict, as a sentence; nothing where none would."""
+    found = pair.result.sensitivity
+    if found is None or not math.isfinite(found.difference):
+        return ""
+    oftener, other, seen, rates = _fails_oftener(pair)
+    then = "differ by the ROPE" if pair.result.verdict == "equivalent" else "equal"
+    return (
+        f"Undone if {oftener} fails to train {undoing_points(pair)} percentage points oftener than {other} (means of "
+        f"all runs then {then}); seen {seen}, {_seen_text(abs(found.difference), rates)}."
+    )
+
+
+def _seen_text(undoing: float, rates: Interval) -> str:
+    """Say what was seen of a difference of collapse rates, beside the one that would undo a verdict."""
+    if rates.estimate >= undoing:
+        return "which undoes it"
+    excluded = f"which excludes more than {100 * rates.high:.0f}"
+    return excluded if undoing <= rates.high else f"{excluded}: no difference within the interval reaches that"
+
+
+def undoing_points(pair: Pair) -> str:
+    """Write the difference of collapse rates that would undo a verdict, in percentage points."""
+    found = pair.result.sensitivity
+    if found is None or not math.isfinite(found.difference):
+        return DASH
+    return f"{100 * abs(found.difference):.2g}"
+
+
+def _fails_oftener(pair: Pair) -> tuple[str, str, str, Interval]:
+    """Name who would have to fail oftener than whom to undo a verdict, what was seen of both, and the difference."""
+    found, result = pair.result.sensitivity, pair.result
+    assert found is not None
+    (first, n_first), (second, n_second) = found.seen
+    of_a, of_b = f"{first}/{n_first}", f"{second}/{n_second}"
+    if found.difference > 0 if result.verdict == "equivalent" else result.verdict.startswith("better"):
+        return pair.a, pair.b, f"{of_a} and {of_b}", found.interval
+    return pair.b, pair.a, f"{of_b} and {of_a}", -found.interval
