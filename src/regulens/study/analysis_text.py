@@ -84,7 +84,7 @@ def comparison_table(analysis: Analysis) -> TextTable:
         rows += [(*[""] * len(factors), *row) for row in _further_answers(result, analysis.design, digits)]
     columns = (
         analysis.comparisons[0].factor,
-        f"difference [simultaneous {_level_of(analysis)}]",
+        f"difference [simult. {_level_of(analysis)}]",
         "P(better) [95 %]",
         "p (Holm)",
         "verdict",
