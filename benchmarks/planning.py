@@ -22,13 +22,12 @@ from scipy import stats
 
 from common import command, print_table
 from regulens.stats.cells import Cells
-from regulens.stats.comparisons import compare
 from regulens.stats.design import Design
 from regulens.stats.looks import FIRST, Taken, share_at
 from regulens.stats.power import piloted, recommended_seeds, seeds_needed
 from regulens.stats.samples import Sample
 from regulens.stats.simulated import CellModel, Question
-from regulens.stats.verdicts import DECIDED
+from regulens.stats.verdicts import DECIDED, Verdict, judge
 
 ALPHA, CELLS, ROPE, FAILED = 0.05, 4, 0.005, 0.1
 STATEMENTS = 2 * (CELLS - 1)
@@ -72,9 +71,19 @@ class World:
         return Cells(first, replace(self.design, alpha=ALPHA * share))
 
 
-def verdicts(cells: Cells[int]) -> list[str]:
+def verdict(cells: Cells[int], treatment: int = 1) -> Verdict:
+    """Return the verdict on a treatment against the control, that of ``comparisons.compare`` and nothing else."""
+    weights, alpha = {treatment: 1.0, 0: -1.0}, cells.design.alpha_of_one(CELLS - 1)
+    few, estimate = cells.too_few(weights, alpha), cells.primary(weights)
+    if few is not None and few.doubted is None:
+        return "too few runs"
+    doubted = few.doubted if few is not None and few.doubted is not None else estimate
+    return judge(doubted, cells.design.rope, alpha, cells.design.direction)
+
+
+def verdicts(cells: Cells[int]) -> list[Verdict]:
     """Return the verdicts on each treatment against the control."""
-    return [each.verdict for each in compare([(i, 0) for i in range(1, CELLS)], cells)]
+    return [verdict(cells, treatment) for treatment in range(1, CELLS)]
 
 
 def later_share(first: int, seeds: int) -> float:
@@ -104,8 +113,7 @@ def extended(world: World, pilot: int, studies: int) -> tuple[float, float]:
         if seeds is None:
             continue
         cells = world.cells(runs, seeds, later_share(pilot, seeds))
-        (first,) = compare([(1, 0)], cells, family=CELLS - 1)
-        decided.append(first.verdict in DECIDED)
+        decided.append(verdict(cells) in DECIDED)
         used.append(seeds)
     return float(np.mean(decided)), float(np.mean(used))
 
@@ -121,10 +129,8 @@ def fresh(world: World, studies: int) -> tuple[float, float]:
         models = [CellModel(math.hypot(world.sd[0], world.sd[1]), 1 - (1 - world.rate) ** 2)]
         question = replace(question, weights=(1.0,), gated=False)
     seeds = seeds_needed(question, models, rng, studies=8000) or MOST
-    found = [
-        compare([(1, 0)], world.cells(world.runs(rng, seeds), seeds, FIRST), family=CELLS - 1) for _ in range(studies)
-    ]
-    return float(np.mean([each[0].verdict in DECIDED for each in found])), seeds
+    found = [verdict(world.cells(world.runs(rng, seeds), seeds, FIRST)) for _ in range(studies)]
+    return float(np.mean([each in DECIDED for each in found])), seeds
 
 
 WORLDS = {
@@ -282,7 +288,9 @@ def main() -> None:
             for rates in (True, False)
             for looks in ((3, 10, 30), (5, 10, 20, 40), (10, 20, 40))
         )
-        print_table(("truth", "answers", "looks, none declared", "any false", "the first, and once extended as planned"), rows)
+        print_table(
+            ("truth", "answers", "looks, none declared", "any false", "the first, and once extended as planned"), rows
+        )
     if "widths" in given.tables:
         print("\nWidths of 5 + 5 seeds relative to 10 at once\n")
         print_table(("comparisons", "levels", "trained", "mean", "median"), width_rows(given.studies))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from done import Done
 from regulens.api import load_study, run_study
 from regulens.errors import UserError
 from regulens.executors.local import LocalExecutor
@@ -297,7 +299,7 @@ def test_a_study_grows_from_look_to_look_and_then_is_tested(
 
 
 def test_a_pilot_is_no_look_until_its_report_is_asked_for(
-    tiny_file: Path, tmp_path: Path, processes: LocalExecutor
+    tiny_file: Path, tmp_path: Path, processes: LocalExecutor, regulens: Callable[..., Done]
 ) -> None:
     study = load_study(tiny_file, tmp_path / "piloted")
     run = run_study(study, seeds=3, pilot=True, executor=processes)
@@ -311,3 +313,7 @@ def test_a_pilot_is_no_look_until_its_report_is_asked_for(
     numbers = json.loads(run.report("json").read_text())
     assert [(look["seeds"], round(look["level"], 9)) for look in numbers["looks"]] == [(3, 0.97)]
     assert [look.seeds for look in run.progress().looks] == [3]
+    assert "intervals of 97.00 %; 60 % of the error spent, 40 % left" in regulens("status", run.folder).stdout
+    planned = regulens("plan", run.folder, "--power", "--effect", "0.1", "--sd", "0.05").stdout
+    assert "begun anew" in planned
+    assert "extend the study by" in planned

@@ -157,8 +157,13 @@ def crossing(seeds: tuple[int, ...], tails: tuple[float, ...]) -> float:
     return total
 
 
+@cache
+def _legendre() -> tuple[Floats, Floats]:
+    return roots_legendre(_NODES)
+
+
 def _nodes(critical: float) -> tuple[Floats, Floats]:
     """Return nodes and weights of an integral up to a critical value (Gauss and Legendre)."""
-    x, weights = roots_legendre(_NODES)
+    x, weights = _legendre()
     half = (critical - _FAR) / 2
     return _FAR + half * (x + 1), weights * half

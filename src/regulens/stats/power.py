@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 POWER = 0.8
 PILOT_CONFIDENCE = 0.8  # of upper bounds from a pilot: Browne 1995, Statistics in Medicine 14, 1933-1940
+USUAL_RUNS = 5
+"""How many runs of a cell the collapse rate of the whole analysis counts for."""
 _MANY = 1_000_000  # seeds, as good as without end
 
 
@@ -85,7 +87,7 @@ class Pilot:
         df: its degrees of freedom.
         collapses: of all runs, how many failed to train.
         runs: all.
-        usual_rate: of collapse in the whole analysis, which counts as one more run.
+        usual_rate: of collapse in the whole analysis, which counts as ``USUAL_RUNS`` more.
         rise: see ``CellModel``.
         image_variance: see ``CellModel``.
     """
@@ -112,7 +114,8 @@ class Pilot:
 
     def drawn(self, factors: Floats, rng: np.random.Generator) -> CellModel:
         """Return (studies,) spreads, so many times that of the runs, and rates of their posterior (a beta prior)."""
-        failed, trained = self.collapses + self.usual_rate, self.runs - self.collapses + 1 - self.usual_rate
+        failed = self.collapses + USUAL_RUNS * self.usual_rate
+        trained = self.runs - self.collapses + USUAL_RUNS * (1 - self.usual_rate)
         rate = rng.beta(failed, trained, len(factors)) if failed > 0 else 0.0
         return self._model(self.sd * factors, np.minimum(rate, 0.999))
 

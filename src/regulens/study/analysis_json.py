@@ -53,7 +53,8 @@ def study_analysis_dict(found: StudyAnalysis) -> dict[str, Any]:
     A claim has its ``id``, ``text``, ``verdict`` (``None`` where it is not testable in the study, ``reason`` saying
     why), the ``parts`` that must all hold, each with an interval at the level that supports it, and for an undecided
     one ``seeds`` (recommended), ``seeds_low`` and ``seeds_high``, ``None`` being more than ``seeds_max``, and
-    ``seeds_never``, whether no number decides. Where the data set is a factor, ``datasets`` holds what is said across data sets (``datasets_dict``).
+    ``seeds_never``, whether no number decides. Where the data set is a factor, ``datasets`` holds what is said across
+    data sets (``datasets_dict``).
     """
     claims, effects = claims_list(found.claims), effects_list(found.factors)
     return analysis_dict(found.analysis) | {"claims": claims, "effects": effects} | datasets_dict(found.datasets)
