@@ -238,7 +238,7 @@ def _warnings(
         name = ", ".join(f"{factor} {level}" for factor, level in cell.levels.items())
         if cell.sample.n == 1:
             warnings.append(f"only one run of {name}: its spread is unknown, and no interval can be computed")
-        elif constant(cell.sample.values[~cell.sample.diverged]):
+        elif not cell.sample.diverged.any() and constant(cell.sample.values):
             warnings.append(f"all {cell.sample.n} runs of {name} have the same value: its spread may be underestimated")
         if flagged[cell.key]:
             runs = f"{flagged[cell.key]} run{'s' * (flagged[cell.key] > 1)} of {name}"
