@@ -83,14 +83,14 @@ def test_the_tables_fit_100_columns_and_say_what_they_mean(results: Path, answer
     assert max(len(line.rstrip()) for line in lines) <= 100
     assert lines[0] == "val_accuracy of each cell"
     assert "val_accuracy: regularizer against none" in lines
-    assert len([line for line in lines if "batchnorm – none" in line and line.startswith(("1 ", "2 "))]) == 2
-    assert len([line for line in lines if "among trained" in line]) == 3
+    compared = [line for line in lines if "batchnorm – none" in line and line.startswith(("1 ", "2 "))]
+    assert len(compared) == 2 + 2  # with the posterior shares
+    assert len([line for line in lines if line.lstrip().startswith(("collapse rate", "all runs"))]) == 4
+    assert "val_accuracy: effects of each factor (exploratory)" in lines
     told = " ".join(out.split())
     assert "count as collapsed: an exact bound needs the number of evaluated images, which is unknown." in told
-    assert "The 2 comparisons form one family" in told
-    assert (
-        "Undecided because better among the non-collapsed runs, but so few runs leave the collapse rates open" in told
-    )
+    assert "The 2 comparisons, of means and of collapse rates, form one family" in told
+    assert "0/8 and 1/8 runs collapsed" in told
 
 
 def test_without_chance_the_answer_says_that_no_collapse_is_looked_for(
@@ -98,7 +98,7 @@ def test_without_chance_the_answer_says_that_no_collapse_is_looked_for(
 ) -> None:
     _, out, _ = answer(results, *COLUMNS)
     assert "Collapse was not checked" in out
-    assert "among trained" not in out
+    assert "collapse rate" not in out
 
 
 def test_two_calls_print_the_same(results: Path, answer: Callable[..., Answer]) -> None:
@@ -114,13 +114,13 @@ def test_two_calls_print_the_same(results: Path, answer: Callable[..., Answer]) 
         (",0.8", ",8.8", COLUMNS, "accuracies in percent"),
         ("", "", ("--response", "acc", *COLUMNS[2:]), 'no column "acc"'),
         ("", "", ("--response", "regularizer", "--factors", "depth"), "column regularizer is not numeric"),
-        ("", "", (*COLUMNS, "--scale", "points"), "--scale"),
+        ("", "", (*COLUMNS, "--scale", "points"), "scale must be fraction or percent or none"),
         (",host", ",epoch", (*COLUMNS, "--last-of", "epoch"), "epoch is here, no number"),
         ("", "", (*COLUMNS, "--control", "nome"), "did you mean none?"),
         ("", "", (*COLUMNS, "--chance", "10"), "chance must be between 0 and 1"),
         ("", "", (*COLUMNS, "--rope", "much"), "--rope"),
         ("", "", (*COLUMNS, "--rope", "0.5"), "for half a point write 0.005"),
-        ("", "", (*COLUMNS, "--direction", "up"), "--direction"),
+        ("", "", (*COLUMNS, "--direction", "up"), "direction must be higher or lower"),
         ("", "", COLUMNS[2:], "Missing option '--response'"),
         ("", "", (*COLUMNS, "--format", "csv"), "--format"),
     ],
@@ -163,6 +163,77 @@ def test_a_log_of_percentages_is_analysed_by_its_last_epochs(
         "1 of 97 rows was left out: state is crashed in 1 (line 98)",
         "96 rows were reduced to 32 runs: the last epoch of each",
     ]
+
+
+def test_pairs_claims_looks_and_effects_are_options(
+    results: Path, tmp_path: Path, answer: Callable[..., Answer]
+) -> None:
+    claims = tmp_path / "claims.toml"
+    claims.write_text('[[claims]]\nid = "bn"\ntext = "Batch norm is best."\nkind = "best"\na = "batchnorm"\n')
+    asked = (results, *COLUMNS, "--chance", "0.1", "--pair", "batchnorm vs none", "--claims", claims)
+    code, out, err = answer(*asked, "--looks", "8,20", "--effect", "0.01", "--rope-rate", "0.1")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 100
+    assert "val_accuracy: seeds of each cell to decide 0.01 (80 % power)" in lines
+    assert lines[-3].split()[0] == "bn"
+    assert lines[-3].endswith("supported")
+    told = " ".join(out.split())
+    assert "Looks at 8, 20 seeds were declared" in told
+    assert "Claims and comparisons share the error" in told
+    found = json.loads(answer(*asked, "--looks", "8,20", "--effect", "0.01", "--format", "json")[1])
+    assert [claim["verdict"] for claim in found["claims"]] == ["supported"]
+    assert [each["seeds_max"] for each in found["power"]] == [200, 200]
+
+
+def test_several_responses_have_tables_of_their_own_and_one_family(
+    results: Path, answer: Callable[..., Answer]
+) -> None:
+    header, *runs = results.read_text().splitlines()
+    lines = [f"{header},val_loss", *(f"{run},{1 - float(run.split(',')[3]):.4f}" for run in runs)]
+    results.write_text("\n".join(lines) + "\n")
+    responses = (
+        "--response",
+        "val_accuracy,val_loss",
+        *COLUMNS[2:],
+        "--direction",
+        "higher,lower",
+        "--rope",
+        "0.01,0.02",
+    )
+    code, out, err = answer(results, *responses, "--comparisons", "all")
+    assert (code, err) == (0, "")
+    assert "val_accuracy: regularizer against none" in out
+    assert "val_loss of each cell" in out
+    told = " ".join(out.split())
+    assert told.count("The comparisons of 2 responses are one family") == 1
+    assert "beyond ±0.01" in told
+    assert "beyond ±0.02" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--pair", "batchnorm"), '--pair must be two levels, as in "dropout vs none", got "batchnorm"'),
+        (("--pair", "batchnorm vs none", "--comparisons", "all"), "--pair names the comparisons"),
+        (("--pair", "batchnorm vs l2"), "l2 is not a level of regularizer"),
+        (("--effect", "1,2"), "effect must have one value, or one for each of 1 response, got 2"),
+        (("--effect", "few"), "--effect must be a number"),
+        (("--claims", "absent.toml"), "absent.toml: cannot be read"),
+        (("--looks", "5;10"), "looks must be increasing numbers of seeds"),
+        (("--collapsed", "host"), 'line 2: host "here" is neither true nor false'),
+        (("--trained-above", "0.5", "--collapsed", "host"), "both say which runs collapsed"),
+        (("--split", "host"), "verdicts over splits need test_ratio"),
+        (("--over", "worlds"), 'over must be "seeds" or "seeds,split"'),
+    ],
+)
+def test_a_mistake_in_a_newer_option_is_one_line(
+    arguments: tuple[str, ...], words: str, results: Path, answer: Callable[..., Answer]
+) -> None:
+    code, out, err = answer(results, *COLUMNS, *arguments)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert words in err
 
 
 def test_costs_are_shown_drawn_and_in_the_json(results: Path, answer: Callable[..., Answer], tmp_path: Path) -> None:

@@ -300,9 +300,9 @@ def test_a_file_that_ends_early_does_not_say_that_someone_stopped(
 
 def test_a_deviation_is_part_of_the_status(regulens: Run, folder: Path) -> None:
     path = folder / "study.toml"
-    path.write_text(path.read_text().replace('primary = "mean"', 'primary = "median"'))
+    path.write_text(path.read_text().replace('primary = "trained"', 'primary = "median"'))
     regulens("report", folder, "--format", "json")
-    assert "was evaluated: analysis.primary ('mean', not 'median')" in regulens("status", folder).stdout
+    assert "was evaluated: analysis.primary ('trained', not 'median')" in regulens("status", folder).stdout
 
 
 def test_debug_shows_the_traceback(regulens: Run) -> None:

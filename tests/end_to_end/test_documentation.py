@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import regulens
 from regulens.api import Study
+from regulens.cli.commands import app
 from regulens.spec import StudySpec, field_paths
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +58,14 @@ def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
 @pytest.mark.parametrize("name", [name for name in dir(Study) if not name.startswith("_")])
 def test_every_method_of_a_study_is_documented(name: str) -> None:
     assert re.search(rf"`{name}[`(]", (ROOT / "docs" / "python.md").read_text())
+
+
+@pytest.mark.parametrize("name", list(inspect.signature(regulens.analyze).parameters)[1:])
+def test_every_option_of_analyze_is_on_the_command_line_and_documented(name: str) -> None:
+    option = f"--{name.replace('_', '-')}"
+    assert f"`{option}" in (ROOT / "docs" / "studies.md").read_text()
+    commands: dict[str, Any] = getattr(typer.main.get_command(app), "commands")  # noqa: B009  # of a group
+    assert option in {each for parameter in commands["analyze"].params for each in parameter.opts}
 
 
 @pytest.mark.parametrize("name", regulens.__all__)

@@ -13,7 +13,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from regulens.stats.cells import Cells
-from regulens.stats.comparisons import Comparison, compare, hedges_g, holm
+from regulens.stats.comparisons import Comparison, compare, hedges_g
 from regulens.stats.design import Design
 from regulens.stats.estimate import StudentEstimate
 from regulens.stats.samples import Sample, sample
@@ -49,10 +49,6 @@ class TestFamily:
             assert each.p == pytest.approx(welch.pvalue)
         assert [each.p_holm for each in found] == pytest.approx(multipletests([e.p for e in found], method="holm")[1])
         assert found[2].verdict == "better"
-
-    @pytest.mark.parametrize("p", [[0.04], [0.03, 0.001, 0.02, 0.02, 0.9], [0.6, 0.5, 0.4]])
-    def test_holm_is_that_of_statsmodels(self, p: list[float]) -> None:
-        assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
     def test_two_answers_share_the_family(self) -> None:
         samples = [normal(0, 0.86), normal(1, 0.87), normal(2, 0.88)]

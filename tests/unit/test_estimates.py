@@ -247,7 +247,7 @@ def test_intervals_of_the_standard_deviation_cover(
     assert covered >= at_least - 2 * math.sqrt(at_least * (1 - at_least) / 600)
 
 
-@pytest.mark.parametrize(("n", "rank"), [(9, 2), (10, 2), (12, 3), (15, 4), (20, 6), (20, 5)])
+@pytest.mark.parametrize(("n", "rank"), [(2, 1), (9, 2), (10, 2), (12, 3), (15, 4), (20, 6), (20, 5)])
 def test_median_interval_at_an_attained_level_ends_at_order_statistics(n: int, rank: int) -> None:
     level = 1 - 2 * stats.binom.cdf(rank - 1, n, 0.5)
     made = median_interval(np.random.default_rng(n).permutation(np.arange(1.0, n + 1)), level)

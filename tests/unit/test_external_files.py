@@ -213,7 +213,8 @@ class TestWhatIsRefused:
         content = text().replace("0.81", "x").replace("none,1", ",1").replace("0.93", "nan") + "bn,7\nbn,,0.5\nbn\n"
         assert refusal(content) == (
             'line 2: y "x" is non-numeric; write a number; line 3: regularizer is NaN (an empty field); '
-            "line 5: y is NaN (nan); leave the run out, or give it the value that it counts for; "
+            "line 5: y is NaN (nan); a run that diverged counts: mark it true in a column named with "
+            "--collapsed; delete what is no run; "
             "and 3 more errors"
         )
 

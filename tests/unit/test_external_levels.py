@@ -281,7 +281,7 @@ class TestWrongTypes:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            ({"response": None}, "response must name a column, got None"),
+            ({"response": None}, "response must name columns, as a list or a text with commas, got None"),
             ({"factors": None}, "factors must name columns, as a list or a text with commas, got None"),
             ({"factors": [1]}, "factors must name a column, got 1"),
             ({"factors": {"x"}}, "factors must name columns"),
@@ -293,8 +293,8 @@ class TestWrongTypes:
             ({"rope": True}, "rope must be a number, got True"),
             ({"chance": [0.1]}, r"chance must be a number, got \[0.1\]"),
             ({"paired": "yes"}, "paired must be True or False, got 'yes'"),
-            ({"direction": None}, "direction must be higher or lower"),
-            ({"primary": 1}, "primary must be mean or trained or median"),
+            ({"direction": 1}, "direction must be higher or lower"),
+            ({"primary": 1}, "primary must be trained or mean or median"),
             ({"scale": 1}, "scale must be fraction or percent or none"),
             ({"last_of": 1}, "last_of must name a column, got 1"),
         ],

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from regulens.errors import UserError
+from regulens.study.external.assumed import ACCURACY_ROPE
 from regulens.study.external.scale import Response, Scale, response_on_scale
-from regulens.study.own_numbers import ACCURACY_ROPE, analyze
+from regulens.study.own_numbers import analyze
 from regulens.study.own_rows import read_rows
 
 FRACTIONS = (0.871, 0.884, 0.1, 0.9)

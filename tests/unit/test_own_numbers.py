@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 import regulens
@@ -92,7 +93,7 @@ def refusal(tmp_path: Path) -> Callable[..., str]:
 
 
 class TestNumbers:
-    def test_symmetric_cells_have_welchs_intervals_and_exact_permutation_p(self) -> None:
+    def test_symmetric_cells_have_welchs_intervals_and_welchs_p(self) -> None:
         rows = runs()
         found = analysed(rows, rope=0.0).as_dict()["comparisons"]
         assert [(each["a"], each["b"], each["where"]) for each in found] == [
@@ -104,12 +105,14 @@ class TestNumbers:
             assert each["difference"] == pytest.approx(a.mean() - b.mean())
             assert [each["low"], each["high"]] == pytest.approx(list(welch.confidence_interval(1 - 0.05 / 4)))
             assert [each["low95"], each["high95"]] == pytest.approx(list(welch.confidence_interval(0.95)))
-            assert each["p"] == pytest.approx(2 / math.comb(10, 5))  # the cells do not overlap
-            assert each["p_holm"] == pytest.approx(4 * 2 / math.comb(10, 5))
+            assert each["p"] == pytest.approx(welch.pvalue)
+            assert each["p_permutation"] == pytest.approx(2 / math.comb(10, 5))  # the cells do not overlap
             assert each["probability_of_improvement"] == stats.mannwhitneyu(a, b).statistic / 25 == 1
             assert each["verdict"] == "better"
             assert each["reason"] is None
             assert each.keys() >= ALWAYS
+        holm = multipletests([each["p"] for each in found], method="holm")[1]
+        assert [each["p_holm"] for each in found] == pytest.approx(holm)
 
     def test_numbers_are_those_of_the_statistics_called_directly(self) -> None:
         rng = np.random.default_rng(5)
@@ -383,11 +386,37 @@ class TestWhatIsRefused:
             ({"chance": math.nan}, "chance must be between 0 and 1, got nan"),
             ({"chance": 0.95}, "chance 0.95: runs up to 1.1 times it count as collapsed"),
             ({"chance": 0.1, "direction": "lower"}, "chance is the accuracy of guessing, of which more is better"),
+            ({"rope": [0.1, 0.2]}, "rope must have one value, or one for each of 1 response, got 2"),
+            ({"direction": {"val_loss": "lower"}}, "direction: 'val_loss' is not one of the responses"),
+            ({"trained_above": math.inf}, "trained_above must be a finite number, got inf"),
+            ({"trained_above": 0.5, "collapsed": "depth"}, "collapsed and trained_above both say which runs collapsed"),
+            ({"collapsed": "depth"}, "collapsed: depth has another role already; name the column of collapsed runs"),
+            ({"collapsed": "colapsed"}, 'no column "colapsed"'),
+            ({"comparisons": "some"}, 'comparisons must be "control", "all" or a list of pairs of levels, got'),
+            ({"comparisons": [("none",)]}, 'comparisons must be "control", "all" or a list of pairs of levels, got'),
+            ({"comparisons": [("none", "l3")]}, "comparisons: l3 is not a level of regularizer; it has none, batch"),
+            ({"comparisons": [("none", "None")]}, "comparisons: none is compared with itself; name two levels of"),
+            ({"comparisons": [("none", [1])]}, "comparisons must be a level (a text, a number or true/false), got [1]"),
+            ({"looks": "5,5"}, "looks must be increasing numbers of seeds from 2 on, such as 5,10,20, got '5,5'"),
+            ({"looks": [5.5]}, "looks must be increasing numbers of seeds"),
+            ({"looks": 5}, "looks must be increasing numbers of seeds"),
+            ({"looks": "5,10", "seed": None}, "looks are numbers of seeds: name their column with seed"),
+            ({"over": "images"}, "over must be"),
+            ({"over": "seeds,images"}, "results from elsewhere have no single images"),
+            ({"over": "seeds,split"}, 'over "seeds,split" needs the column of the splits: name it with split'),
+            ({"split": "seed"}, "verdicts over splits need test_ratio, judged over training images of a split"),
+            ({"split": "depth"}, "depth is the split and a factor as well"),
+            ({"split": "val_accuracy"}, "val_accuracy is the response and the split as well"),
+            ({"test_ratio": 0.2}, "test_ratio is used for verdicts over splits only"),
+            ({"test_ratio": -1, "split": "seed"}, "test_ratio must be a finite number > 0, got -1"),
+            ({"rope_rate": 1.5}, "rope_rate must be in [0, 1), got 1.5"),
+            ({"rope_rate": math.nan}, "rope_rate must be in [0, 1), got nan"),
+            ({"effect": 0}, "effect must be a finite number > 0, got 0"),
+            ({"effect": 0.5}, "effect 0.5 is 50 percentage points of val_accuracy; for half a point write 0.005"),
             ({"rope": -0.1}, "rope must be a finite number >= 0, got -0.1"),
             ({"rope": math.nan}, "rope must be a finite number >= 0, got nan"),
             ({"direction": "up"}, 'direction must be higher or lower, got "up"'),
-            ({"primary": "mode"}, 'primary must be mean or trained or median, got "mode"'),
-            ({"primary": "trained"}, "primary trained needs chance"),
+            ({"primary": "mode"}, 'primary must be trained or mean or median, got "mode"'),
             ({"paired": True, "seed": None}, "paired needs the seeds"),
         ],
     )
@@ -439,12 +468,14 @@ class TestWhatIsHandled:
     def check(self, found: OwnAnalysis) -> dict[str, Any]:
         """Return the JSON, in which there is no NaN and every null has its reason."""
         answer = json.loads(found.to_json(), parse_constant=lambda text: pytest.fail(f"{text} in JSON"))
-        assert list(answer) == ["cells", "comparisons", "claims", "warnings"]
+        assert list(answer) == ["cells", "comparisons", "claims", "warnings", "effects"]
         assert answer["claims"] == []
         for each in answer["comparisons"]:
             assert each.keys() >= ALWAYS
             missing = {name for name, value in each.items() if value is None} - {"reason"}
-            assert missing <= ALWAYS
+            if not any("collapse_difference" in other for other in answer["comparisons"]):
+                missing -= {"rate", "rope_rate", "sensitivity"}  # a warning says that collapse was not looked for
+            assert missing <= ALWAYS | {"sensitivity"}
             assert not missing or each["reason"]
         for each in answer["cells"]:
             missing = [name for name, value in each.items() if value is None and name != "reason"]
@@ -455,11 +486,11 @@ class TestWhatIsHandled:
         answer = self.check(analysed(runs(1), chance=0.1))
         for each in answer["comparisons"]:
             assert each["difference"] > 0
-            assert each["verdict"] == "undecided"
+            assert each["verdict"] == "too few runs"
             bounds = ("low", "high", "low95", "high95", "poi_low", "poi_high")
             assert {each[name] for name in (*bounds, "p", "p_holm")} == {None}
             assert each["probability_of_improvement"] in {0, 0.5, 1}
-            assert "too few runs" in each["reason"]
+            assert each["reason"] == "1 trained runs of a cell; a verdict needs 3"
         assert [warning for warning in answer["warnings"] if "only one run of" in warning]
 
     def test_one_run_against_five(self) -> None:
@@ -591,14 +622,17 @@ class TestText:
         found = analysed(rows, chance=0.1)
         cells, comparisons = cell_table(found.analysis), comparison_table(found.analysis)
         assert cells.columns == (
-            *("depth", "regularizer", "n", "collapsed", "mean [95 %]", "among trained", "median", "sd"),
+            *("depth", "regularizer", "n", "collapsed", "trained [95 %]", "all runs [95 %]", "median", "sd"),
         )
         values = of_cell(rows, 2, "none")
         [row] = [row for row in cells.rows if row[:2] == ("2", "none")]
-        assert (row[2], row[3], row[4][:6]) == ("5", "1", f"{values.mean():.4f}")
-        assert row[5:] == tuple(f"{x:.4f}" for x in (values[1:].mean(), np.median(values), values.std(ddof=1)))
+        assert row[2:4] == ("5", "1")
+        low, high = stats.t.interval(0.95, 3, values[1:].mean(), stats.sem(values[1:]))
+        assert row[4] == f"{values[1:].mean():.4f} [{low:.4f}, {high:.4f}]"
+        assert row[5][:6] == f"{values.mean():.4f}"
+        assert row[6:] == tuple(f"{x:.4f}" for x in (np.median(values), values.std(ddof=1)))
         assert [row[1] for row in comparisons.rows] == 2 * [
-            *("batchnorm – none", "  among trained", "l2(0.01) – none", "  among trained")
+            *("batchnorm – none", "  collapse rate", "  all runs", "l2(0.01) – none", "  collapse rate", "  all runs")
         ]
         first = found.as_dict()["comparisons"][0]
         assert comparisons.rows[0][2:] == (
@@ -607,11 +641,22 @@ class TestText:
             f"{first['p_holm']:.4f}",
             first["verdict"],
         )
+        rate, overall = first["rate"], first["overall"]
+        assert comparisons.rows[1][2:] == (
+            f"{rate['difference']:+.2f} [{rate['low']:+.2f}, {rate['high']:+.2f}]",
+            *("", "", rate["verdict"]),
+        )
+        assert comparisons.rows[2][2:] == (
+            f"{overall['difference']:+.4f} [{overall['low']:+.4f}, {overall['high']:+.4f}]",
+            *("", "", ""),
+        )
 
     def test_what_is_unavailable_is_a_dash(self) -> None:
         analysis = analysed(row for row in runs(1) if row[:2] != (2, "none")).analysis
         assert cell_table(analysis).rows[0] == ("1", "none", "1", "0.8200", "0.8200", "–")
-        assert comparison_table(analysis).rows[0] == (*("1", "batchnorm – none", "+0.0300", "1.00", "–", "undecided"),)
+        assert comparison_table(analysis).rows[0] == (
+            *("1", "batchnorm – none", "+0.0300", "1.00", "–", "too few runs"),
+        )
         assert comparison_table(analysis).rows[-1] == ("2", "l2(0.01) – none", "–", "–", "–", "no runs")
 
     @pytest.mark.parametrize(
@@ -631,8 +676,13 @@ class TestText:
         assert table.rows[0][3].split()[0] == shown
 
     def test_a_difference_of_nothing_has_no_minus(self) -> None:
-        table = comparison_table(analysed(((*row[:3], 0.1) for row in runs()), chance=0.1).analysis)
+        table = comparison_table(analysed((*row[:3], 0.8) for row in runs()).analysis)
         assert table.rows[0][2] == "+0.0000"
+
+    def test_cells_in_which_no_run_trained_leave_the_rates_alone(self) -> None:
+        table = comparison_table(analysed(((*row[:3], 0.1) for row in runs()), chance=0.1).analysis)
+        assert table.rows[0][2:] == ("–", "0.50 [0.23, 0.77]", "–", "too few runs")
+        assert table.rows[1][2].startswith("+0.00 [")
 
     def test_no_sentence_capitalizes_the_name_of_a_column(self) -> None:
         lone = [*runs(2), (1, "l1", 0, 0.5), (2, "l1", 0, 0.5), (2, "l1", 1, 0.5)]
@@ -645,19 +695,23 @@ class TestText:
 
     def test_collapse_is_advised_to_be_checked_of_accuracies_only(self) -> None:
         of_losses = analysed(runs(), direction="lower").warnings
-        assert "collapse was not checked: it is defined for accuracies only" in of_losses
+        assert (
+            "collapse was not checked: it is defined for accuracies only, unless a column tells (--collapsed)"
+            in of_losses
+        )
         assert any("give the chance accuracy (--chance)" in warning for warning in analysed(runs()).warnings)
 
     def test_notes_say_what_decides_over_how_many_and_what_stays_open(self) -> None:
         said = " ".join(notes(analysed(runs(spread=0.03), chance=0.1).analysis))
-        assert "entirely beyond ±0.005, equivalent if entirely within" in said
-        assert "The 4 comparisons form one family: each interval has level 98.75 %, so that all hold" in said
-        assert "the mean of all runs, collapses included" in said
-        assert "seeds are not paired" in said
-        assert "Undecided because the interval extends beyond the equivalence margin" in said
+        assert "better or worse beyond ±0.005, equivalent within it" in said
+        assert "The 4 comparisons, of means and of collapse rates, form one family: each interval has level 99" in said
+        assert "the mean over non-collapsed runs" in said
+        assert "Verdicts are about new seeds" in said
+        assert "Undecided: the interval extends beyond the equivalence margin: batchnorm – none at depth 1" in said
         assert "No equivalence margin (ROPE) was given" in said
         other = " ".join(notes(analysed(runs(2), rope=0, paired=True, primary="median").analysis))
-        assert "entirely on one side of zero" in other
+        assert "better or worse if the interval excludes zero" in other
         assert "the median of all runs" in other
-        assert "Runs of the same seed are paired" in other
-        assert "No p: with 2 pairs and 4 comparisons" in other
+        assert "Runs of the same seed are compared as pairs" in other
+        assert "decided now, it is a deviation to report" in other
+        assert "Too few runs: 2 blocks in common; a verdict needs 3" in other

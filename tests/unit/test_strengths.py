@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from regulens.spec import RunSpec, StudySpec
+from regulens.stats.cells import Cells
+from regulens.stats.design import Design
 from regulens.stats.samples import Sample, sample
 from regulens.study.grid import cells
 from regulens.study.strengths import StrengthSeries, strength_series
@@ -24,7 +26,7 @@ def runs(spec: StudySpec, means: dict[str, float]) -> dict[RunSpec, Sample]:
 
 def grids(levels: list[str], means: dict[str, float]) -> list[StrengthSeries]:
     spec = study(levels)
-    return strength_series(spec, runs(spec, means), None, (0, 1))
+    return strength_series(spec, Cells(runs(spec, means), Design(bounds=(0, 1))))
 
 
 def test_a_grid_needs_two_strengths_and_takes_none_as_zero() -> None:
@@ -62,5 +64,5 @@ def test_without_none_the_weakest_is_an_edge_too() -> None:
 def test_no_interval_reaches_beyond_what_is_possible() -> None:
     spec = study(["none", "l2(0.1)", "l2(0.2)"])
     wild = {cell: sample([0.1, 0.99, 0.98]) for cell in cells(spec)}
-    for each in strength_series(spec, wild, None, (0, 1)):
+    for each in strength_series(spec, Cells(wild, Design(bounds=(0, 1)))):
         assert all(0 <= mean.low <= mean.high <= 1 for mean in each.means)

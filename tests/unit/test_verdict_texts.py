@@ -42,12 +42,12 @@ def pair_of(
         runs[name] = sample(np.where(collapsed, 0.1, mean + sd * shape), collapsed)
     [result] = compare([("a", "b")], Cells(runs, design))
     unit, alpha = unit_of("val_accuracy"), design.alpha_of_one(1)
-    return Pair("batchnorm", "none", result, design, alpha, unit, failed, ("seeds",), "depth 2")
+    return Pair("batchnorm", "none", result, design, alpha, unit, failed, ("seeds",), None, "depth 2")
 
 
 def test_better_is_told_of_runs_that_train_with_the_bound_that_decides() -> None:
     pair = pair_of(0.93, 0.9)
-    low, high = deciding_bounds(pair.result, DESIGN, pair.alpha)
+    low, high = deciding_bounds(pair)
     assert low == pair.result.estimate.lower(edge_alpha(pair.alpha, 0.005, pair.result.estimate)) > 0.005
     assert math.isnan(high)
     assert low > pair.result.difference.low
@@ -94,7 +94,7 @@ def test_equivalent_names_both_bounds_and_the_side_of_zero_where_it_is_shown() -
         f"At depth 2, batchnorm and none are practically equivalent when they train: {pair.size}, {bounds_text(pair)} "
         "by the bounds that decide, within ±0.5 percentage points."
     )
-    low, high = deciding_bounds(pair.result, DESIGN, pair.alpha)
+    low, high = deciding_bounds(pair)
     assert -0.005 < low < high < 0.005
     assert low > pair.result.difference.low
     above, below = pair_of(0.902, 0.9, sd=0.001), pair_of(0.9, 0.902, sd=0.001)
@@ -105,7 +105,7 @@ def test_equivalent_names_both_bounds_and_the_side_of_zero_where_it_is_shown() -
 def test_an_open_size_shows_the_direction_and_no_bound() -> None:
     pair = pair_of(0.906, 0.9, sd=0.004)
     assert pair.word == "better (size open)"
-    assert "is better than none when it trains: +0.60" in first_answer(pair)
+    assert "is better than none when it trains (size open): +0.60" in first_answer(pair)
     assert "the direction is shown, the size is not: the interval excludes zero" in first_answer(pair)
     assert bounds_text(pair) == ""
 
@@ -177,6 +177,17 @@ def test_equivalence_is_undone_where_the_means_of_all_runs_are_the_rope_apart(
 )
 def test_a_difference_is_said_to_be_of_the_runs_it_is_of(primary: str, rates: bool, words: str) -> None:
     assert runs_text(replace(DESIGN, primary=primary, rates=rates)) == words  # type: ignore[arg-type]
+
+
+def test_few_runs_that_look_skewed_are_told_by_the_bounds_that_judge_them() -> None:
+    pair = pair_of(0.93, 0.9)
+    doubted = pair.result.estimate.stretched(2.5)
+    said = first_answer(replace(pair, doubted=doubted))
+    wide = doubted.interval(1 - pair.alpha)
+    assert f"{pair.size} (judged by {100 * wide.low:.2f} to {100 * wide.high:.2f}, as few runs look skewed)" in said
+    low, _ = deciding_bounds(replace(pair, doubted=doubted))
+    assert 0.005 < low < deciding_bounds(pair)[0]
+    assert f"at least +{100 * low:.2f} by the bound that decides" in said
 
 
 def test_medians_are_compared_and_told_as_such() -> None:

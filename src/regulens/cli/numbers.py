@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from regulens.cli.datasets import check_figures, draw_figures, print_datasets
-from regulens.cli.options import AnalysisFormat, Comparisons, Direction, Primary, Scale
+from regulens.cli.options import AnalysisFormat, Comparisons, Primary
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
 from regulens.errors import UserError
@@ -18,6 +18,8 @@ from regulens.errors import UserError
 if TYPE_CHECKING:
     from regulens.report.pictures import Picture
     from regulens.study.own_numbers import OwnAnalysis
+
+_VERSUS = " vs "
 
 
 def analyze(
@@ -37,10 +39,37 @@ def analyze(
     control: Annotated[
         str | None, typer.Option(metavar="LEVEL", help="Level that the others are compared with (default: none).")
     ] = None,
-    rope: Annotated[
-        float | None, typer.Option(help="Equivalence margin (ROPE; default: 0.005 for accuracies, else 0).")
+    comparisons: Annotated[
+        Comparisons, typer.Option(help="Compare each level with the control, or all with each other.")
+    ] = Comparisons.control,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(metavar='"A vs B"', help="Compare these two levels only; may be repeated."),
     ] = None,
-    direction: Annotated[Direction, typer.Option(help="Which response is better.")] = Direction.more,
+    claims: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file with [[claims]], as in a study file.")
+    ] = None,
+    rope: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER", help="Equivalence margin (ROPE; default: 0.005 for accuracies, else 0), or one each."
+        ),
+    ] = None,
+    direction: Annotated[
+        str | None,
+        typer.Option(metavar="higher|lower", help="Which response is better (default: by its name), or one each."),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="fraction|percent|none",
+            help="What the response is: a fraction of 1, as accuracies are, in percent (divided by 100), or neither "
+            "(default: told by its name, if its values fit), or one each.",
+        ),
+    ] = None,
+    primary: Annotated[
+        Primary, typer.Option(help="What decides: the mean of non-collapsed runs, of all (mean), or the median.")
+    ] = Primary.trained,
     chance: Annotated[
         float | None, typer.Option(help="Chance accuracy, to detect collapsed runs (default: not detected).")
     ] = None,
@@ -52,16 +81,11 @@ def analyze(
         float | None, typer.Option(help="Response above which a run counts as trained, in place of --chance.")
     ] = None,
     rope_rate: Annotated[float, typer.Option(help="Equivalence margin of two collapse rates.")] = 0.05,
-    comparisons: Annotated[
-        Comparisons, typer.Option(help="Compare each level with the control, or all with each other.")
-    ] = Comparisons.control,
-    claims: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML file with [[claims]], as in a study file.")
-    ] = None,
     looks: Annotated[
         str | None,
         typer.Option(metavar="SEEDS", help="Declared interim analyses, e.g. 5,10,20: they divide the error."),
     ] = None,
+    paired: Annotated[bool, typer.Option("--paired", help="Compare runs of one seed as pairs, if declared.")] = False,
     split: Annotated[
         str | None,
         typer.Option(metavar="COLUMN", help="Column of the split or other block in which all were trained."),
@@ -72,16 +96,9 @@ def analyze(
     test_ratio: Annotated[
         float | None, typer.Option(help="Evaluated over training images of a split, for verdicts over splits.")
     ] = None,
-    paired: Annotated[bool, typer.Option("--paired", help="Compare runs of one seed as pairs.")] = False,
-    primary: Annotated[
-        Primary, typer.Option(help="What decides: the mean of non-collapsed runs, of all (mean), or the median.")
-    ] = Primary.trained,
-    scale: Annotated[
-        Scale | None,
-        typer.Option(
-            help="What the response is: a fraction of 1, as accuracies are, in percent (divided by 100), or neither "
-            "(default: told by its name, if its values fit)."
-        ),
+    effect: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER", help="Also print the seeds that deciding this difference needs, or one each."),
     ] = None,
     last_of: Annotated[
         str | None,
@@ -106,7 +123,10 @@ def analyze(
     ] = None,
     output: Annotated[AnalysisFormat, typer.Option("--format", help="Format of the output.")] = AnalysisFormat.table,
 ) -> None:
-    """Analyze results that were trained elsewhere: which differences are real?"""
+    """Analyze results that were trained elsewhere: which differences are real?
+
+    Of several responses, --rope, --direction, --scale and --effect may be one for all, or one for each, with commas.
+    """
     from regulens.study.own_numbers import analyze
 
     check_figures(figures, datasets)
@@ -119,22 +139,23 @@ def analyze(
         seed=seed,
         compare=compare,
         control=control,
-        rope=rope,
-        direction=direction.value,
+        rope=_numbers("--rope", rope),
+        direction=direction,  # type: ignore[arg-type]  # it says itself which there are
         chance=chance,
         paired=paired,
         primary=primary.value,
-        scale=None if scale is None else scale.value,
+        scale=scale,  # type: ignore[arg-type]
         last_of=last_of,
         split=split,
         collapsed=collapsed,
         trained_above=trained_above,
-        comparisons=comparisons.value,
+        comparisons=_pairs(pair, comparisons),
         claims=claims,
         looks=looks,
         over=over,
         test_ratio=test_ratio,
         rope_rate=rope_rate,
+        effect=_numbers("--effect", effect),
         datasets=datasets,
         cost=cost,
     )
@@ -143,10 +164,11 @@ def analyze(
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")
         return
-    for number, each in enumerate((found, *found.others.values())):
-        if number:
+    told: set[str] = set()
+    for each in (found, *found.others.values()):
+        if told:
             console.print()
-        _print(each)
+        told |= _print(each, told)
     for path in drawn:
         console.print(str(path), soft_wrap=True)
     for picture in pictures:
@@ -158,21 +180,50 @@ def analyze(
         print_wide(text_table(claim_table(found.claims)))
 
 
-def _print(found: OwnAnalysis) -> None:
-    """Print the tables of one response and how to read them."""
+def _numbers(option: str, text: str | None) -> float | list[float] | None:
+    """Return the number of an option, or those of several responses."""
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{option} must be a number, or one for each response with commas, got {text}") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _pairs(named: list[str] | None, comparisons: Comparisons) -> Literal["control", "all"] | list[tuple[str, str]]:
+    """Return the pairs that are named by ``A vs B``, else the word for all of them."""
+    if not named:
+        return "all" if comparisons is Comparisons.all else "control"
+    if comparisons is Comparisons.all:
+        raise UserError("--pair names the comparisons, --comparisons all makes every one; omit one of them")
+    pairs = []
+    for text in named:
+        a, versus, b = text.partition(_VERSUS)
+        if not (versus and a.strip() and b.strip()):
+            raise UserError(f'--pair must be two levels, as in "dropout vs none", got "{text}"')
+        pairs.append((a.strip(), b.strip()))
+    return pairs
+
+
+def _print(found: OwnAnalysis, told: set[str]) -> set[str]:
+    """Print the tables of one response and how to read them, but for what was told; return what was printed."""
     from regulens.study.analysis_text import cell_table, comparison_table, effect_table, notes
     from regulens.study.cost_text import COST_TITLE, cost_notes, cost_table
+    from regulens.study.external.power import seeds_table
     from regulens.study.posterior_text import POSTERIOR_TITLE, posterior_note, posterior_table
 
     console.print(f"{found.response} of each cell", style="bold")
     print_wide(text_table(cell_table(found.analysis)))
     if found.analysis.comparisons:
-        against = "" if found.control is None else f" against {found.control}"
-        console.print(f"\n{found.response}: {found.compared}{against}", style="bold")
+        console.print(f"\n{found.response}: {found.compared}{_against(found)}", style="bold")
         print_wide(text_table(comparison_table(found.analysis)))
     if len(found.factors) > 1:
         console.print(f"\n{found.response}: effects of each factor (exploratory)", style="bold")
         print_wide(text_table(effect_table(found.effects, found.analysis)))
+    if found.seeds_needed:
+        console.print(f"\n{found.response}: seeds of each cell to decide {found.effect:g} (80 % power)", style="bold")
+        print_wide(text_table(seeds_table(found.seeds_needed)))
     if found.cost:
         console.print(f"\n{COST_TITLE}", style="bold")
         print_wide(text_table(cost_table(found.analysis, found.cost)))
@@ -183,9 +234,11 @@ def _print(found: OwnAnalysis) -> None:
     console.print()
     beside = [posterior_note(found.analysis)] if posterior is not None else []
     beside += cost_notes(found.cost) if found.cost else []
-    for note in [*notes(found.analysis), *beside]:
+    new = [note for note in (*notes(found.analysis), *beside) if note not in told]
+    for note in new:
         console.print(f"- {note}")
     print_datasets(found)
+    return set(new)
 
 
 def _pictures(found: OwnAnalysis, out: Path | None) -> Sequence[Picture]:
@@ -195,3 +248,9 @@ def _pictures(found: OwnAnalysis, out: Path | None) -> Sequence[Picture]:
     from regulens.report.pareto import draw_costs
 
     return draw_costs(found, out)
+
+
+def _against(found: OwnAnalysis) -> str:
+    """Name the control, if all are compared with it."""
+    against = {each.b for each in found.analysis.comparisons}
+    return f" against {found.control}" if against == {found.control} else ""

@@ -127,9 +127,9 @@ def _print_power(study: Study, effect: float, sd: float | None, collapse: float,
     most = max(known)
     if begun and most > looks.taken[-1].seeds:
         console.print(
-            f"the report at {looks.taken[-1].seeds} seeds spent {100 * looks.spent:.3g} % of the error: with {most} seeds "
-            f"the intervals hold together with {100 * looks.level(most):.2f} %, which is counted in; extend the study by "
-            f"`regulens run {study.folder} --seeds {most}`",
+            f"the report at {looks.taken[-1].seeds} seeds spent {100 * looks.spent:.3g} % of the error: with {most} "
+            f"seeds the intervals hold together with {100 * looks.level(most):.2f} %, which is counted in; extend the "
+            f"study by `regulens run {study.folder} --seeds {most}`",
             soft_wrap=True,
             markup=False,
         )

@@ -67,9 +67,8 @@ def power_table(rows: Sequence[PowerRow], begun: bool) -> Table:
     directions = any(row.direction != (row.seeds and row.seeds.recommended) for row in rows)
     table = Table("comparison", box=None, pad_edge=False)
     shown = {"seeds": True, "range": ranges, "direction alone": directions, "begun anew": begun}
-    for name in shown:
-        if shown[name]:
-            table.add_column(name, justify="right")
+    for name in (name for name, wanted in shown.items() if wanted):
+        table.add_column(name, justify="right")
     for row in rows:
         found = row.seeds
         if found is None or found.never:

@@ -73,7 +73,7 @@ def _forest_row(pair: Pair) -> ForestRow:
         low95=result.unadjusted.low,
         high95=result.unadjusted.high,
         verdict="mixed" if is_mixed(result) else result.verdict,
-        bounds=deciding_bounds(result, pair.design, pair.alpha),
+        bounds=deciding_bounds(pair),
         word=pair.word,
     )
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from regulens.report.wording import Unit, counted, percent
 from regulens.spec import Population, Response, StudySpec
 from regulens.stats.autocorrelation import autocorrelation_power
+from regulens.stats.cells import LEAST_RUNS
+from regulens.stats.shape import DOUBT, RUNS_IF_SUSPECT
 from regulens.study.analysis import StudyAnalysis
 
 ESTIMANDS = {"trained": "mean of the runs that trained", "mean": "mean of all runs", "median": "median of all runs"}
 """By what networks are compared."""
+_ONE_LOOK = 0.95 + 1e-9  # level of a study that is looked at once
 _CORRELATION = 0.5  # of successive seeds, for which the power of a test is given
 
 
@@ -105,7 +108,9 @@ def levels_text(found: StudyAnalysis) -> str:
         f"Two-sided {percent(1 - family.alpha_of_one)} intervals: the {every} "
         f"hold{'s' * (family.comparisons == 1)} together with {percent(1 - family.alpha)} (Bonferroni)"
     )
-    return text + (f"; {_share_text(found)}." if found.claims else ".")
+    text += f"; {_share_text(found)}." if found.claims else "."
+    kept = "The rest of the error of 5 % belongs to other looks at a study that grows."
+    return f"{text} {kept}" if found.level > _ONE_LOOK else text
 
 
 def _share_text(found: StudyAnalysis) -> str:
@@ -118,7 +123,12 @@ def _share_text(found: StudyAnalysis) -> str:
 
 def rule_text(found: StudyAnalysis, unit: Unit) -> str:
     """Say in plain words how a verdict follows from an estimate."""
-    few = "Too few runs: fewer than three of a network that trained, or fewer than twelve where the runs look skewed."
+    least, most = min(times for _, times in DOUBT), max(times for _, times in DOUBT)
+    few = (
+        f"Too few runs: fewer than {LEAST_RUNS} of a network that trained (more where their numbers are unequal), or "
+        f"fewer than {RUNS_IF_SUSPECT} that look skewed and decide nothing by bounds {least:g} to {most:g} times as "
+        "far away."
+    )
     mixed = "Mixed: better in one of the two answers, worse in the other." if found.analysis.design.rates else ""
     return " ".join(filter(None, (_size_rule(found, unit), few, mixed)))
 
@@ -171,16 +181,13 @@ def _on_unseen_failures(found: StudyAnalysis) -> list[str]:
         return []
     most = max(cell.collapse.high for cell in unseen if cell.collapse is not None)
     seeds = min(cell.runs for cell in unseen)
-    networks = _of(len(unseen), len(found.analysis.cells))
+    total = len(found.analysis.cells)
+    where = "No run" if len(unseen) == total else f"In {len(unseen)} of {counted(total, 'network')} no run"
     return [
-        f"In {networks} no run failed to train. That does not show that none does: with {counted(seeds, 'run')} of a "
-        f"network, a rate of up to {100 * most:.0f} % is within its 95 % interval. Differences among runs that trained "
-        "do not depend on it; the means of all runs do, and their intervals allow for it."
+        f"{where} failed to train. That does not show that none does: with {counted(seeds, 'run')} of a network, a "
+        f"rate of up to {100 * most:.0f} % is within its 95 % interval. Differences among runs that trained do not "
+        "depend on it; the means of all runs do, and their intervals allow for it."
     ]
-
-
-def _of(number: int, total: int) -> str:
-    return counted(total, "network") if number == total else f"{number} of {counted(total, 'network')}"
 
 
 def joined_words(words: Sequence[str]) -> str:

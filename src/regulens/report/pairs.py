@@ -20,15 +20,18 @@ def pair_of(study: StudySpec, each: NamedComparison, found: StudyAnalysis) -> Pa
         return None
     data = found.analysis.data
     a, b = (_key(found, {**each.where, each.factor: level}) for level in (each.a, each.b))
+    alpha, weights = family_of(found).alpha_of_one, {a: 1.0, b: -1.0}
+    few = data.too_few(weights, alpha)
     return Pair(
         a=level_label(each.factor, each.a),
         b=level_label(each.factor, each.b),
         result=each.result,
         design=found.analysis.design,
-        alpha=family_of(found).alpha_of_one,
+        alpha=alpha,
         unit=unit_of(found.declared.response),
         failed=(data.samples[a].collapses, data.samples[b].collapses),
-        over=data.over({a: 1.0, b: -1.0}),
+        over=data.over(weights),
+        doubted=few.doubted if few is not None else None,
         place=cell_text(study, each.where) if each.where else "",
     )
 

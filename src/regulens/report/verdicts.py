@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from regulens.report.wording import DASH, Unit, counted, rate_difference
 from regulens.stats.comparisons import Comparison
 from regulens.stats.design import Design, Population
+from regulens.stats.estimate import Estimate
 from regulens.stats.intervals import Interval
 from regulens.stats.verdicts import edge_alpha
 
@@ -41,6 +42,7 @@ class Pair:
         unit: of the response.
         failed: how many runs of a and of b failed to train.
         over: what the verdict is over, which is seeds alone where scores of images are missing.
+        doubted: the estimate with bounds further away, by which a few runs that look skewed are judged.
         place: the levels of the other factors, in words; empty where there are none.
     """
 
@@ -52,7 +54,13 @@ class Pair:
     unit: Unit
     failed: tuple[int, int]
     over: tuple[Population, ...]
+    doubted: Estimate | None = None
     place: str = ""
+
+    @property
+    def deciding(self) -> Estimate:
+        """The estimate with the bounds that decide."""
+        return self.result.estimate if self.doubted is None else self.doubted
 
     @property
     def failures(self) -> tuple[str, str]:
@@ -116,16 +124,15 @@ def first_answer(pair: Pair) -> str:
     word = result.verdict.partition(" ")[0]
     of_runs, of_both = when(pair.design), when(pair.design, both=True)
     if word == "equivalent":
-        text = f"{start}{a} and {b} are practically equivalent{of_both}: {pair.size}{_bound(pair)}"
+        text = f"{start}{a} and {b} are practically equivalent{of_both}: {pair.size}{_doubt(pair)}{_bound(pair)}"
         return f"{text}; the difference is {_side(result)} zero all the same." if result.above_zero else f"{text}."
     if word in _AGAINST:
         but = _but(result)
         head = f"Mixed: {start[:1].lower()}{start[1:]}" if but else start
         trains = f", but trains {but} often" if but else ""
-        text = f"{head}{a} is {word} than {b}{of_runs}{trains}: {pair.size}{_bound(pair)}"
-        if result.verdict != word:
-            text += f"; the direction is shown, the size is not: {result.reason}"
-        return f"{text}."
+        size_open = " (size open)" if result.verdict != word else ""
+        text = f"{head}{a} is {word} than {b}{of_runs}{trains}{size_open}: {pair.size}{_doubt(pair)}{_bound(pair)}"
+        return f"{text}; the direction is shown, the size is not: {result.reason}." if size_open else f"{text}."
     if word == "too":
         more = f"; {counted(result.more, 'more run')} of each" if result.more else ""
         return f"{start}{a} against {b}{of_both}: {pair.size}; too few runs for a verdict ({result.reason}{more})."
@@ -145,30 +152,32 @@ def _bound(pair: Pair) -> str:
 def bounds_text(pair: Pair) -> str:
     """Write the bounds beyond or within the edges of the region of equivalence, nothing where none decides."""
     interval = pair.result.difference
-    low, high = deciding_bounds(pair.result, pair.design, pair.alpha)
+    low, high = deciding_bounds(pair)
     ends = [pair.unit.bound(end, interval, pair.design.rope) for end in (low, high) if math.isfinite(end)]
     if len(ends) == 2:
         return " to ".join(ends)
     return f"{'at least' if math.isfinite(low) else 'at most'} {ends[0]}" if ends else ""
 
 
-def deciding_bounds(result: Comparison, design: Design, alpha: float) -> tuple[float, float]:
-    """Return the one-sided bounds on which a verdict about the region of equivalence rests, NaN where none does.
+def deciding_bounds(pair: Pair) -> tuple[float, float]:
+    """Return the one-sided bounds on which a verdict about the region of equivalence rests, NaN where none does."""
+    design, estimate, verdict = pair.design, pair.deciding, pair.result.verdict
+    if not design.rope or verdict not in {"better", "worse", "equivalent"}:
+        return math.nan, math.nan
+    if verdict == "equivalent":
+        return estimate.lower(pair.alpha), estimate.upper(pair.alpha)
+    edge = edge_alpha(pair.alpha, design.rope, estimate)
+    if pair.result.difference.estimate > 0:
+        return estimate.lower(edge), math.nan
+    return math.nan, estimate.upper(edge)
 
-    Args:
-        result: of a comparison.
-        design: what was declared.
-        alpha: what one statement may err by.
-    """
-    low = high = math.nan
-    if not design.rope or result.verdict not in {"better", "worse", "equivalent"}:
-        return low, high
-    if result.verdict == "equivalent":
-        return result.estimate.lower(alpha), result.estimate.upper(alpha)
-    edge = edge_alpha(alpha, design.rope, result.estimate)
-    if result.difference.estimate > 0:
-        return result.estimate.lower(edge), high
-    return low, result.estimate.upper(edge)
+
+def _doubt(pair: Pair) -> str:
+    """Say by which interval a few runs that look skewed are judged; nothing of others."""
+    if pair.doubted is None:
+        return ""
+    wide = pair.unit.difference(pair.doubted.interval(1 - pair.alpha), word=False).partition(" ")[2]
+    return f" (judged by {wide.strip('()')}, as few runs look skewed)"
 
 
 def second_answer(pair: Pair) -> str:

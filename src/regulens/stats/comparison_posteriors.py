@@ -93,7 +93,7 @@ def _moments(named: NamedComparison) -> Moments | None:
 def _prior(analysis: Analysis) -> Prior | None:
     """Return the prior of all comparisons of an analysis, ``None`` where nothing gives it a scale."""
     trained = analysis.design.primary == "trained"
-    cells = [cell.sample.trained if trained else cell.sample.values for cell in analysis.cells]
+    cells = [x.trained if trained else x.values[~x.diverged] for x in (cell.sample for cell in analysis.cells)]
     if not math.isfinite(analysis.design.bounds[1] - analysis.design.bounds[0]) and all(map(_without_spread, cells)):
         return None
     return weak_prior(analysis.design.bounds, cells)

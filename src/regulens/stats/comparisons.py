@@ -155,7 +155,9 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         unadjusted=estimate.interval(0.95),
         estimate=estimate,
         verdict=verdict,
-        above_zero=_sign(estimate, alpha, design.direction) if verdict == "equivalent" else 0,
+        above_zero=_sign(few.doubted if few and few.doubted else estimate, alpha, design.direction)
+        if verdict == "equivalent"
+        else 0,
         trained=Answer(trained_runs, trained, trained.interval(level), verdict if is_trained else None),
         rate=rate,
         overall=Answer((first.n, second.n), overall, overall.interval(level), verdict if is_mean else None),

@@ -173,6 +173,8 @@ def median_interval(values: ArrayLike, level: float) -> Interval:
     estimate = float(np.median(x))
     if not medians_bounded(len(x), level):
         return Interval(estimate, math.nan, math.nan, level)
+    if len(x) == 2:  # at 0.5, where scipy looks for a third
+        return Interval(estimate, float(x.min()), float(x.max()), level)
     low, high = stats.mstats.median_cihs(x, alpha=1 - level)
     return Interval(estimate, float(low), float(high), level)
 

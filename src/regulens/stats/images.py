@@ -114,8 +114,8 @@ def seeds_and_images(scores: ArrayLike, level: float) -> Interval:
 
     The mean's variance is ``(MS_runs + MS_images - MS_residual) / (runs * images)``, a component of the runs below zero
     counted as zero, with Satterthwaite's (1946) degrees of freedom; the bounds are kept within [0, 1]. NaN bounds for a
-    single run, and where nothing varies. The interval is one of a mean of runs of one kind: where runs collapse, give it
-    those that trained.
+    single run, and where nothing varies. The interval is one of a mean of runs of one kind: where runs collapse, give
+    it those that trained.
 
     Args:
         scores: (runs, images) right or wrong.

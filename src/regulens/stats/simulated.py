@@ -163,9 +163,10 @@ class Simulation:
         """Return (studies,) how much further away bounds must be, where so few runs look skewed."""
         if not self.question.gated:
             return np.ones(self.studies)
-        suspect, fewest = self.question.suspect | (rng.random(self.studies) < SUSPECTED), trained.min(axis=1)
-        factors = np.select([fewest >= least for least, _ in DOUBT], [factor for _, factor in DOUBT])
-        return np.where(suspect & (fewest < RUNS_IF_SUSPECT), factors, 1.0)
+        suspect = self.question.suspect | (rng.random(self.studies) < SUSPECTED)
+        fewest = trained.min(axis=1)
+        doubt = np.select([fewest >= runs for runs, _ in DOUBT], [factor for _, factor in DOUBT])
+        return np.asarray(np.where(suspect & (fewest < RUNS_IF_SUSPECT), doubt, 1.0), np.float64)
 
     def _of_cells(self, name: Literal["sd", "collapse_rate"]) -> Floats:
         """Return (studies, cells) what the models say."""
@@ -178,10 +179,8 @@ class Simulation:
         kept = 1 - self._of_cells("collapse_rate")
         if bool(np.all(kept == 1)):
             return np.full(kept.shape, float(seeds))
-        if seeds > self.max_seeds:
-            many: Floats = seeds * kept
-            return many
-        return np.asarray(self._counts[seeds - 1], np.float64)
+        counts: Floats = seeds * kept if seeds > self.max_seeds else self._counts[seeds - 1].astype(np.float64)
+        return counts
 
     @cached_property
     def _counts(self) -> Floats:

@@ -53,7 +53,8 @@ def study_analysis_dict(found: StudyAnalysis) -> dict[str, Any]:
     A claim has its ``id``, ``text``, ``verdict`` (``None`` where it is not testable in the study, ``reason`` saying
     why), the ``parts`` that must all hold, each with an interval at the level that supports it, and for an undecided
     one ``seeds`` (recommended), ``seeds_low`` and ``seeds_high``, ``None`` being more than ``seeds_max``, and
-    ``seeds_never``, whether no number decides. Where the data set is a factor, ``datasets`` holds what is said across data sets (``datasets_dict``).
+    ``seeds_never``, whether no number decides. Where the data set is a factor, ``datasets`` holds what is said across
+    data sets (``datasets_dict``).
     """
     claims, effects = claims_list(found.claims), effects_list(found.factors)
     return analysis_dict(found.analysis) | {"claims": claims, "effects": effects} | datasets_dict(found.datasets)
@@ -135,7 +136,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         ("iqm", cell.interquartile_mean),
     ):
         found |= {name: _number(interval, "estimate")} | _bounds(name, interval)
-    best_of = expected_best_curve(cell.sample.values, cell.direction).tolist()
+    best_of = [_finite(value) for value in expected_best_curve(cell.sample.values, cell.direction).tolist()]
     return found | {"best_of": best_of, "reason": _why_not_all(cell)}
 
 
@@ -154,6 +155,7 @@ def _why_not_all(cell: CellSummary) -> str | None:
         missing = [name for name, interval in intervals.items() if interval is not None and math.isnan(interval.low)]
         reasons = [f"too few runs, or no spread, for an interval of {', '.join(missing)}"] if missing else []
         reasons += ["an interquartile mean needs 4 runs"] if cell.interquartile_mean is None else []
+    reasons += ["runs diverged, and what they come to is unknown"] if math.isnan(cell.median.estimate) else []
     reasons += ["no run trained"] if cell.trained is None else []
     reasons += ["collapse was not checked"] if cell.collapse is None else []
     return "; ".join(reasons) or None

@@ -84,7 +84,7 @@ def comparison_table(analysis: Analysis) -> TextTable:
         rows += [(*[""] * len(factors), *row) for row in _further_answers(result, analysis.design, digits)]
     columns = (
         analysis.comparisons[0].factor,
-        "difference [simultaneous 95 %]",
+        f"difference [simult. {_level_of(analysis)}]",
         "P(better) [95 %]",
         "p (Holm)",
         "verdict",
@@ -98,24 +98,36 @@ def _further_answers(result: Comparison, design: Design, digits: int) -> Iterato
         return
     if design.primary != "trained":
         yield "  among trained", _with_bounds(result.trained.interval, digits, "+"), "", "", ""
-    p = _p(result.rate.estimate.p)
-    yield "  collapse rate", _with_bounds(result.rate.interval, 2, "+"), "", p, f"{result.rate.verdict}"
+    yield "  collapse rate", _with_bounds(result.rate.interval, 2, "+"), "", "", f"{result.rate.verdict}"
     if design.primary != "mean":
         yield "  all runs", _with_bounds(result.overall.interval, digits, "+"), "", "", ""
 
 
 def effect_table(factors: Sequence[FactorAnswers], analysis: Analysis) -> TextTable:
-    """Return marginal means, main effects and interactions, with intervals that hold together within each kind."""
+    """Return marginal means, main effects and interactions, with intervals that hold together within each kind.
+
+    The compared factor comes first; an interaction of two factors is told once, under the first of them.
+    """
     digits = _digits(analysis)
-    kinds = (("marginal mean", "marginal"), ("main effect", "main"), ("interaction", "interactions"))
-    rows = [
-        (kind, *_effect_name(each), _with_bounds(each.simultaneous, digits, sign) if each.simultaneous else _NOTHING)
-        for answers in factors
-        for kind, name in kinds
-        for sign in ["" if name == "marginal" else "+"]
-        for each in getattr(answers, name)
-    ]
+    compared = analysis.comparisons[0].factor if analysis.comparisons else ""
+    rows: list[tuple[str, ...]] = []
+    told: set[frozenset[str]] = set()
+    for answers in sorted(factors, key=lambda each: each.factor != compared):
+        rows += [_effect_row("mean", each, digits, "") for each in answers.marginal]
+        rows += [_effect_row("main effect", each, digits, "+") for each in answers.main]
+        new = [each for each in answers.interactions if _factors_of(each) not in told]
+        rows += [_effect_row("interaction", each, digits, "+") for each in new]
+        told |= {_factors_of(each) for each in new}
     return TextTable(3, ("kind", "effect", "where", "estimate [simultaneous 95 %]"), tuple(rows))
+
+
+def _factors_of(each: Estimated) -> frozenset[str]:
+    return frozenset((each.effect.factor, each.effect.by[0] if each.effect.by else ""))
+
+
+def _effect_row(kind: str, each: Estimated, digits: int, sign: str) -> tuple[str, ...]:
+    shown = _with_bounds(each.simultaneous, digits, sign) if each.simultaneous else _NOTHING
+    return kind, *_effect_name(each), shown
 
 
 def _effect_name(each: Estimated) -> tuple[str, str]:
@@ -140,8 +152,11 @@ def claim_table(claims: Sequence[AnsweredClaim]) -> TextTable:
 
 
 def _significant(interval: Interval) -> str:
-    known = [abs(x) for x in (interval.estimate, interval.low, interval.high) if math.isfinite(x) and x]
-    return _with_bounds(interval, 3 - math.floor(math.log10(min(known))) if known else 4, "+") if known else _NOTHING
+    """Return an interval with three digits of what it leaves open."""
+    open_by = max(interval.high - interval.estimate, interval.estimate - interval.low)
+    if math.isnan(open_by):
+        return _NOTHING if math.isnan(interval.estimate) else f"{interval.estimate:+.4g}"
+    return _with_bounds(interval, max(0, 2 - math.floor(math.log10(open_by))) if open_by > 0 else 4, "+")
 
 
 def notes(analysis: Analysis) -> list[str]:
@@ -161,6 +176,11 @@ def notes(analysis: Analysis) -> list[str]:
         *_open(analysis),
         *(f"{warning[0].upper()}{warning[1:]}." for warning in analysis.warnings),
     ]
+
+
+def _level_of(analysis: Analysis) -> str:
+    """Return the level at which the intervals of the comparisons hold together."""
+    return f"{100 * (1 - analysis.design.alpha):.4g} %"
 
 
 def _on_verdict(design: Design) -> str:

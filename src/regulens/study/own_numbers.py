@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, TypeVar
 
-import numpy as np
 import pandas as pd
 
-from regulens.errors import UserError
-from regulens.spec import OTHER_NAMES
-from regulens.stats.analysis import Analysis, analyse, declared_pairs
-from regulens.stats.blocks import pairing_advice
+from regulens.stats.analysis import Analysis
 from regulens.stats.contrasts import Level
 from regulens.stats.cost import Cost
-from regulens.stats.design import Design, Primary
-from regulens.stats.factorial import FactorAnswers, Layout, answer_factor
-from regulens.stats.looks import declared_share
+from regulens.stats.design import Primary
+from regulens.stats.factorial import FactorAnswers
 from regulens.stats.verdicts import Direction
 from regulens.study.analysis_json import analysis_dict, cells_frame, claims_list, comparisons_frame, effects_list
 from regulens.study.claim_results import AnsweredClaim
@@ -30,34 +23,20 @@ from regulens.study.contrasts import Factorial
 from regulens.study.cost_text import cost_records, costs_frame
 from regulens.study.datasets import AcrossSets, across_sets
 from regulens.study.datasets_json import datasets_dict
+from regulens.study.external.assumed import CLAIMS_SHARE, on_error
 from regulens.study.external.claims import Ground, OwnClaim, judge_claims, read_claims
-from regulens.study.external.costs import cost_problems, costs_of_rows
-from regulens.study.external.datasets import refuse_datasets, with_datasets
-from regulens.study.external.finished import OWN_COLUMNS, UnfinishedError, finished_runs
-from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
-from regulens.study.external.logs import last_of_runs, refuse_logs, repeated_runs
-from regulens.study.external.options import COLLAPSE_MARGIN, Options, checked_options
-from regulens.study.external.scale import Response, Scale, response_on_scale
-from regulens.study.external.table import (
-    cells_of,
-    collapsed_column,
-    collapsed_rows,
-    compared_factor,
-    failed_runs,
-    refuse_duplicates,
-    refuse_unpaired,
-    without_value,
-)
-from regulens.study.external.values import response_problems
-from regulens.study.own_rows import Rows, read_rows
-from regulens.study.thresholds import rope_warnings
+from regulens.study.external.costs import costs_of_rows
+from regulens.study.external.datasets import with_datasets
+from regulens.study.external.interim import level_now
+from regulens.study.external.one_response import analyse_response
+from regulens.study.external.options import ROPE_RATE, Asked, checked_options
+from regulens.study.external.power import ComparisonSeeds, seeds_list
+from regulens.study.external.runs import Runs, read_runs
+from regulens.study.external.scale import Scale
 
-ACCURACY_ROPE = 0.005
-ROPE_RATE = 0.05
-CLAIMS_SHARE = 0.5
-LEVEL = 0.95
-
-_SEED = 0
+Value = TypeVar("Value")
+OfEach: TypeAlias = Value | Sequence[Value] | Mapping[str, Value]
+"""One value for all responses, or one for each: in their order, or by their columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +53,8 @@ class OwnAnalysis:
         effects: what each factor does, exploratory.
         claims: as they were read, with their verdicts.
         others: the analyses of further responses, by their columns; their comparisons are of the same family.
+        effect: the difference for which the seeds were asked about, if any was.
+        seeds_needed: of each comparison, to decide it; empty if none was asked about.
         datasets_column: the factor whose levels are data sets, ``None`` where none was named.
         cost: what a run of each cell costs, by each column that was named for it.
     """
@@ -87,6 +68,8 @@ class OwnAnalysis:
     effects: tuple[FactorAnswers, ...] = ()
     claims: tuple[AnsweredClaim, ...] = ()
     others: Mapping[str, OwnAnalysis] = field(default_factory=dict)
+    effect: float | None = None
+    seeds_needed: tuple[ComparisonSeeds, ...] = ()
     datasets_column: str | None = None
     cost: tuple[Cost, ...] = ()
 
@@ -116,13 +99,22 @@ class OwnAnalysis:
         return self.analysis.warnings
 
     def as_dict(self) -> dict[str, Any]:
-        """Return cells, comparisons, claims, effects and warnings as JSON has them, and those of further responses."""
-        judged = {"claims": claims_list(self.claims), "effects": effects_list(self.effects)}
-        found = analysis_dict(self.analysis) | judged | datasets_dict(self.datasets)
+        """Return cells, comparisons, claims, effects and warnings as JSON has them.
+
+        With an ``effect`` there is ``power`` as well, the seeds that each comparison needs; of several responses the
+        first is at the top, and ``responses`` has the others by their columns.
+        """
+        found: dict[str, Any] = analysis_dict(self.analysis)
+        found |= {"claims": claims_list(self.claims), "effects": effects_list(self.effects)}
+        found |= datasets_dict(self.datasets)
         if self.cost:
             found |= {"costs": cost_records(self.analysis, self.cost)}
-        others = {name: other.as_dict() for name, other in self.others.items()}
-        return found | ({"responses": others} if others else {})
+        if self.seeds_needed:
+            found["power"] = seeds_list(self.seeds_needed)
+        if self.others:
+            found |= {"response": self.response}
+            found["responses"] = {name: other.as_dict() for name, other in self.others.items()}
+        return found
 
     def to_json(self) -> str:
         """Return ``as_dict`` as JSON text."""
@@ -137,12 +129,12 @@ def analyze(
     seed: str | None = None,
     compare: str | None = None,
     control: Level | None = None,
-    rope: float | None = None,
-    direction: Direction = "higher",
+    rope: OfEach[float] | None = None,
+    direction: OfEach[Direction] | None = None,
     chance: float | None = None,
     paired: bool = False,
     primary: Primary = "trained",
-    scale: Scale | None = None,
+    scale: OfEach[Scale] | None = None,
     last_of: str | None = None,
     split: str | None = None,
     collapsed: str | None = None,
@@ -153,14 +145,16 @@ def analyze(
     over: str | Sequence[str] | None = None,
     test_ratio: float | None = None,
     rope_rate: float = ROPE_RATE,
+    effect: OfEach[float] | None = None,
     datasets: str | None = None,
     cost: str | Sequence[str] | None = None,
 ) -> OwnAnalysis:
     """Describe the cells of results that were trained elsewhere, and compare the levels of one factor.
 
-    Neither the order of the rows nor that of the columns changes anything, and two calls give the same. Rows of which
-    a column says that they are no finished runs (``state``, ``status``, ``exit_code`` ...) are left out, and counted
-    in the warnings.
+    Of several responses, ``rope``, ``direction``, ``scale`` and ``effect`` may be one for all, or one for each: a
+    sequence in their order, or a mapping from their columns. Neither the order of the rows nor that of the columns
+    changes anything, and two calls give the same. Rows of which a column says that they are no finished runs
+    (``state``, ``status``, ``exit_code`` ...) are left out, and counted in the warnings.
 
     Args:
         data: one row per run: a DataFrame, or the path of a CSV file (``read_rows`` says which).
@@ -171,9 +165,12 @@ def analyze(
         compare: the compared factor; by default the one that has the control among its levels.
         control: its level that the others are compared with; by default ``none``, written in any case.
         rope: half-width of practical equivalence; by default 0.005 for accuracies, otherwise 0: only the sign counts.
-        direction: whether a ``higher`` or a ``lower`` response is better.
-        chance: the accuracy of guessing: runs not above 1.1 times it count as collapsed, where no column tells.
-        paired: whether runs of one seed are a block, as where the seed decided the split.
+        direction: whether a ``higher`` or a ``lower`` response is better; by default told by the column's name: losses,
+            errors, times and the like are better if they are lower.
+        chance: the accuracy of guessing: runs not above 1.1 times it count as collapsed, where no column tells. Of
+            several responses, the first that is named like an accuracy tells for all.
+        paired: whether runs of one seed are a block, as where the seed decided the split; to be declared before the
+            runs are seen.
         primary: the estimand that decides: the mean of the runs that ``trained``, of all (``mean``), or the ``median``.
         scale: whether the response is a ``fraction`` of 1 such as an accuracy, one in ``percent``, which is divided by
             100 (``rope`` and ``chance`` are fractions always), or ``none`` of these; by default told by the column's
@@ -183,13 +180,16 @@ def analyze(
             block are averaged, and cells are compared within blocks.
         collapsed: the column of true and false that tells which runs collapsed or diverged; by default one of this
             name. Such a run may have no response.
-        trained_above: the response above which a run counts as trained, instead.
+        trained_above: the response (the first, where lower is better below) above which a run counts as trained; one
+            without a finite response did not.
         comparisons: each level with the ``control``, ``all`` with each other, or pairs (a, b) of levels.
         claims: the path of a TOML file with ``[[claims]]`` as in a study file, the factors being columns.
-        looks: the numbers of seeds at which it was declared to look; the error is divided among them.
+        looks: the numbers of seeds at which it was declared to look; the error is divided among them. More seeds than
+            the last are an extension, fewer are judged as the next look.
         over: what verdicts are about: ``seeds``, or ``seeds,split`` (the default where ``split`` is given).
         test_ratio: judged over training images of a split, which verdicts over splits need.
         rope_rate: half-width of practical equivalence of two collapse rates.
+        effect: the difference for which the seeds are wanted that each comparison needs to decide it.
         datasets: the column of the data sets, a factor whether it is among ``factors`` or not: the comparisons are then
             also pooled over data sets, and the levels ranked on them.
         cost: the columns of what a run costs, such as ``seconds,parameters``: described, never judged.
@@ -218,210 +218,46 @@ def analyze(
         over=over,
         test_ratio=test_ratio,
         rope_rate=rope_rate,
+        effect=effect,
         datasets=datasets,
         cost=cost,
     )
-    own_claims = [] if claims is None else read_claims(Path(claims))
-    rows, options = _read(data, options)
-    table = _table(_runs(rows, options), options)
-    alpha = (1 - _level(table)) * (1 - CLAIMS_SHARE if own_claims else 1.0) / len(options.responses)
-    found = {name: _analysed(name, table, alpha) for name in options.responses}
-    judged = _claims(own_claims, table, found)
-    first, *rest = found.values()
+    declared = [] if claims is None else read_claims(claims)
+    runs = read_runs(data, options)
+    asked = runs.options.asked
+    level, on_looks = level_now(runs)
+    alpha = (1 - level) * (1 - CLAIMS_SHARE if declared else 1.0) / len(asked)
+    said = (*([on_looks] if on_looks else []), *on_error(level, len(asked), len(declared)))
+    found = [_own(each, runs, alpha, said) for each in asked]
+    judged = _claims(declared, runs, found, (1 - level) * CLAIMS_SHARE)
+    first, *rest = found
     return replace(first, claims=judged, others={other.response: other for other in rest})
 
 
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """The rows that are runs, as cells have them.
-
-    Attributes:
-        rows: the finished runs.
-        options: what is asked for.
-        levels: of each factor, one of each row.
-        blocks: of each row; None where neither seed nor split is known.
-        order: the levels of each factor.
-        compared: the compared factor, and its control.
-        collapsed: which runs a column says collapsed; None where none says so.
-        notes: on what was decided in the user's place.
-    """
-
-    rows: Rows
-    options: Options
-    levels: dict[str, list[Level]]
-    blocks: list[Level] | None
-    order: dict[str, list[Level]]
-    compared: tuple[str, Level | None]
-    collapsed: list[bool] | None
-    notes: tuple[str, ...]
-
-    @property
-    def pairs(self) -> list[tuple[Level, Level]]:
-        """The pairs of levels that are compared."""
-        factor, control = self.compared
-        asked = self.options.comparisons
-        named = asked if isinstance(asked, str) else [(self._level(a), self._level(b)) for a, b in asked]
-        return declared_pairs(self.order[factor], control, named)
-
-    def _level(self, level: Level) -> Level:
-        factor, _ = self.compared
-        meant = matching(self.order[factor], level)
-        if len(meant) != 1:
-            known = ", ".join(map(str, self.order[factor]))
-            raise UserError(f"comparisons: {level} is not a level of {factor}; it has {known}")
-        return meant[0]
-
-
-def _table(rows: Rows, options: Options) -> _Table:
-    marked = collapsed_column(rows, options)
-    collapsed = None if marked is None else collapsed_rows(rows, marked)
-    _refuse_wrong_values(rows, options, collapsed)
-    columns = {factor: levels(rows, factor) for factor in options.factors}
-    found = {factor: list(column.of_rows) for factor, column in columns.items()}
-    seeds = list(levels(rows, options.seed).of_rows) if options.seed else None
-    blocks = list(levels(rows, options.split).of_rows) if options.split else seeds
-    if seeds is not None:
-        within = found | ({options.split: blocks} if options.split and blocks else {})
-        refuse_duplicates(rows, within, seeds, options)
-    factor, control = compared_factor(rows, found, options)
-    refuse_datasets(rows.place, options.datasets, factor, found)
-    order = {name: ordered(column, control if name == factor else None) for name, column in found.items()}
-    notes = [note for column in columns.values() for note in column.notes]
-    if marked is not None and options.collapsed is None:
-        notes.append(f"which runs collapsed is taken from the column {marked}")
-    table = _Table(rows, options, found, blocks, order, (factor, control), collapsed, tuple(notes))
-    if options.design.paired and blocks is not None:
-        refuse_unpaired(rows, found, blocks, factor, table.pairs, "split" if options.split else "seed")
-    return table
-
-
-def _analysed(response: str, table: _Table, alpha: float) -> OwnAnalysis:
+def _own(asked: Asked, runs: Runs, alpha: float, said: tuple[str, ...]) -> OwnAnalysis:
     """Return the analysis of one response."""
-    options = replace(table.options, responses=(response,))
-    rows, accuracy = table.rows, options.chance is not None
-    empty = without_value(rows, response, table.collapsed)
-    known = rows.keep([row for row in range(len(rows.names)) if row not in empty])
-    read = response_on_scale(known, response, options.scale, accuracy=accuracy)
-    given = iter(read.values)
-    values = [math.nan if row in empty else next(given) for row in range(len(rows.names))]
-    failed = failed_runs(values, options, table.collapsed)
-    design = replace(_design(options, read), alpha=alpha, rates=failed is not None)
-    cells = cells_of(values, failed, table.levels, table.blocks, table.order)
-    factor, control = table.compared
-    analysis = analyse(cells, factor, table.pairs, design, np.random.default_rng(_SEED))
-    on_data = (*rows.notes, *read.notes, *table.notes, *repeated_runs(rows, options.runs))
-    wide = rope_warnings(options.rope, response, read.values, fraction=read.accuracy)
-    advice = [] if design.paired or options.seed is None else [pairing_advice([each.sample for each in cells])]
-    said = (*on_data, *_assumed(options, read, failed is not None), *wide, *filter(None, advice), *analysis.warnings)
-    layout = Layout(tuple(table.order), tuple(analysis.data.samples))
-    effects = tuple(
-        answer_factor(
-            layout, name, control if name == factor and control is not None else known[0], analysis.data.primary, LEVEL
-        )
-        for name, known in table.order.items()
-        if len(known) > 1
-    )
+    found = analyse_response(asked, runs, alpha, said)
     return OwnAnalysis(
-        response,
-        options.factors,
-        factor,
-        control,
-        read.scale,
-        replace(analysis, warnings=said),
-        effects,
-        datasets_column=options.datasets,
-        cost=costs_of_rows(rows, options.cost, table.levels),
+        asked.response,
+        runs.options.factors,
+        runs.factor,
+        runs.control,
+        found.scale,
+        found.analysis,
+        found.effects,
+        effect=asked.effect,
+        seeds_needed=found.seeds_needed,
+        datasets_column=runs.options.datasets,
+        cost=costs_of_rows(runs.rows, runs.options.cost, runs.levels),
     )
 
 
-def _claims(claims: Sequence[OwnClaim], table: _Table, found: Mapping[str, OwnAnalysis]) -> tuple[AnsweredClaim, ...]:
+def _claims(
+    claims: Sequence[OwnClaim], runs: Runs, found: Sequence[OwnAnalysis], alpha: float
+) -> tuple[AnsweredClaim, ...]:
+    """Judge the claims by the cells of the responses that they name."""
     if not claims:
         return ()
-    factorial = Factorial(table.order, lambda at: tuple(at[name] for name in table.order))
-    data = {name: each.analysis.data for name, each in found.items()}
-    return judge_claims(claims, Ground(factorial, table.compared[0], data), (1 - _level(table)) * CLAIMS_SHARE)
-
-
-def _level(table: _Table) -> float:
-    """Return the simultaneous level of all that is judged: lower errors for each of several looks."""
-    looks = table.options.looks
-    if not looks:
-        return LEVEL
-    if table.blocks is None:
-        raise UserError("looks are numbers of seeds: name their column with seed")
-    seeds = len(set(table.blocks))
-    places = math.prod(len(known) for factor, known in table.order.items() if factor != table.compared[0])
-    smallest = (1 - LEVEL) * (1 - CLAIMS_SHARE) / (2 * max(1, len(table.pairs) * places)) / 2
-    return 1 - (1 - LEVEL) * declared_share(seeds, looks, smallest)
-
-
-def _read(data: pd.DataFrame | str | Path, options: Options) -> tuple[Rows, Options]:
-    """Read the rows; in a study's own results, a response is known by its other name too."""
-    try:
-        return read_rows(data, options.columns), options
-    except UserError:
-        if not OTHER_NAMES.keys() & set(options.responses):
-            raise
-        other = replace(options, responses=tuple(OTHER_NAMES.get(name, name) for name in options.responses))
-        with suppress(UserError):
-            rows = read_rows(data, other.columns)
-            if rows.columns.keys() >= OWN_COLUMNS:
-                return rows, other
-        raise
-
-
-def _runs(rows: Rows, options: Options) -> Rows:
-    """Return the rows that are finished runs of their own."""
-    try:
-        rows = finished_runs(rows, options.factors, options.columns)
-    except UnfinishedError:
-        refuse_logs(rows, options.runs)  # which says more, if they are none because each is an epoch
-        raise
-    if options.last_of:
-        rows = last_of_runs(rows, options.last_of, options.runs)
-    refuse_logs(rows, options.runs)
-    return rows
-
-
-def _refuse_wrong_values(rows: Rows, options: Options, collapsed: Sequence[bool] | None) -> None:
-    """Refuse what does not fit the header, is no number or no level, all in one go."""
-    blocks = [name for name in (options.seed, options.split) if name]
-    others = (*options.factors, *blocks)
-    problems = [*rows.problems, *(problem for column in others for problem in level_problems(rows, column))]
-    for response in options.responses:
-        empty = without_value(rows, response, collapsed)
-        problems += [each for each in response_problems(rows, response, others) if each.row not in empty]
-    problems += seed_problems(rows, options.seed) if options.seed else []
-    problems += [problem for column in options.cost for problem in cost_problems(rows, column)]
-    if problems:
-        raise rows.refuse_all(problems)
-
-
-def _design(options: Options, read: Response) -> Design:
-    rope = options.rope if options.rope is not None else ACCURACY_ROPE if read.accuracy else 0.0
-    return replace(options.design, rope=rope, bounds=read.bounds, failed=options.chance)
-
-
-def _assumed(options: Options, read: Response, checked: bool) -> list[str]:
-    """Say what was decided in the user's place."""
-    said = []
-    if options.rope is None and read.accuracy:
-        said.append(f"no equivalence margin (ROPE) was given: the default for accuracies, {ACCURACY_ROPE}, is used")
-    if options.rope is None and not read.accuracy:
-        said.append(
-            "no equivalence margin (ROPE) was given: only the sign of a difference is judged, and nothing can be "
-            "called equivalent"
-        )
-    if checked and options.chance is not None and options.collapsed is None and options.trained_above is None:
-        bound = f"{options.chance * COLLAPSE_MARGIN:g} ({COLLAPSE_MARGIN} times chance)"
-        said.append(
-            f"runs not above {bound} count as collapsed: an exact bound needs the number of evaluated images, which is "
-            "unknown"
-        )
-    elif not checked and read.accuracy and options.design.direction == "higher":
-        said.append("collapse was not checked: give the chance accuracy (--chance) to detect collapsed runs")
-    elif not checked:
-        said.append("collapse was not checked: it is defined for accuracies only, unless a column tells (--collapsed)")
-    if options.seed is None:
-        said.append("no column of seeds was given (--seed): a run that is listed twice goes unnoticed")
-    return said
+    factorial = Factorial(runs.order, lambda at: tuple(at[name] for name in runs.order))
+    data = {each.response: each.analysis.data for each in found}
+    return judge_claims(claims, Ground(factorial, runs.factor, data), alpha)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from regulens.spec.mistakes import first_mistake
 from regulens.stats.cells import Cells
 from regulens.stats.claims import judge_claim
 from regulens.stats.contrasts import Levels
+from regulens.stats.factorial import no_runs
 from regulens.study.claim_results import AnsweredClaim, part_of
 from regulens.study.claims import DeclaredClaim
 from regulens.study.contrasts import Compared, Contrast, Factorial, JudgedBy, contrasts
@@ -33,7 +35,7 @@ class OwnClaim:
     place: str
 
 
-def read_claims(path: Path) -> list[OwnClaim]:
+def read_claims(file: object) -> list[OwnClaim]:
     """Read the ``[[claims]]`` of a TOML file; other tables are passed over, so that a study file will do.
 
     Factors are columns of the results, and ``response`` names columns too.
@@ -41,6 +43,9 @@ def read_claims(path: Path) -> list[OwnClaim]:
     Raises:
         UserError: naming the file, the claim, the key and the fix.
     """
+    if not isinstance(file, str | os.PathLike):
+        raise UserError(f"claims must be the path of a TOML file, got {file!r}")
+    path = Path(file)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: is larger than a file of claims may be ({MAX_BYTES:,} bytes)")
@@ -83,39 +88,62 @@ class Ground:
     data: Mapping[str, Cells[Levels]]
 
 
+class _NotHereError(Exception):
+    """A claim names a factor, level or response that these results have not, though others may."""
+
+
 def judge_claims(claims: Sequence[OwnClaim], ground: Ground, alpha: float) -> tuple[AnsweredClaim, ...]:
     """Judge claims as one family that may err by ``alpha``.
 
     Raises:
-        UserError: naming the claim, the key, its value and the fix.
+        UserError: naming the claim, the key, its value and the fix; a factor, level or response that is not there is no
+            mistake in a claim that says what it ``needs``.
     """
-    declared = [DeclaredClaim(claim.spec, tuple(_contrasts(claim, ground))) for claim in claims]
+    declared = [_declared(claim, ground) for claim in claims]
     reasons = [_missing(each, ground) for each in declared]
     count = reasons.count("")
     answered = []
     for claim, reason in zip(declared, reasons, strict=True):
-        parts = () if reason else tuple(part_of(each, ground.data[each.response]) for each in claim.contrasts)
+        parts = (
+            ()
+            if reason
+            else tuple(part_of(each, ground.data[each.response], alpha / count) for each in claim.contrasts)
+        )
         judged = None if reason else judge_claim(parts, count, alpha)
         answered.append(AnsweredClaim(claim, judged, reason, parts=parts))
     return tuple(answered)
 
 
+def _declared(claim: OwnClaim, ground: Ground) -> DeclaredClaim:
+    try:
+        return DeclaredClaim(claim.spec, tuple(_contrasts(claim, ground)))
+    except _NotHereError as error:
+        if not claim.spec.needs:
+            raise UserError(f"{claim.place}: {error}") from None
+        return DeclaredClaim(claim.spec, (), str(error))
+
+
 def _missing(claim: DeclaredClaim, ground: Ground) -> str:
+    """Say why a claim is not testable, empty if it is."""
+    if claim.reason:
+        return f"{claim.reason}; {claim.spec.needs}"
     for each in claim.contrasts:
         for key in each.weights:
             if key not in ground.data[each.response].samples:
-                return f"there are no runs of {', '.join(map(str, key))}"
+                return no_runs(dict(zip(ground.factorial.levels, key, strict=True)))
     return ""
 
 
 def _contrasts(claim: OwnClaim, ground: Ground) -> list[Contrast[Levels, str]]:
+    """Return what a claim rests on; of several responses, each is named."""
     responses = claim.responses or (next(iter(ground.data)),)
     for name in responses:
         if name not in ground.data:
             near = suggestion(name, list(ground.data))
-            raise UserError(f"{claim.place}: {name} is not a response of this analysis{near}; add it to response")
+            raise _NotHereError(f"{name} is not a response of this analysis{near}; add it to response")
     judged_by = [_judged_by(claim, name, ground.data[name]) for name in responses]
-    return list(contrasts(ground.factorial, _compared(claim, ground), judged_by))
+    found = contrasts(ground.factorial, _compared(claim, ground), judged_by)
+    return [replace(each, label=f"{each.response}: {each.label}") if len(ground.data) > 1 else each for each in found]
 
 
 def _judged_by(claim: OwnClaim, response: str, data: Cells[Levels]) -> JudgedBy[str]:
@@ -127,10 +155,10 @@ def _judged_by(claim: OwnClaim, response: str, data: Cells[Levels]) -> JudgedBy[
 
 def _compared(claim: OwnClaim, ground: Ground) -> Compared:
     spec, factor = claim.spec, claim.spec.factor or ground.factor
-    a = _known(claim, ground, factor, spec.a, "a")
-    others = [] if spec.b is None else [_known(claim, ground, factor, spec.b, "b")]
-    between = [_known(claim, ground, str(spec.by), level, "between") for level in spec.between or ()]
-    where = {path: _known(claim, ground, path, level, f"where.{path}") for path, level in spec.where.items()}
+    a = _known(ground, factor, spec.a, "a")
+    others = [] if spec.b is None else [_known(ground, factor, spec.b, "b")]
+    between = [_known(ground, str(spec.by), level, "between") for level in spec.between or ()]
+    where = {path: _known(ground, path, level, f"where.{path}") for path, level in spec.where.items()}
     held = [path for path in where if path in {factor, spec.by}] + [factor] * (spec.by == factor)
     if held:
         raise UserError(f"{claim.place}: {held[0]} is compared and cannot be held or depended on as well; name it once")
@@ -141,12 +169,12 @@ def _compared(claim: OwnClaim, ground: Ground) -> Compared:
     return Compared(spec.kind, factor, a, tuple(others), spec.by, tuple(between), where)
 
 
-def _known(claim: OwnClaim, ground: Ground, factor: str, level: Level, key: str) -> Any:
+def _known(ground: Ground, factor: str, level: Level, key: str) -> Any:
     known = ground.factorial.levels.get(factor)
     if known is None:
-        raise UserError(f"{claim.place}: {factor} is not a factor{suggestion(factor, list(ground.factorial.levels))}")
+        raise _NotHereError(f"{factor} is not a factor{suggestion(factor, list(ground.factorial.levels))}")
     meant = matching(known, level)
     if len(meant) != 1:
         near = suggestion(str(level), [str(each) for each in known])
-        raise UserError(f"{claim.place}: {key} = {level} is not a level of {factor}{near}")
+        raise _NotHereError(f"{key} = {level} is not a level of {factor}{near}")
     return meant[0]

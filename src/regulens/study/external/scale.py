@@ -87,7 +87,7 @@ def response_on_scale(rows: Rows, column: str, scale: Scale | None, accuracy: bo
     """
     written = [number(value) for value in rows.columns[column]]
     signed = all(map(in_percent, rows.columns[column]))
-    named = accuracy or _is_accuracy(column)
+    named = accuracy or named_accuracy(column)
     if scale == "none" or not (scale or signed or named):
         return Response(written, "none")
     if scale == "percent" or signed:
@@ -143,7 +143,8 @@ def _bounds(column: str, values: Sequence[float]) -> tuple[float, float]:
     return (-math.inf, math.inf) if _is_difference(column, values) else (0.0, 1.0)
 
 
-def _is_accuracy(column: str) -> bool:
+def named_accuracy(column: str) -> bool:
+    """Tell whether a column is an accuracy by its name."""
     return bool(_ACCURACY.search(column.lower())) and not _NO_ACCURACY.intersection(words(column))
 
 

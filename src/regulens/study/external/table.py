@@ -9,78 +9,15 @@ from regulens.errors import UserError, suggestion
 from regulens.stats.analysis import Cell
 from regulens.stats.contrasts import Level
 from regulens.stats.samples import sample
-from regulens.stats.ties import ROUNDING
 from regulens.study.analysis_text import place_text
 from regulens.study.external.levels import matching, ordered
 from regulens.study.external.logs import what_differs
-from regulens.study.external.options import COLLAPSE_MARGIN, Options
+from regulens.study.external.options import Options
 from regulens.study.external.problems import Problem
-from regulens.study.external.values import is_missing
 from regulens.study.own_rows import Rows
 
 CONTROL = "none"
-COLLAPSED = "collapsed"
-"""The column in which Regulens' own results say which runs collapsed."""
-
 _EXPLAINED = 3  # duplicates: no more are shown
-_TRUTH = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
-
-
-def collapsed_column(rows: Rows, options: Options) -> str | None:
-    """Return the column that says which runs collapsed: the one named, else Regulens' own where there is one."""
-    if options.collapsed is not None or options.trained_above is not None:
-        return options.collapsed
-    own = COLLAPSED in rows.columns and COLLAPSED not in {*options.factors, *options.responses, options.seed}
-    return COLLAPSED if own and all(_truth(value) is not None for value in rows.columns[COLLAPSED]) else None
-
-
-def collapsed_rows(rows: Rows, column: str) -> list[bool]:
-    """Return which runs collapsed, by a column of truth values.
-
-    Raises:
-        UserError: naming the rows whose value is neither true nor false.
-    """
-    problems = [
-        Problem(row, f'{column} "{value}" is neither true nor false')
-        for row, value in enumerate(rows.columns[column])
-        if _truth(value) is None
-    ]
-    if problems:
-        raise rows.refuse_all(problems)
-    return [bool(_truth(value)) for value in rows.columns[column]]
-
-
-def _truth(value: object) -> bool | None:
-    return _TRUTH.get(str(value).strip().lower())
-
-
-def without_value(rows: Rows, response: str, collapsed: Sequence[bool] | None) -> set[int]:
-    """Return the rows of runs that collapsed and have no finite response: they diverged."""
-    if collapsed is None:
-        return set()
-    return {row for row, value in enumerate(rows.columns[response]) if collapsed[row] and _is_no_number(value)}
-
-
-def _is_no_number(value: object) -> bool:
-    if is_missing(value):
-        return True
-    try:
-        return not math.isfinite(float(str(value)))
-    except ValueError:
-        return False
-
-
-def failed_runs(values: Sequence[float], options: Options, collapsed: Sequence[bool] | None) -> list[bool] | None:
-    """Return which runs failed to train, None where nothing tells."""
-    if collapsed is not None:
-        return list(collapsed)
-    if options.trained_above is not None:
-        bound = options.trained_above * (1 + ROUNDING)
-        sign = 1 if options.design.direction == "higher" else -1
-        return [math.isnan(value) or sign * value <= sign * bound for value in values]
-    if options.chance is None:
-        return None
-    return [value <= options.chance * COLLAPSE_MARGIN * (1 + ROUNDING) for value in values]
 
 
 def cells_of(
@@ -133,6 +70,10 @@ def compared_factor(rows: Rows, found: Mapping[str, Sequence[Level]], options: O
     if options.comparisons != "control" and options.control is None:
         named = options.compare or (options.factors[0] if len(options.factors) == 1 else None)
         if named is not None:
+            if len(set(found[named])) == 1:
+                raise UserError(
+                    f"{rows.place}: {named} has one level only, {found[named][0]}: nothing to compare with it"
+                )
             return named, next(iter(matching(found[named], CONTROL)), None)
     wanted = CONTROL if options.control is None else options.control
     among = [options.compare] if options.compare else list(found)
@@ -157,6 +98,8 @@ def compared_factor(rows: Rows, found: Mapping[str, Sequence[Level]], options: O
 
 def _name_one(options: Options, known: Sequence[str]) -> str:
     what = "the control" if options.compare or len(options.factors) == 1 else "the compared factor and its control"
+    if options.comparisons != "control":
+        what = "the compared factor with compare"
     return f"; name {what} (levels: {', '.join(known)})"
 
 

@@ -30,7 +30,7 @@ _GROUPS_OF_POINTS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+|[+-]?\d{1,3}(?:\.\
 _POINT_AND_THREE = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _THREE_DIGITS = re.compile(r"[+-]?[1-9]\d{2}")
 _MEANT_BY_POINT = "write the one that is meant: a point may separate thousands or decimals (then as in 985.000)"
-_LEAVE_OUT = "leave the run out, or give it the value that it counts for"
+_LEAVE_OUT = "a run that diverged counts: mark it true in a column named with --collapsed; delete what is no run"
 _AS_TEXT = (datetime.date, datetime.time, datetime.timedelta, pd.Interval, pd.Period)
 
 
