@@ -153,7 +153,7 @@ class Cells(Generic[Key]):
         collapse = self.collapse
         if collapse is None:
             anything = any(self.samples[key].diverged.any() for key in weights)
-            return _UNKNOWN if anything else self._all_runs(weights)
+            return _UNKNOWN if anything else self.trained(weights)
 
         def rule(level: float) -> Interval:
             return mover_contrast([self._overall(key, collapse, level) for key in weights], list(weights.values()))
@@ -251,10 +251,6 @@ class Cells(Generic[Key]):
         """Return the third central moment of a contrast of means of runs."""
         terms = [(weight, self._moments[key]) for key, weight in weights.items()]
         return sum(weight**3 * each.skewness * math.pow(each.variance, 1.5) / each.n**2 for weight, each in terms)
-
-    def _all_runs(self, weights: Mapping[Key, float]) -> Estimate:
-        """Return the contrast of the means of all runs, where none is known to have failed."""
-        return self.trained(weights)
 
     def _overall(self, key: Key, collapse: Collapse, level: float) -> Interval:
         trained = self.trained({key: 1.0}).interval(level)

@@ -8,7 +8,7 @@ Everything is conditional on the training part that the runs share.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from regulens.stats.intervals import Interval
-
-RESAMPLES_AT_ONCE = 250  # counts of 250 x 9,000 images are 9 MB
 
 
 @dataclass(frozen=True)
@@ -131,46 +129,6 @@ def seeds_and_images(scores: ArrayLike, level: float) -> Interval:
     rates = image_rates(x)
     of_images = float(rates.by_image.var(ddof=1)) / x.shape[1], x.shape[1] - 1.0
     return _interval(estimate, [of_images, *rates.of_runs], level, (0.0, 1.0))
-
-
-def two_way_bootstrap(
-    correct: Sequence[ArrayLike],
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-) -> NDArray[np.float64]:
-    """Resample runs within each cell and images jointly across cells; return the statistic of each resample.
-
-    A check of the intervals above, not their replacement: its variance counts the residual three times (Owen 2007,
-    Annals of Applied Statistics 1, 386-411), which shows in differences, from which the images' own variance has gone,
-    and the variance between R runs (R - 1) / R times.
-
-    Args:
-        correct: for each cell (runs, images) bool or 0 and 1; runs may differ in number, images are the same.
-        statistic: takes the cells' accuracies, (resamples, cells), and returns (resamples, ...).
-        rng: consumed.
-        resamples: how many.
-
-    Raises:
-        ValueError: if the images differ in number, there is no cell, no run, fewer than 2 images, or other values.
-    """
-    cells = [_matrix(cell).astype(np.float32) for cell in correct]  # counts are exact in float32 up to 2^24
-    sizes = sorted({cell.shape[1] for cell in cells})
-    if len(sizes) != 1:
-        raise ValueError(f"all cells must be judged on the same images, got {sizes} of them")
-    accuracies = np.empty((resamples, len(cells)))
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        rows = accuracies[start : start + RESAMPLES_AT_ONCE]
-        images = _counts(sizes[0], len(rows), rng).astype(np.float32)
-        for column, cell in enumerate(cells):
-            right = (images @ cell.T).astype(np.float64)  # (resamples, runs)
-            rows[:, column] = np.sum(right * _counts(len(cell), len(rows), rng), axis=1) / cell.size
-    return statistic(accuracies)
-
-
-def _counts(n: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return how often each of n units is drawn in n draws with replacement, (resamples, n)."""
-    return rng.multinomial(n, np.full(n, 1 / n), size=resamples)
 
 
 def _matrix(correct: ArrayLike) -> NDArray[np.float64]:

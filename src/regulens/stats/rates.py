@@ -99,20 +99,6 @@ class RateDifference:
         return self.collapsed_a, self.n_a, self.collapsed_b, self.n_b
 
 
-def excluded_rate(n: int, alpha: float, seen: int = 0) -> float:
-    """Return the rate that ``seen`` collapses of ``n`` runs leave possible at most: Clopper and Pearson's upper bound.
-
-    The bound errs with a probability of at most ``alpha``. Of none in ten runs it is 1 - alpha^(1/10): at 5 % a rate of
-    up to 26 % is not excluded.
-
-    Raises:
-        ValueError: if there is no run, ``seen`` is not within 0 to ``n``, or ``alpha`` not within 0 to 1.
-    """
-    if not 0 <= seen <= n or n < 1 or not 0 < alpha < 1:
-        raise ValueError(f"got {seen} collapses of {n} runs at alpha {alpha}")
-    return _clopper_pearson(seen, n, alpha)[1]
-
-
 def rate_sensitivity(difference: float, trained_mean_a: float, rate_b: float, failed_value: float) -> float:
     """Return the difference of collapse rates, a - b, at which the overall means of a and b are equal.
 
