@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from regulens.stats.contrasts import mover_contrast
 from regulens.stats.design import Design, Population
-from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
+from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate, student_sum
 from regulens.stats.estimates import median_interval
 from regulens.stats.gaps import gap_flags
 from regulens.stats.images import ImageRates, image_rates
-from regulens.stats.intervals import Collapse, Interval, overall_interval, welch_df
+from regulens.stats.intervals import Collapse, Interval, overall_interval
 from regulens.stats.samples import Sample
 from regulens.stats.shape import RUNS_IF_SUSPECT, Shape, shape_of
 from regulens.stats.ties import cancelled, constant
@@ -239,13 +239,9 @@ class Cells(Generic[Key]):
         """Return the estimate whose variance is a sum of parts, each with its degrees of freedom (Satterthwaite)."""
         means = [weight * self._moments[key].mean for key, weight in weights.items()]
         value = cancelled(sum(means), means)
-        total = sum(part for part, _ in parts)
-        if math.isnan(total) or not total > 0:
-            return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
-        df = welch_df([part for part, _ in parts], [freedom for _, freedom in parts])
-        error = math.sqrt(total)
-        stretch = self.shape.stretch(self._third(weights), error, df)
-        return StudentEstimate(value, error, df, stretch, self._limits(weights))
+        plain = student_sum(value, parts, self._limits(weights))
+        stretch = self.shape.stretch(self._third(weights), plain.standard_error, plain.freedom)
+        return replace(plain, stretch=stretch)
 
     def _third(self, weights: Mapping[Key, float]) -> float:
         """Return the third central moment of a contrast of means of runs."""

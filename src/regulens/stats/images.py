@@ -8,13 +8,12 @@ Everything is conditional on the training part that the runs share.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from regulens.stats.estimate import student_sum
 from regulens.stats.intervals import Interval
 
 
@@ -128,7 +127,7 @@ def seeds_and_images(scores: ArrayLike, level: float) -> Interval:
         return Interval(estimate, math.nan, math.nan, level)
     rates = image_rates(x)
     of_images = float(rates.by_image.var(ddof=1)) / x.shape[1], x.shape[1] - 1.0
-    return _interval(estimate, [of_images, *rates.of_runs], level, (0.0, 1.0))
+    return student_sum(estimate, [of_images, *rates.of_runs], (0.0, 1.0)).interval(level)
 
 
 def _matrix(correct: ArrayLike) -> NDArray[np.float64]:
@@ -145,15 +144,3 @@ def _scores(scores: ArrayLike) -> NDArray[np.float64]:
     if x.ndim != 2 or len(x) < 1 or x.shape[1] < 2:
         raise ValueError(f"scores must be (runs, images) with at least 1 run and 2 images, got shape {x.shape}")
     return x.astype(np.float64)
-
-
-def _interval(
-    estimate: float, parts: Sequence[tuple[float, float]], level: float, bounds: tuple[float, float]
-) -> Interval:
-    """Return Student's interval for a variance that is a sum of parts, each with its degrees of freedom."""
-    variance = sum(part for part, _ in parts)
-    if variance <= 0:
-        return Interval(estimate, math.nan, math.nan, level)
-    df = variance**2 / sum(part**2 / df for part, df in parts)
-    half = float(stats.t.ppf((1 + level) / 2, df)) * math.sqrt(variance)
-    return Interval(estimate, max(estimate - half, bounds[0]), min(estimate + half, bounds[1]), level)
