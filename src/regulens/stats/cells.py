@@ -7,7 +7,7 @@ to. Each is estimated by the declared estimand, over what another study would dr
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -24,7 +24,7 @@ from regulens.stats.images import ImageRates, image_rates
 from regulens.stats.intervals import Collapse, Interval, overall_interval
 from regulens.stats.samples import Sample
 from regulens.stats.shape import RUNS_IF_SUSPECT, Shape, shape_of
-from regulens.stats.ties import cancelled, constant
+from regulens.stats.ties import ROUNDING, cancelled, constant
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -120,6 +120,12 @@ class Cells(Generic[Key]):
         kept = [each.values for each in self.samples.values()], [each.collapsed for each in self.samples.values()]
         flags = gap_flags(*kept, failed, self.design.direction == "higher")
         return {key: int(each.sum()) for key, each in zip(self.samples, flags, strict=True)}
+
+    def rounding(self, keys: Iterable[Key]) -> float:
+        """Return by how much rounding may move a contrast of cells: relative to the median size of their values."""
+        finite = [np.abs(x.values[~x.diverged]) for x in (self.samples[key] for key in keys)]
+        sizes = np.concatenate(finite)
+        return ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
 
     def primary(self, weights: Mapping[Key, float]) -> Estimate:
         """Estimate a contrast by the declared estimand."""

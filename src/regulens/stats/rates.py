@@ -122,6 +122,31 @@ def rate_sensitivity(difference: float, trained_mean_a: float, rate_b: float, fa
     return needed if 0 <= rate_b + needed <= 1 else math.nan
 
 
+def equivalence_sensitivity(
+    means: tuple[float, float], rates: tuple[float, float], failed: float, rope: float
+) -> float:
+    """Return the smallest difference of collapse rates, a - b, at which the means of all runs differ by the ROPE.
+
+    The overall gains over a failed run are ``(1 - p) |m - c|``; either a or b may fail so much more often.
+
+    Args:
+        means: of the runs of a and b that trained.
+        rates: at which a and b fail to train; that of the one that does not fail more often is kept.
+        failed: the value of a run that fails to train, NaN where that is unknown.
+        rope: half-width of the region of practical equivalence.
+
+    Returns:
+        The difference, NaN where no rate does it.
+    """
+    gains = abs(means[0] - failed), abs(means[1] - failed)
+    found = []
+    for sign, (one, other) in ((1, (0, 1)), (-1, (1, 0))):
+        kept = 1 - rates[other]
+        increase = (kept * (gains[one] - gains[other]) + rope) / gains[one] if gains[one] > 0 else math.nan
+        found += [sign * increase] if 0 <= increase <= kept else []
+    return min(found, key=abs, default=math.nan)
+
+
 @lru_cache(maxsize=2**16)
 def _lower(counts: Counts, alpha: float) -> float:
     """Return the smallest difference that is not excluded: ``_greatest_tail`` rises with the difference."""

@@ -214,7 +214,8 @@ def _sensitivities(analysis: Analysis) -> Iterator[str]:
             continue
         found, name = each.result.sensitivity, _pair(each) + (f" at {place_text(each.where)}" if each.where else "")
         (a, n_a), (b, n_b) = found.seen
-        mixed = "mixed, as it trains less often; " if each.result.mixed else ""
+        often = "less" if each.result.verdict.startswith("better") else "more"
+        mixed = f"mixed, as it trains {often} often; " if each.result.mixed else ""
         seen = f"{a}/{n_a} and {b}/{n_b} runs collapsed"
         if math.isnan(found.difference):
             yield f"{name}: {mixed}{seen}; the verdict is on the runs that trained."
