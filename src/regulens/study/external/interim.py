@@ -33,10 +33,8 @@ def level_now(runs: Runs) -> tuple[float, str]:
     declared = f"looks at {', '.join(map(str, looks))} {what} were declared, so the error is divided among them"
     if len(looks) == 1:
         declared = f"one look was declared, at {looks[0]} {what}, with something kept for an extension"
-    return (
-        level,
-        f"{declared}: {_at(f'{seeds} {what}', seeds, looks)} all intervals hold together with {100 * level:.4g} %",
-    )
+    place = _at(f"{seeds} {what}", seeds, looks)
+    return level, f"{declared}: {place} all intervals hold together with {100 * level:.4g} %"
 
 
 def _smallest_tail(runs: Runs) -> float:
