@@ -129,6 +129,21 @@ def edges(studies: int) -> Rows:
     return rows
 
 
+def at_the_rope(studies: int) -> Rows:
+    """Return false verdicts of the family of m where all differences lie at an edge of the region, four errors wide."""
+    rows: Rows = []
+    for name, world in WORLDS.items():
+        for n in (5, 10, 20) if world.kind != "c" else ():
+            _, found = drawn(world, n, studies)
+            rope = 4 * SD * max(world.spreads) * np.sqrt(2 / n)
+            alpha = 0.05 / len(world.compared)
+            above, below = (verdicts(vectorized.shifted(found, sign * rope), rope, alpha) for sign in (1, -1))
+            beyond = any_of(above, "better", "worse", NEAR[1]), any_of(below, "better", "worse", NEAR[0])
+            inside = any_of(above, "equivalent"), any_of(below, "equivalent")
+            rows.append([world.kind, name, n, *(f"{share:.3f}" for share in (*beyond, *inside))])
+    return rows
+
+
 def power(studies: int) -> Rows:
     """Return the runs of each cell at which one of m effects is called better with probability 0.8."""
     rows: Rows = []
@@ -277,6 +292,11 @@ TABLES: dict[str, tuple[str, list[str], Callable[[int], Rows]]] = {
         "One normal comparison at the borders: false directions at -ROPE, 0 and +ROPE, and `equivalent` at +ROPE",
         ["n", "ROPE / se", "at -ROPE", "at 0", "at +ROPE", "equivalent"],
         edges,
+    ),
+    "rope": (
+        "Worlds moved to the edges of the ROPE (four standard errors of the widest cells): beyond it, and `equivalent`",
+        ["kind", "world", "n", "at +ROPE: beyond", "at -ROPE: beyond", "at +ROPE: equivalent", "at -ROPE: equivalent"],
+        at_the_rope,
     ),
     "power": (
         "Runs of each cell for 80 % power, of one of m comparisons (effect and ROPE in sd)",

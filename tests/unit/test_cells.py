@@ -270,3 +270,36 @@ class TestTooFew:
                 p = stats.ttest_ind(a, b, axis=1, equal_var=False).pvalue
                 error = float(np.mean(p < alpha))
                 assert error <= 1.75 * alpha + 3 * math.sqrt(alpha / studies)  # bounds are stretched on top of Welch's
+
+
+class TestSetsOfImages:
+    def _cells(self, sets: dict[str, str]) -> Cells[str]:
+        rng = np.random.default_rng(4)
+        hard = {"one": rng.uniform(0.2, 1, 300), "other": rng.uniform(0.2, 1, 200)}
+        images = {key: (rng.random((5, len(hard[name]))) < hard[name]).astype(float) for key, name in sets.items()}
+        samples = {key: sample(x.mean(axis=1)) for key, x in images.items()}
+        return Cells(samples, Design(over=("seeds", "images"), bounds=(0, 1)), images, sets)
+
+    def test_cells_of_different_images_are_compared_as_independent(self) -> None:
+        cells = self._cells({"a": "one", "b": "other"})
+        alone = [cells.trained({key: 1.0}).error for key in "ab"]
+        assert cells.trained({"a": 1.0, "b": -1.0}).error == pytest.approx(math.hypot(*alone))
+
+    def test_an_interaction_over_two_sets_adds_up_its_differences(self) -> None:
+        cells = self._cells({"a": "one", "b": "one", "c": "other", "d": "other"})
+        first, second = (cells.trained({x: 1.0, y: -1.0}).error for x, y in ("ab", "cd"))
+        whole = cells.trained({"a": 1.0, "b": -1.0, "c": -1.0, "d": 1.0})
+        assert whole.error == pytest.approx(math.hypot(first, second))
+        assert first < math.hypot(*(cells.trained({key: 1.0}).error for key in "ab"))
+
+
+def test_a_few_runs_among_which_some_look_partly_collapsed_are_not_judged() -> None:
+    rng = np.random.default_rng(0)
+    whole = 0.9 + 0.003 * rng.standard_normal(10)
+    partly = np.append(0.8 + 0.003 * rng.standard_normal(8), [0.3, 0.45])
+    design = Design(bounds=(0, 1), rates=True, failed=0.1)
+    cells = Cells({"a": sample(whole), "b": sample(partly)}, design)
+    few = cells.too_few({"a": 1.0, "b": -1.0})
+    assert cells.flagged["b"] == 2
+    assert few is not None
+    assert few.doubted is None

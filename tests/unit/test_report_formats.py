@@ -554,7 +554,7 @@ def test_json_has_the_numbers_of_the_analysis_and_its_claims(finished: Study, tm
     path = study.report("json")
     assert path == folder / "report.json"
     found = json.loads(path.read_text())
-    assert found.keys() == {"cells", "comparisons", "claims", "costs", "effects", "warnings"}
+    assert found.keys() == {"cells", "comparisons", "claims", "costs", "effects", "looks", "warnings"}
     assert [cell["n"] for cell in found["cells"]] == [2] * 4
     analysis = study.analysis()
     for each, named in zip(found["comparisons"], analysis.analysis.comparisons, strict=True):

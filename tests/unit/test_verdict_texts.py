@@ -105,7 +105,7 @@ def test_equivalent_names_both_bounds_and_the_side_of_zero_where_it_is_shown() -
 def test_an_open_size_shows_the_direction_and_no_bound() -> None:
     pair = pair_of(0.906, 0.9, sd=0.004)
     assert pair.word == "better (size open)"
-    assert "is better than none when it trains: +0.60" in first_answer(pair)
+    assert "is better than none when it trains (size open): +0.60" in first_answer(pair)
     assert "the direction is shown, the size is not: the interval excludes zero" in first_answer(pair)
     assert bounds_text(pair) == ""
 

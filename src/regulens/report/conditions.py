@@ -181,16 +181,13 @@ def _on_unseen_failures(found: StudyAnalysis) -> list[str]:
         return []
     most = max(cell.collapse.high for cell in unseen if cell.collapse is not None)
     seeds = min(cell.runs for cell in unseen)
-    networks = _of(len(unseen), len(found.analysis.cells))
+    total = len(found.analysis.cells)
+    where = "No run" if len(unseen) == total else f"In {len(unseen)} of {counted(total, 'network')} no run"
     return [
-        f"In {networks} no run failed to train. That does not show that none does: with {counted(seeds, 'run')} of a "
-        f"network, a rate of up to {100 * most:.0f} % is within its 95 % interval. Differences among runs that trained "
-        "do not depend on it; the means of all runs do, and their intervals allow for it."
+        f"{where} failed to train. That does not show that none does: with {counted(seeds, 'run')} of a network, a "
+        f"rate of up to {100 * most:.0f} % is within its 95 % interval. Differences among runs that trained do not "
+        "depend on it; the means of all runs do, and their intervals allow for it."
     ]
-
-
-def _of(number: int, total: int) -> str:
-    return counted(total, "network") if number == total else f"{number} of {counted(total, 'network')}"
 
 
 def joined_words(words: Sequence[str]) -> str:

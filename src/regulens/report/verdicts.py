@@ -130,10 +130,9 @@ def first_answer(pair: Pair) -> str:
         but = _but(result)
         head = f"Mixed: {start[:1].lower()}{start[1:]}" if but else start
         trains = f", but trains {but} often" if but else ""
-        text = f"{head}{a} is {word} than {b}{of_runs}{trains}: {pair.size}{_doubt(pair)}{_bound(pair)}"
-        if result.verdict != word:
-            text += f"; the direction is shown, the size is not: {result.reason}"
-        return f"{text}."
+        size_open = " (size open)" if result.verdict != word else ""
+        text = f"{head}{a} is {word} than {b}{of_runs}{trains}{size_open}: {pair.size}{_doubt(pair)}{_bound(pair)}"
+        return f"{text}; the direction is shown, the size is not: {result.reason}." if size_open else f"{text}."
     if word == "too":
         more = f"; {counted(result.more, 'more run')} of each" if result.more else ""
         return f"{start}{a} against {b}{of_both}: {pair.size}; too few runs for a verdict ({result.reason}{more})."

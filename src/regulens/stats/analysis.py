@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -32,11 +32,13 @@ class Cell:
         levels: all cells name the factors in one order.
         sample: the runs.
         images: (runs, images) what each run scored on each image; None where that is unknown.
+        image_set: which images these are.
     """
 
     levels: Mapping[str, Level]
     sample: Sample
     images: NDArray[np.float64] | None = None
+    image_set: Hashable = None
 
     @property
     def key(self) -> Levels:
@@ -142,7 +144,8 @@ def analyse(
     """
     samples = joined_samples([cell.sample for cell in cells])
     images = {cell.key: cell.images for cell in cells if cell.images is not None}
-    data = Cells({cell.key: each for cell, each in zip(cells, samples, strict=True)}, design, images)
+    image_sets = {cell.key: cell.image_set for cell in cells}
+    data = Cells({cell.key: each for cell, each in zip(cells, samples, strict=True)}, design, images, image_sets)
     named = list(_named_pairs(cells, factor, pairs))
     possible = [(a.key, b.key) for _, _, _, a, b in named if a and b]
     results = iter(compare(possible, data, family=len(named)))

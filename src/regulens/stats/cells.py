@@ -73,11 +73,13 @@ class Cells(Generic[Key]):
         design: what was declared.
         images: by cell, (runs, images) what each run scored on each image, the images being the same for all: right or
             wrong, or a loss; needed where the analysis is over images.
+        image_sets: by cell, which images these are; cells without a name share one set.
     """
 
     samples: Mapping[Key, Sample]
     design: Design
     images: Mapping[Key, NDArray[np.float64]] = field(default_factory=dict)
+    image_sets: Mapping[Key, Hashable] = field(default_factory=dict)
 
     @cached_property
     def shape(self) -> Shape:
@@ -182,7 +184,8 @@ class Cells(Generic[Key]):
             return TooFew(needed, unequal - fewest)
         if of_means and fewest < RUNS_IF_SUSPECT and self.shape.suspect:
             needed = f"the runs look skewed, so a verdict needs {RUNS_IF_SUSPECT} of each cell"
-            return TooFew(needed, RUNS_IF_SUSPECT - fewest, self._doubted(weights, fewest))
+            partial = any(self.flagged[key] for key in weights)  # a mixture of two kinds of runs, which no bound holds
+            return TooFew(needed, RUNS_IF_SUSPECT - fewest, None if partial else self._doubted(weights, fewest))
         return None
 
     def _doubted(self, weights: Mapping[Key, float], fewest: int) -> Estimate:
@@ -222,13 +225,14 @@ class Cells(Generic[Key]):
         return self._student(weights, parts)
 
     def _over_images(self, weights: Mapping[Key, float]) -> StudentEstimate:
-        """Return the estimate over new seeds and new images, which all cells share (``images``)."""
-        rates = {key: self._rates[key] for key in weights}
-        mixed = sum(weight * rates[key].by_image for key, weight in weights.items())
-        assert isinstance(mixed, np.ndarray)
-        parts = [(float(mixed.var(ddof=1)) / len(mixed), len(mixed) - 1.0)]
+        """Return the estimate over new seeds and new images; cells of one set of images share it."""
+        mixed: dict[Hashable, NDArray[np.float64]] = {}
+        parts: list[tuple[float, float]] = []
         for key, weight in weights.items():
-            parts += [(weight**2 * part, df) for part, df in rates[key].of_runs]
+            rates, of_set = self._rates[key], self.image_sets.get(key)
+            mixed[of_set] = mixed.get(of_set, 0.0) + weight * rates.by_image
+            parts += [(weight**2 * part, df) for part, df in rates.of_runs]
+        parts += [(float(x.var(ddof=1)) / len(x), len(x) - 1.0) for x in mixed.values()]
         return self._student(weights, parts)
 
     def _student(self, weights: Mapping[Key, float], parts: list[tuple[float, float]]) -> StudentEstimate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from scipy.optimize import brentq
@@ -76,10 +75,3 @@ def edge_alpha(alpha: float, rope: float, difference: Estimate) -> float:
         if excess(alpha) > 0 > excess(alpha / 2)
         else (alpha if excess(alpha) <= 0 else alpha / 2)
     )
-
-
-def is_above(difference: Estimate, alpha: float, direction: Direction = "higher") -> bool:
-    """Tell whether a difference is shown to be better than zero, whatever its size."""
-    oriented = difference if direction == "higher" else negative(difference)
-    bound = oriented.lower(alpha / 2)
-    return not math.isnan(bound) and bound > 0

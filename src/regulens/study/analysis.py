@@ -102,7 +102,9 @@ def analyse_study(
     declared, trained = evidence.declared, evidence.trained
     data = evidence.cells(declared.response)
     samples, rng = data.samples, np.random.default_rng(SEED)
-    named = [Cell(cell_levels(spec, study), sample, data.images.get(spec)) for spec, sample in samples.items()]
+    named = [
+        Cell(cell_levels(spec, study), sample, data.images.get(spec), spec.parts) for spec, sample in samples.items()
+    ]
     pairs = declared_pairs(declared.levels, declared.control, declared.comparisons) if declared.factor else []
     analysis = analyse(named, declared.factor or "", pairs, data.design, rng)
     warnings = (*_threshold_warnings(evidence), *_on_images(evidence, declared), *analysis.warnings)

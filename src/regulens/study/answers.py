@@ -68,7 +68,9 @@ class Evidence:
         if response not in self._cells:
             samples = samples_of(self.study, self.trained, response)
             images = self._images(samples, response) if "images" in self.declared.over else {}
-            self._cells[response] = Cells(samples, self._design(response), images)
+            self._cells[response] = Cells(
+                samples, self._design(response), images, {spec: spec.parts for spec in samples}
+            )
         return self._cells[response]
 
     def _design(self, response: Response) -> Design:
@@ -120,7 +122,9 @@ def answer_claims(evidence: Evidence, rng: np.random.Generator | None = None) ->
 def _answer_claim(
     claim: DeclaredClaim, evidence: Evidence, count: int, rng: np.random.Generator | None
 ) -> AnsweredClaim:
-    parts = tuple(part_of(each, evidence.cells(each.response)) for each in claim.contrasts)
+    parts = tuple(
+        part_of(each, evidence.cells(each.response), evidence.alpha_of_claims / count) for each in claim.contrasts
+    )
     judged = judge_claim(parts, count, evidence.alpha_of_claims)
     verdicts = zip(claim.contrasts, judged.parts, strict=True)
     still_open = [each for each, part in verdicts if part.verdict in UNSETTLED and judged.verdict in UNSETTLED]

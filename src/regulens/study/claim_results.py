@@ -37,10 +37,10 @@ class AnsweredClaim:
     parts: tuple[Part, ...] = ()
 
 
-def part_of(each: Contrast[Key, Any], cells: Cells[Key]) -> Part:
-    """Return a contrast as a part of a claim, estimated as it was declared."""
+def part_of(each: Contrast[Key, Any], cells: Cells[Key], alpha: float) -> Part:
+    """Return a contrast as a part of a claim that may err by ``alpha``, estimated as it was declared."""
     sizes = np.concatenate([np.abs(x[np.isfinite(x)]) for x in (cells.samples[key].values for key in each.weights)])
     rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
     relation: Relation = "equal" if each.sense == "equal" else "greater"
-    few, over = cells.too_few(each.weights), cells.over(each.weights)
+    few, over = cells.too_few(each.weights, alpha), cells.over(each.weights)
     return Part(each.label, cells.primary(each.weights), each.rope, relation, rounding, few, over)

@@ -104,7 +104,11 @@ def judge_claims(claims: Sequence[OwnClaim], ground: Ground, alpha: float) -> tu
     count = reasons.count("")
     answered = []
     for claim, reason in zip(declared, reasons, strict=True):
-        parts = () if reason else tuple(part_of(each, ground.data[each.response]) for each in claim.contrasts)
+        parts = (
+            ()
+            if reason
+            else tuple(part_of(each, ground.data[each.response], alpha / count) for each in claim.contrasts)
+        )
         judged = None if reason else judge_claim(parts, count, alpha)
         answered.append(AnsweredClaim(claim, judged, reason, parts=parts))
     return tuple(answered)
