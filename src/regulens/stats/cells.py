@@ -24,7 +24,7 @@ from regulens.stats.images import ImageRates, image_rates
 from regulens.stats.intervals import Collapse, Interval, overall_interval, welch_df
 from regulens.stats.samples import Sample
 from regulens.stats.shape import RUNS_IF_SUSPECT, Shape, shape_of
-from regulens.stats.ties import cancelled, constant
+from regulens.stats.ties import ROUNDING, cancelled, constant
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -270,11 +270,16 @@ class Cells(Generic[Key]):
         contrasts = self._by_block(weights, trained)
         count = len(contrasts)
         value = cancelled(float(contrasts.mean()), contrasts) if count else math.nan
-        if count < 2 or constant(contrasts):
+        if count < 2 or self._alike_but_for_rounding(contrasts, weights):
             return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
         overlap = self.design.test_ratio if "split" in self.design.over else 0.0
         error = math.sqrt((1 / count + overlap) * float(contrasts.var(ddof=1)))
         return StudentEstimate(value, error, count - 1.0, limits=self._limits(weights))
+
+    def _alike_but_for_rounding(self, contrasts: NDArray[np.float64], weights: Mapping[Key, float]) -> bool:
+        """Tell whether contrasts within blocks differ by no more than the rounding of what they are differences of."""
+        largest = max(float(np.nanmax(np.abs(self.samples[key].values), initial=0.0)) for key in weights)
+        return float(np.ptp(contrasts)) <= ROUNDING * largest
 
     def _by_block(self, weights: Mapping[Key, float], trained: bool) -> NDArray[np.float64]:
         """Return (J,) the contrast within each block that every cell has (and trained in): means of a block's runs."""
