@@ -265,24 +265,27 @@ class Cells(Generic[Key]):
         Over new splits its variance is ``(1 / J + test / train)`` times that of the J contrasts, since the splits of
         one data set overlap (Nadeau and Bengio 2003, Machine Learning 52, 239-281).
         """
-        terms = self._by_block(weights, trained)
-        count, contrasts = len(terms), terms.sum(axis=1)
-        value = cancelled(float(contrasts.mean()), terms) if count else math.nan
-        if count < 2 or constant(contrasts, terms=float(np.abs(terms).max())):
+        contrasts = self._by_block(weights, trained)
+        count = len(contrasts)
+        value = cancelled(float(contrasts.mean()), contrasts) if count else math.nan
+        if count < 2 or self._alike_but_for_rounding(contrasts, weights):
             return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
         overlap = self.design.test_ratio if "split" in self.design.over else 0.0
         error = math.sqrt((1 / count + overlap) * float(contrasts.var(ddof=1)))
         return StudentEstimate(value, error, count - 1.0, limits=self._limits(weights))
 
-    def _by_block(self, weights: Mapping[Key, float], trained: bool) -> NDArray[np.float64]:
-        """Return (J, cells) weighted means of the runs of each cell in each block that every cell has (and trained in).
+    def _alike_but_for_rounding(self, contrasts: NDArray[np.float64], weights: Mapping[Key, float]) -> bool:
+        """Tell whether contrasts within blocks differ by no more than the rounding of what they are differences of."""
+        largest = max(float(np.nanmax(np.abs(self.samples[key].values), initial=0.0)) for key in weights)
+        return float(np.ptp(contrasts)) <= ROUNDING * largest
 
-        Their sums over the cells are the contrast within each block.
-        """
+    def _by_block(self, weights: Mapping[Key, float], trained: bool) -> NDArray[np.float64]:
+        """Return (J,) the contrast within each block that every cell has (and trained in): means of a block's runs."""
         means = [_block_means(self.samples[key], trained, self.diverged_value) for key in weights]
         common = sorted(set.intersection(*(set(each) for each in means)))
-        table = np.array([[each[block] for each in means] for block in common]).reshape(len(common), len(means))
-        return table * list(weights.values())
+        return np.array(
+            [sum(w * each[block] for w, each in zip(weights.values(), means, strict=True)) for block in common]
+        )
 
     def _limits(self, weights: Mapping[Key, float]) -> tuple[float, float]:
         """Return the least and the greatest that a contrast of responses within the design's bounds can be."""

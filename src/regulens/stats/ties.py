@@ -25,16 +25,11 @@ _LARGEST_WHOLE = 2**52
 _UNSURE = 0.02  # of a step: where rounding is more, many a denominator would fit
 
 
-def constant(*values: NDArray[np.float64], terms: float = 0.0) -> bool:
-    """Tell whether all values of some arrays are the same but for rounding, also that of the terms they are sums of.
-
-    Args:
-        values: arrays, none of them empty.
-        terms: the size of the largest term that went into a value, where values are differences or other sums.
-    """
+def constant(*values: NDArray[np.float64]) -> bool:
+    """Tell whether all values of some arrays are the same but for rounding."""
     lowest = min(float(each.min()) for each in values)
     highest = max(float(each.max()) for each in values)
-    return highest - lowest <= ROUNDING * max(-lowest, highest, terms)
+    return highest - lowest <= ROUNDING * max(-lowest, highest)
 
 
 def cancelled(total: float, terms: ArrayLike) -> float:

@@ -144,8 +144,9 @@ def claim_table(claims: Sequence[AnsweredClaim]) -> TextTable:
     """Return each claim with its verdict, and its parts below it."""
     rows: list[tuple[str, ...]] = []
     for claim in claims:
-        verdict = claim.judged.verdict if claim.judged else f"not testable: {claim.reason}"
+        verdict = claim.judged.verdict if claim.judged else "not testable"
         rows.append((claim.claim.spec.id, claim.claim.spec.text, "", verdict))
+        rows += [("", f"  {claim.reason}", "", "")] if claim.reason else []
         parts = claim.judged.parts if claim.judged else ()
         rows += [("", f"  {part.text}", _significant(part.interval), part.verdict) for part in parts]
     return TextTable(2, ("claim", "", "difference", "verdict"), tuple(rows))
