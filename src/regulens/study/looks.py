@@ -10,13 +10,13 @@ from typing import Any
 from regulens.errors import UserError
 from regulens.spec import StudySpec
 from regulens.stats.analysis import declared_pairs
+from regulens.stats.design import LEVEL
 from regulens.stats.looks import Taken, share_at, spent
 from regulens.study.claims import declared_claims
 from regulens.study.declared import declared_analysis
 from regulens.study.grid import levels_of, planned
 from regulens.study.store import Look, Store, now
 
-LEVEL = 0.95
 ALPHA = 1 - LEVEL
 
 

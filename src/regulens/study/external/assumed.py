@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from regulens.spec import CLAIMS_SHARE, ROPE
 from regulens.stats.blocks import pairing_advice
 from regulens.stats.cells import Cells
 from regulens.stats.contrasts import Levels
@@ -13,9 +14,7 @@ from regulens.study.external.runs import Runs
 from regulens.study.external.scale import Response
 
 ERROR = 0.05
-ACCURACY_ROPE = 0.005
-CLAIMS_SHARE = 0.5
-"""Of the error in all, where there are claims; comparisons have the rest."""
+ACCURACY_ROPE = ROPE["val_accuracy"]
 
 
 def on_response(asked: Asked, read: Response, runs: Runs) -> Iterator[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from regulens.errors import UserError
+from regulens.spec import CLAIMS_SHARE
+from regulens.stats.design import LEVEL
 from regulens.stats.looks import declared_share
-from regulens.study.external.assumed import CLAIMS_SHARE
 from regulens.study.external.runs import Runs
 
-LEVEL = 0.95
 _ANSWERS = 2  # at most, of a comparison
 
 
