@@ -10,7 +10,7 @@ from regulens.report.conditions import ESTIMANDS, conditions, joined_words, leve
 from regulens.report.document import Paragraph
 from regulens.report.pairs import failures_text, pair_of
 from regulens.report.verdicts import first_answer, second_answer, undone, verdict_word
-from regulens.report.wording import NAMES, Unit, cell_text, percent, unit_of
+from regulens.report.wording import NAMES, Unit, bound_text, cell_text, percent, unit_of
 from regulens.spec import Population, StudySpec
 from regulens.stats.analysis import NamedComparison
 from regulens.stats.claims import ClaimVerdict
@@ -155,8 +155,8 @@ def _design_text(study: StudySpec, found: StudyAnalysis, sources: Sequence[str])
     )
     if found.analysis.design.rates:
         text += (
-            " A run fails to train if it collapses (its accuracy is not significantly above chance) or diverges (a "
-            "response is not finite); none is dropped."
+            f" A run fails to train if it collapses (its validation accuracy is not above {bound_text(declared)}) or "
+            "diverges (a response is not finite); none is dropped."
         )
         if declared.primary == "trained":
             text += (
