@@ -490,7 +490,7 @@ class TestWhatIsHandled:
             bounds = ("low", "high", "low95", "high95", "poi_low", "poi_high")
             assert {each[name] for name in (*bounds, "p", "p_holm")} == {None}
             assert each["probability_of_improvement"] in {0, 0.5, 1}
-            assert each["reason"] == "1 trained runs of a cell; a verdict needs 3"
+            assert each["reason"] == "1 trained run of a cell; a verdict needs 3"
         assert [warning for warning in answer["warnings"] if "only one run of" in warning]
 
     def test_one_run_against_five(self) -> None:
