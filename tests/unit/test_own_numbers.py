@@ -712,6 +712,6 @@ class TestText:
         other = " ".join(notes(analysed(runs(2), rope=0, paired=True, primary="median").analysis))
         assert "better or worse if the interval excludes zero" in other
         assert "the median of all runs" in other
-        assert "Runs of the same seed are compared as pairs" in other
+        assert "on these images, and runs of the same seed are compared as pairs" in other
         assert "decided now, it is a deviation to report" in other
         assert "Too few runs: 2 blocks in common; a verdict needs 3" in other
