@@ -26,7 +26,7 @@ RATES = {
 _WHEN = {"trained": "when it trains", "mean": "in the mean of all runs", "median": "in the median of all runs"}
 _WHEN_BOTH = _WHEN | {"trained": "when they train"}
 _RUNS = {"trained": " of runs that trained", "mean": ", mean of all runs", "median": ", median of all runs"}
-_AGAINST = {"better": ("worse", "less"), "worse": ("better", "more")}
+_OFTEN = {"better": "less", "worse": "more"}
 
 
 @dataclass(frozen=True)
@@ -81,24 +81,17 @@ class Pair:
 
 def verdict_word(result: Comparison) -> str:
     """Return a verdict as tables and figures print it: the token, marked where it is only half of the story."""
-    if is_mixed(result):
-        return f"mixed: {result.verdict}"
-    if result.above_zero:
-        return f"equivalent, {_side(result)} zero"
-    return result.verdict
+    return result.word
 
 
 def is_mixed(result: Comparison) -> bool:
     """Tell whether the two answers of a comparison contradict each other: better when it trains, but less often."""
-    return _but(result) is not None
+    return result.mixed
 
 
 def _but(result: Comparison) -> str | None:
     """Return how often a trains, ``less`` or ``more``, if that contradicts its verdict."""
-    against = _AGAINST.get(result.verdict.partition(" ")[0])
-    if against is None or result.rate is None or result.rate.verdict is None:
-        return None
-    return against[1] if result.rate.verdict.startswith(against[0]) else None
+    return _OFTEN[result.verdict.partition(" ")[0]] if result.mixed else None
 
 
 def _side(result: Comparison) -> str:
@@ -126,7 +119,7 @@ def first_answer(pair: Pair) -> str:
     if word == "equivalent":
         text = f"{start}{a} and {b} are practically equivalent{of_both}: {pair.size}{_doubt(pair)}{_bound(pair)}"
         return f"{text}; the difference is {_side(result)} zero all the same." if result.above_zero else f"{text}."
-    if word in _AGAINST:
+    if word in _OFTEN:
         but = _but(result)
         head = f"Mixed: {start[:1].lower()}{start[1:]}" if but else start
         trains = f", but trains {but} often" if but else ""
