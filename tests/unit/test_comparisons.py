@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 from regulens.stats.cells import Cells
 from regulens.stats.comparisons import Comparison, compare, hedges_g
-from regulens.stats.design import Design
+from regulens.stats.design import Design, Primary
 from regulens.stats.estimate import StudentEstimate
 from regulens.stats.samples import Sample, sample
 from regulens.stats.verdicts import judge
@@ -115,7 +115,7 @@ class TestVerdicts:
         (found,) = compared(Design(), normal(1, 0.8), sample([0.91, 0.9][:runs]))
         assert found.verdict == "too few runs"
         assert found.more == 3 - runs
-        assert found.reason.startswith(f"{runs} trained runs of a cell")
+        assert found.reason.startswith(f"{runs} trained run{'s' * (runs - 1)} of a cell;")
 
     def test_cells_without_any_spread_are_undecided(self) -> None:
         (found,) = compared(Design(), sample([0.8] * 3), sample([0.9] * 3))
@@ -134,6 +134,21 @@ class TestVerdicts:
 class TestCollapse:
     DESIGN = Design(rope=0.005, rates=True, failed=0.1, bounds=(0.0, 1.0))
 
+    def test_where_no_run_trained_the_overall_mean_may_be_whatever_is_possible(self) -> None:
+        guessing = sample([0.1, 0.101, 0.099, 0.1, 0.1], [True] * 5)
+        (found,) = compared(self.DESIGN, guessing, sample([0.1] * 5, [True] * 5))
+        assert found.overall.interval.high > 0.3
+        assert found.overall.interval.low < -0.3
+        (unbounded,) = compared(Design(rates=True, failed=2.3, direction="lower"), guessing, guessing)
+        assert math.isnan(unbounded.overall.interval.estimate)
+
+    @pytest.mark.parametrize("primary", ["mean", "median"])
+    def test_a_mean_of_runs_that_diverged_is_unknown_not_short_of_runs(self, primary: Primary) -> None:
+        diverged = sample([0.4, 0.41, 0.39, 0.4, math.nan], [False] * 4 + [True])
+        (found,) = compared(Design(primary=primary, rates=True, direction="lower"), diverged, normal(1, 0.5))
+        assert found.verdict == "undecided"
+        assert found.reason == "some runs diverged, and what such a run comes to is unknown"
+
     def test_a_cell_that_collapses_is_better_when_it_trains_but_trains_less_often(self) -> None:
         lucky = sample([0.1] * 8 + [0.9, 0.901, 0.899, 0.9, 0.9005, 0.8995], [True] * 8 + [False] * 6)
         steady = normal(1, 0.88, 0.001, n=40)
@@ -142,7 +157,9 @@ class TestCollapse:
         assert found.trained.runs == (6, 40)
         assert found.rate is not None
         assert found.rate.verdict == "worse"
-        assert found.mixed
+        assert (found.mixed, found.word) == (True, "mixed: better")
+        (turned,) = compared(self.DESIGN, lucky, steady)
+        assert (turned.verdict, turned.mixed, turned.word) == ("worse", True, "mixed: worse")
         assert found.overall.verdict is None
         assert found.overall.interval.high < 0
         (declared,) = compared(Design(primary="mean", rates=True, failed=0.1), steady, lucky)

@@ -160,4 +160,4 @@ def test_a_run_beyond_a_gap_is_told_of_and_counts_as_trained() -> None:
     data.loc[3, "val_accuracy"] = 0.45
     found = analysed(data, "val_accuracy", chance=0.1)
     assert [cell["collapsed"] for cell in found.as_dict()["cells"]] == [0, 0]
-    assert any(said.startswith("1 run lie") for said in found.warnings)
+    assert any(said.startswith("1 run lies") for said in found.warnings)

@@ -490,7 +490,7 @@ class TestWhatIsHandled:
             bounds = ("low", "high", "low95", "high95", "poi_low", "poi_high")
             assert {each[name] for name in (*bounds, "p", "p_holm")} == {None}
             assert each["probability_of_improvement"] in {0, 0.5, 1}
-            assert each["reason"] == "1 trained runs of a cell; a verdict needs 3"
+            assert each["reason"] == "1 trained run of a cell; a verdict needs 3"
         assert [warning for warning in answer["warnings"] if "only one run of" in warning]
 
     def test_one_run_against_five(self) -> None:
@@ -712,6 +712,6 @@ class TestText:
         other = " ".join(notes(analysed(runs(2), rope=0, paired=True, primary="median").analysis))
         assert "better or worse if the interval excludes zero" in other
         assert "the median of all runs" in other
-        assert "Runs of the same seed are compared as pairs" in other
+        assert "on these images, and runs of the same seed are compared as pairs" in other
         assert "decided now, it is a deviation to report" in other
         assert "Too few runs: 2 blocks in common; a verdict needs 3" in other

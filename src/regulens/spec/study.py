@@ -158,6 +158,12 @@ class AnalysisSpec(Spec):
     rope_rate: float = Field(
         ROPE_RATE, ge=0, lt=1, description="differences of collapse rates up to this are taken to be of no consequence"
     )
+    trained_above: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="validation accuracy above which a run trained; by default that of guessing",
+    )
     claims_share: float = Field(
         CLAIMS_SHARE, gt=0, lt=1, description="the part of the 5 % error that claims have; comparisons have the rest"
     )

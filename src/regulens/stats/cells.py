@@ -97,8 +97,9 @@ class Cells(Generic[Key]):
         if mean is None or math.isnan(mean):
             return None
         trained = np.concatenate([each.trained for each in self.samples.values()])
-        if not len(trained):
-            return Collapse(mean, mean)
+        if not len(trained):  # nothing tells how well a run might have trained, but what is possible
+            best = self.design.bounds[self.design.direction == "higher"]
+            return Collapse(mean, best) if math.isfinite(best) else None
         return Collapse(mean, float(trained.max() if self.design.direction == "higher" else trained.min()))
 
     @cached_property
@@ -177,11 +178,12 @@ class Cells(Generic[Key]):
         """Tell whether a verdict on a contrast, which may err by ``alpha``, would rest on too few runs."""
         if self.design.paired:
             blocks = len(self._by_block(weights, trained=self.design.primary == "trained"))
-            what, fewest = "blocks in common", blocks
+            what, fewest = ("block", "in common"), blocks
         else:
-            what, fewest = "trained runs of a cell", min(self._moments[key].n for key in weights)
+            what, fewest = ("trained run", "of a cell"), min(self._moments[key].n for key in weights)
         if fewest < LEAST_RUNS:
-            return TooFew(f"{fewest} {what}; a verdict needs {LEAST_RUNS}", LEAST_RUNS - fewest)
+            found = f"{fewest} {what[0]}{'s' * (fewest != 1)} {what[1]}"
+            return TooFew(f"{found}; a verdict needs {LEAST_RUNS}", LEAST_RUNS - fewest)
         of_means = self.design.primary != "median" and not self.design.paired
         most = max(self._moments[key].n for key in weights)
         unequal = next(runs for least, runs in LEAST_RUNS_IF_UNEQUAL if alpha > least)

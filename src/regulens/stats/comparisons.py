@@ -107,11 +107,18 @@ class Comparison:
 
     @property
     def mixed(self) -> bool:
-        """Whether the answers contradict each other: better when it trains, but shown to train less often; or worse."""
-        if self.rate is None or self.rate.verdict is None:
-            return False
-        against = {"better": "worse", "worse": "better"}.get(self.verdict.partition(" ")[0])
-        return against is not None and self.rate.verdict.startswith(against)
+        """Whether the two answers contradict each other, as where a is better but shown to train less often."""
+        opposite = {"better": "worse", "worse": "better"}.get(self.verdict.partition(" ")[0])
+        said = self.rate.verdict if self.rate is not None else None
+        return opposite is not None and said is not None and said.startswith(opposite)
+
+    @property
+    def word(self) -> str:
+        """The verdict as tables print it: the token, marked where it is only half of the story."""
+        if self.mixed:
+            return f"mixed: {self.verdict}"
+        side = "above" if self.difference.estimate > 0 else "below"
+        return f"equivalent, {side} zero" if self.above_zero else self.verdict
 
 
 def compare(pairs: Sequence[tuple[Key, Key]], cells: Cells[Key], family: int | None = None) -> list[Comparison]:
@@ -244,6 +251,8 @@ def _why_open(verdict: Verdict, estimate: Estimate, cells: Cells[Key], pair: tup
         return "there are too few runs for an interval at this level"
     if not estimate.known:
         every = np.concatenate([each.values[~each.diverged] for each in pair])
+        if cells.design.primary != "trained" and any(np.isnan(x.filled(cells.diverged_value)).any() for x in pair):
+            return "some runs diverged, and what such a run comes to is unknown"
         spread = all(constant(each.trained) for each in pair if len(each.trained))
         return NO_SPREAD if spread and len(every) else "there are too few runs for an interval"
     if verdict != "undecided":

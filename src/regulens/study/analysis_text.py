@@ -78,7 +78,7 @@ def comparison_table(analysis: Analysis) -> TextTable:
                 _with_bounds(result.difference, digits, "+"),
                 _with_bounds(result.improvement, 2),
                 _p(result.p_holm),
-                result.verdict,
+                result.word,
             )
         )
         rows += [(*[""] * len(factors), *row) for row in _further_answers(result, analysis.design, digits)]
@@ -165,7 +165,7 @@ def notes(analysis: Analysis) -> list[str]:
     made = [each.result for each in analysis.comparisons if each.result is not None]
     said = [_on_verdict(analysis.design)]
     if made:
-        said.append(_on_family(len(made), made[0].difference.level, analysis.design))
+        said.append(_on_family(len(analysis.comparisons), made[0].difference.level, analysis.design))
     said += [
         "P(better) is the probability that a run of the first is better than a run of the second, ties counting half; "
         "p is the level at which the interval would just exclude zero.",
@@ -200,10 +200,10 @@ def _on_family(comparisons: int, level: float, design: Design) -> str:
     together, each = f"{100 * (1 - design.alpha):.4g} %", f"{100 * level:.4g} %"
     if comparisons == 1 and design.answers == 1:
         return f"There is one comparison: its interval has level {together}."
-    what = f"{comparisons} comparison{'s' * (comparisons > 1)}"
     rates = ", of means and of collapse rates," if design.rates else ""
+    what = f"The {comparisons} comparisons{rates} form" if comparisons > 1 else "Both answers of the comparison form"
     return (
-        f"The {what}{rates} form one family: each interval has level {each}, so that all hold simultaneously with "
+        f"{what} one family: each interval has level {each}, so that all hold simultaneously with "
         f"{together} (Bonferroni)."
     )
 
@@ -217,13 +217,14 @@ def _sensitivities(analysis: Analysis) -> Iterator[str]:
         (a, n_a), (b, n_b) = found.seen
         often = "less" if each.result.verdict.startswith("better") else "more"
         mixed = f"mixed, as it trains {often} often; " if each.result.mixed else ""
+        oftener, other = (each.a, each.b) if found.difference > 0 else (each.b, each.a)
         seen = f"{a}/{n_a} and {b}/{n_b} runs collapsed"
         if math.isnan(found.difference):
             yield f"{name}: {mixed}{seen}; the verdict is on the runs that trained."
         else:
             yield (
-                f"{name}: {mixed}the verdict is on the runs that trained, and undone for all runs if {each.a} fails to "
-                f"train {100 * found.difference:.1f} points oftener than {each.b}; {seen}, an interval of "
+                f"{name}: {mixed}the verdict is on the runs that trained, and undone for all runs if {oftener} fails "
+                f"to train {100 * abs(found.difference):.2g} points oftener than {other}; {seen}, a difference of "
                 f"{100 * found.interval.low:.0f} to {100 * found.interval.high:.0f} points."
             )
 
@@ -237,8 +238,8 @@ def _on_seeds(design: Design) -> str:
             "not vary is not covered."
         )
     return (
-        "Runs of the same seed are compared as pairs; medians, P(better) and means of all runs are compared as if runs "
-        "were independent."
+        "Verdicts are about new seeds, on these images, and runs of the same seed are compared as pairs; medians, "
+        "P(better) and means of all runs are compared as if runs were independent."
     )
 
 
@@ -260,10 +261,11 @@ def _pair(each: NamedComparison) -> str:
 
 def _digits(analysis: Analysis) -> int:
     """Return how many decimals show four digits of the largest mean, and three of what the runs differ by."""
-    means = [cell.mean.estimate for cell in analysis.cells]
+    decisive = [cell.trained or cell.mean if analysis.design.rates else cell.mean for cell in analysis.cells]
+    means = [x.estimate for x in (*decisive, *(cell.mean for cell in analysis.cells)) if not math.isnan(x.estimate)]
     spreads = [cell.sd.estimate for cell in analysis.cells if not math.isnan(cell.sd.estimate)]
-    largest = max(map(abs, means))
-    apart = max([max(means) - min(means), *spreads])
+    largest = max(map(abs, means), default=0.0)
+    apart = max([max(means, default=0.0) - min(means, default=0.0), *spreads])
     wanted = [shown - math.ceil(math.log10(size) + 1e-9) for shown, size in ((4, largest), (3, apart)) if size > 0]
     return min(max([0, *wanted]), 12)
 

@@ -33,7 +33,7 @@ def posterior_table(analysis: Analysis) -> TextTable | None:
         (
             *map(str, each.where.values()),
             f"{each.a} – {each.b}",
-            each.result.verdict if each.result else "no runs",
+            each.result.word if each.result else "no runs",
             *_shares(posterior, analysis),
         )
         for each, posterior in zip(analysis.comparisons, found, strict=True)

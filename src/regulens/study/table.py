@@ -57,10 +57,16 @@ def result_columns(study: StudySpec) -> list[str]:
 
 
 def is_collapsed(result: RunResult) -> bool | None:
-    """Tell whether a run is no better on validation than guessing the largest class; ``None`` in a refit."""
-    if result.val_images == 0:
-        return None
-    return result.val_accuracy <= _bound_of_guessing(result.val_class_counts)
+    """Tell whether a run is no better on validation than guessing the largest class, or what its study says instead.
+
+    ``None`` in a refit.
+    """
+    return None if result.val_images == 0 else result.val_accuracy <= collapse_bound(result)
+
+
+def collapse_bound(result: RunResult) -> float:
+    """Return the validation accuracy above which a run counts as trained."""
+    return _bound_of_guessing(result.val_class_counts) if result.trained_above is None else result.trained_above
 
 
 @lru_cache

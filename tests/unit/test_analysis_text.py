@@ -1,0 +1,80 @@
+"""The tables and sentences that ``analyze`` prints say what the numbers say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from regulens.study.analysis_text import cell_table, comparison_table, notes
+from regulens.study.own_numbers import OwnAnalysis, analyze
+from regulens.study.posterior_text import posterior_table
+
+
+def runs(
+    cells: Mapping[str, Sequence[float] | NDArray[np.float64]], response: str = "val_accuracy", **options: Any
+) -> OwnAnalysis:
+    rows = [(name, seed, value) for name, values in cells.items() for seed, value in enumerate(values)]
+    data = pd.DataFrame(rows, columns=["regularizer", "seed", response])
+    return analyze(data, response=response, factors="regularizer", seed="seed", **options)
+
+
+def spread(mean: float, sd: float = 0.003, n: int = 30, seed: int = 0) -> NDArray[np.float64]:
+    return mean + sd * np.random.default_rng(seed).standard_normal(n)
+
+
+def test_a_mean_that_is_unknown_costs_the_others_no_digits() -> None:
+    data = pd.DataFrame(
+        {
+            "regularizer": ["none"] * 5 + ["l2"] * 5,
+            "val_loss": [math.nan] * 5 + [0.41, 0.42, 0.43, 0.42, 0.4],
+            "lost": [True] * 5 + [False] * 5,
+        }
+    )
+    found = analyze(data, response="val_loss", factors="regularizer", collapsed="lost")
+    _, second = cell_table(found.analysis).rows
+    assert second[3].startswith("0.4160 [")
+
+
+def test_a_verdict_that_is_half_of_the_story_is_marked_in_the_tables() -> None:
+    found = runs(
+        {"none": spread(0.85), "l2": np.append(spread(0.88, n=18, seed=1), [0.1] * 12), "dropout": spread(0.852, 1e-4)},
+        chance=0.1,
+    )
+    posterior = posterior_table(found.analysis)
+    assert posterior is not None
+    for table, column in ((comparison_table(found.analysis), -1), (posterior, 1)):
+        words = {row[0]: row[column] for row in table.rows}
+        assert words["l2 – none"] == "mixed: better"
+        assert words["dropout – none"] == "equivalent, above zero"
+
+
+def test_what_would_undo_a_verdict_names_who_would_have_to_fail_oftener() -> None:
+    found = runs({"none": spread(0.9), "l2": spread(0.8, seed=1), "dropout": spread(0.95, seed=2)}, chance=0.1)
+    said = " ".join(notes(found.analysis))
+    assert "undone for all runs if none fails to train 12 points oftener than l2" in said
+    assert "undone for all runs if dropout fails to train 5.9 points oftener than none" in said
+
+
+def test_the_family_is_that_which_was_declared_though_some_cells_have_no_runs() -> None:
+    rows = [
+        (name, depth, 0.9 + 0.001 * at)
+        for name, depths in (("none", (1, 2, 3)), ("l2", (1, 2)))
+        for depth in depths
+        for at in range(5)
+    ]
+    data = pd.DataFrame(rows, columns=["regularizer", "depth", "val_accuracy"])
+    found = analyze(data, response="val_accuracy", factors="regularizer,depth")
+    assert any(
+        each.startswith("The 3 comparisons form one family: each interval has level 98.33 %")
+        for each in notes(found.analysis)
+    )
+
+
+def test_one_comparison_with_two_answers_is_a_family_too() -> None:
+    said = notes(runs({"none": spread(0.9), "l2": spread(0.8)}, chance=0.1).analysis)
+    assert any(each.startswith("Both answers of the comparison form one family: each interval") for each in said)
