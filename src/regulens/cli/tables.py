@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from regulens.api import Benchmark, Study
     from regulens.interpret.kernel_summary import KernelSummary
     from regulens.report.document import Table as DocumentTable
-    from regulens.study.analysis_text import TextTable
     from regulens.study.plan import PlannedCell
     from regulens.study.power_plan import PowerRow
+    from regulens.study.text_table import TextTable
 
 _SHOWN_NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_accuracy", "train_seconds")
 

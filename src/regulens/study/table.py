@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +9,7 @@ from regulens.results import RunResult
 from regulens.spec import RunSpec, StudySpec
 from regulens.stats.chance import chance_bound
 from regulens.study.grid import cell_label, cell_levels, cells
+from regulens.study.json_numbers import finite
 from regulens.study.store import Store
 
 _NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -35,15 +35,15 @@ def result_rows(study: StudySpec, store: Store, compared: bool = False) -> list[
         row = _identity(result.run_id, result.spec, study) | {
             "parameters_total": result.parameters_total,
             "parameters_trainable": result.parameters_trainable,
-            **{name: _finite(getattr(result, name)) for name in _NUMBERS},
-            "test_loss": _finite(record.test_loss) if record else None,
-            "test_accuracy": _finite(record.test_accuracy) if record else None,
+            **{name: finite(getattr(result, name)) for name in _NUMBERS},
+            "test_loss": finite(record.test_loss) if record else None,
+            "test_accuracy": finite(record.test_accuracy) if record else None,
             "train_seconds": result.train_seconds,
             "workers": result.workers,
             "status": "finished",
             "collapsed": is_collapsed(result),
             "error": None,
-            "epochs": [{name: _finite(value) for name, value in epoch.model_dump().items()} for epoch in result.epochs],
+            "epochs": [{name: finite(value) for name, value in epoch.model_dump().items()} for epoch in result.epochs],
         }
         rows.append(row)
     if compared:
@@ -101,7 +101,3 @@ def _failed_row(identity: str, spec: RunSpec, study: StudySpec, error: str) -> d
         | dict.fromkeys(unknown)
         | {"status": "failed", "collapsed": None, "error": error, "epochs": []}
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
