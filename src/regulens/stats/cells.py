@@ -7,7 +7,7 @@ to. Each is estimated by the declared estimand, over what another study would dr
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from regulens.stats.contrasts import mover_contrast
 from regulens.stats.design import Design, Population
-from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
+from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate, student_sum
 from regulens.stats.estimates import median_interval
 from regulens.stats.gaps import gap_flags
 from regulens.stats.images import ImageRates, image_rates
-from regulens.stats.intervals import Collapse, Interval, overall_interval, welch_df
+from regulens.stats.intervals import Collapse, Interval, overall_interval
 from regulens.stats.samples import Sample
 from regulens.stats.shape import RUNS_IF_SUSPECT, Shape, shape_of
 from regulens.stats.ties import ROUNDING, cancelled, constant
@@ -122,6 +122,12 @@ class Cells(Generic[Key]):
         flags = gap_flags(*kept, failed, self.design.direction == "higher")
         return {key: int(each.sum()) for key, each in zip(self.samples, flags, strict=True)}
 
+    def rounding(self, keys: Iterable[Key]) -> float:
+        """Return by how much rounding may move a contrast of cells: relative to the median size of their values."""
+        finite = [np.abs(x.values[~x.diverged]) for x in (self.samples[key] for key in keys)]
+        sizes = np.concatenate(finite)
+        return ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
+
     def primary(self, weights: Mapping[Key, float]) -> Estimate:
         """Estimate a contrast by the declared estimand."""
         return {"trained": self.trained, "mean": self.overall, "median": self.median}[self.design.primary](weights)
@@ -154,7 +160,7 @@ class Cells(Generic[Key]):
         collapse = self.collapse
         if collapse is None:
             anything = any(self.samples[key].diverged.any() for key in weights)
-            return _UNKNOWN if anything else self._all_runs(weights)
+            return _UNKNOWN if anything else self.trained(weights)
 
         def rule(level: float) -> Interval:
             return mover_contrast([self._overall(key, collapse, level) for key in weights], list(weights.values()))
@@ -241,22 +247,14 @@ class Cells(Generic[Key]):
         """Return the estimate whose variance is a sum of parts, each with its degrees of freedom (Satterthwaite)."""
         means = [weight * self._moments[key].mean for key, weight in weights.items()]
         value = cancelled(sum(means), means)
-        total = sum(part for part, _ in parts)
-        if math.isnan(total) or not total > 0:
-            return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
-        df = welch_df([part for part, _ in parts], [freedom for _, freedom in parts])
-        error = math.sqrt(total)
-        stretch = self.shape.stretch(self._third(weights), error, df)
-        return StudentEstimate(value, error, df, stretch, self._limits(weights))
+        plain = student_sum(value, parts, self._limits(weights))
+        stretch = self.shape.stretch(self._third(weights), plain.standard_error, plain.freedom)
+        return replace(plain, stretch=stretch)
 
     def _third(self, weights: Mapping[Key, float]) -> float:
         """Return the third central moment of a contrast of means of runs."""
         terms = [(weight, self._moments[key]) for key, weight in weights.items()]
         return sum(weight**3 * each.skewness * math.pow(each.variance, 1.5) / each.n**2 for weight, each in terms)
-
-    def _all_runs(self, weights: Mapping[Key, float]) -> Estimate:
-        """Return the contrast of the means of all runs, where none is known to have failed."""
-        return self.trained(weights)
 
     def _overall(self, key: Key, collapse: Collapse, level: float) -> Interval:
         trained = self.trained({key: 1.0}).interval(level)
