@@ -26,7 +26,8 @@ RATES = {
 _WHEN = {"trained": "when it trains", "mean": "in the mean of all runs", "median": "in the median of all runs"}
 _WHEN_BOTH = _WHEN | {"trained": "when they train"}
 _RUNS = {"trained": " of runs that trained", "mean": ", mean of all runs", "median": ", median of all runs"}
-_OFTEN = {"better": "less", "worse": "more"}
+_TRAINS = {"better": "less", "worse": "more"}
+"""How often a level trains of which the two answers contradict each other, by its verdict."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class Pair:
         return self.unit.difference(self.result.difference)
 
 
-def _but(result: Comparison) -> str | None:
-    """Return how often a trains, ``less`` or ``more``, if that contradicts its verdict."""
-    return _OFTEN[result.verdict.partition(" ")[0]] if result.mixed else None
+def _but(result: Comparison) -> str:
+    """Return how often a trains, ``less`` or ``more``, if that contradicts its verdict; else nothing."""
+    return _TRAINS[result.verdict.partition(" ")[0]] if result.mixed else ""
 
 
 def _side(result: Comparison) -> str:
@@ -109,7 +110,7 @@ def first_answer(pair: Pair) -> str:
     if word == "equivalent":
         text = f"{start}{a} and {b} are practically equivalent{of_both}: {pair.size}{_doubt(pair)}{_bound(pair)}"
         return f"{text}; the difference is {_side(result)} zero all the same." if result.above_zero else f"{text}."
-    if word in _OFTEN:
+    if word in _TRAINS:
         but = _but(result)
         head = f"Mixed: {start[:1].lower()}{start[1:]}" if but else start
         trains = f", but trains {but} often" if but else ""

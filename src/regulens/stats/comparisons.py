@@ -107,10 +107,11 @@ class Comparison:
 
     @property
     def mixed(self) -> bool:
-        """Whether the two answers contradict each other, as where a is better but shown to train less often."""
-        opposite = {"better": "worse", "worse": "better"}.get(self.verdict.partition(" ")[0])
-        said = self.rate.verdict if self.rate is not None else None
-        return opposite is not None and said is not None and said.startswith(opposite)
+        """Whether the answers contradict each other: better when it trains, but shown to train less often; or worse."""
+        if self.rate is None or self.rate.verdict is None:
+            return False
+        against = {"better": "worse", "worse": "better"}.get(self.verdict.partition(" ")[0])
+        return against is not None and self.rate.verdict.startswith(against)
 
     @property
     def word(self) -> str:
