@@ -69,7 +69,7 @@ class TestBounds:
 
     @pytest.mark.parametrize(("n_a", "n_b"), [(3, 3), (5, 5), (3, 15), (15, 4), (10, 10)])
     @pytest.mark.parametrize("alpha", [0.025, 0.004, 0.00005])
-    def test_they_err_no_oftener_than_they_say_at_any_rates(self, n_a: int, n_b: int, alpha: float) -> None:
+    def test_they_err_no_more_often_than_they_say_at_any_rates(self, n_a: int, n_b: int, alpha: float) -> None:
         bounds, rates = lower_bounds(n_a, n_b, alpha), np.linspace(0, 1, 41)
         of_a, of_b = (stats.binom.pmf(np.arange(n + 1), n, rates[:, None]) for n in (n_a, n_b))
         errors = [

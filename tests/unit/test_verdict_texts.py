@@ -130,7 +130,7 @@ def test_a_verdict_says_what_difference_of_collapse_rates_would_undo_it() -> Non
     assert 100 * found.difference == pytest.approx(100 * 0.03 / 0.83, rel=0.01)
     most = f"{100 * found.interval.high:.0f}"
     assert undone(pair) == (
-        "Undone if batchnorm fails to train 3.6 percentage points oftener than none (means of all runs then equal); "
+        "Undone if batchnorm fails to train 3.6 percentage points more often than none (means of all runs then equal); "
         f"seen 0/10 and 0/10, which excludes more than {most}."
     )
     assert undone(pair_of(0.9, 0.93)).startswith("Undone if none fails to train 3.")

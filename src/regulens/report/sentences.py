@@ -44,7 +44,7 @@ def collapse_sentences(study: StudySpec, found: StudyAnalysis) -> list[str]:
 
 
 def comparison_sentence(study: StudySpec, each: NamedComparison, found: StudyAnalysis) -> Paragraph:
-    """Say what a comparison came to: when the networks train, how often they do, what would undo it, and for what."""
+    """State the result of a comparison: both answers, what would undo it, and what it holds for."""
     cells = tuple(cell_text(study, {**each.where, each.factor: level}) for level in (each.a, each.b))
     pair = pair_of(study, each, found)
     if pair is None:

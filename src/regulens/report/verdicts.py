@@ -32,12 +32,12 @@ _TRAINS = {"better": "less", "worse": "more"}
 
 @dataclass(frozen=True)
 class Pair:
-    """A comparison as it is told: the names of both levels, what was found, by which rules, in which unit.
+    """A comparison as reports state it: the names of both levels, the result, the rules, and the unit.
 
     Attributes:
         a: the name of the level that the verdict is on.
         b: of the one it is compared with.
-        result: what the comparison came to.
+        result: of the comparison.
         design: what was declared.
         alpha: what one statement may err by.
         unit: of the response.
@@ -180,11 +180,11 @@ def undone(pair: Pair) -> str:
     found = pair.result.sensitivity
     if found is None or not math.isfinite(found.difference):
         return ""
-    oftener, other, seen, rates = _fails_oftener(pair)
+    failing, other, seen, rates = _fails_more_often(pair)
     then = "differ by the ROPE" if pair.result.verdict == "equivalent" else "equal"
     return (
-        f"Undone if {oftener} fails to train {undoing_points(pair)} percentage points oftener than {other} (means of "
-        f"all runs then {then}); seen {seen}, {_seen_text(abs(found.difference), rates)}."
+        f"Undone if {failing} fails to train {undoing_points(pair)} percentage points more often than {other} (means "
+        f"of all runs then {then}); seen {seen}, {_seen_text(abs(found.difference), rates)}."
     )
 
 
@@ -204,8 +204,8 @@ def undoing_points(pair: Pair) -> str:
     return f"{100 * abs(found.difference):.2g}"
 
 
-def _fails_oftener(pair: Pair) -> tuple[str, str, str, Interval]:
-    """Name who would have to fail oftener than whom to undo a verdict, what was seen of both, and the difference."""
+def _fails_more_often(pair: Pair) -> tuple[str, str, str, Interval]:
+    """Return which level must fail more often than which to undo a verdict, the counts of both, and the difference."""
     found, result = pair.result.sensitivity, pair.result
     assert found is not None
     (first, n_first), (second, n_second) = found.seen

@@ -88,7 +88,7 @@ class Cells(Generic[Key]):
 
     @cached_property
     def collapse(self) -> Collapse | None:
-        """What a run comes to that does not train; None where that is unknown, or such runs are not looked for."""
+        """The values of runs that failed to train; None where they are unknown, or such runs are not looked for."""
         if not self.design.rates:
             return None
         failed = [each.filled(self.diverged_value)[each.collapsed] for each in self.samples.values()]
@@ -104,9 +104,9 @@ class Cells(Generic[Key]):
 
     @cached_property
     def diverged_value(self) -> float:
-        """Where a run without a value is counted: the worst of any finite response and of learning nothing.
+        """The value that a diverged run is counted with: the worst of the finite responses and of ``Design.failed``.
 
-        NaN where it is unknown what learning nothing comes to.
+        NaN where ``Design.failed`` is unknown.
         """
         if self.design.failed is None:
             return math.nan
@@ -155,7 +155,7 @@ class Cells(Generic[Key]):
 
         Each cell's mean is a mixture (``intervals.overall_interval``) whose interval carries the upper bound of the
         rate, also where no run failed; contrasts are put together from the cells' by MOVER. NaN where runs diverged
-        and nothing is known of what learning nothing comes to.
+        and ``Design.failed`` is unknown.
         """
         collapse = self.collapse
         if collapse is None:

@@ -49,8 +49,8 @@ class Sensitivity:
 
     Attributes:
         difference: of the rates, a less b, at which the means of all runs are equal, or no longer within the region of
-            practical equivalence; NaN where no difference of rates makes them so, or it is unknown what a collapsed run
-            comes to.
+            practical equivalence; NaN where no difference of rates makes them so, or the value of a
+            collapsed run is unknown.
         seen: collapsed runs and all runs, of a and of b.
         interval: of the difference of the rates, at the simultaneous level.
     """
@@ -253,7 +253,7 @@ def _why_open(verdict: Verdict, estimate: Estimate, cells: Cells[Key], pair: tup
     if not estimate.known:
         every = np.concatenate([each.values[~each.diverged] for each in pair])
         if cells.design.primary != "trained" and any(np.isnan(x.filled(cells.diverged_value)).any() for x in pair):
-            return "some runs diverged, and what such a run comes to is unknown"
+            return "some runs diverged, and the value to count them with is unknown"
         spread = all(constant(each.trained) for each in pair if len(each.trained))
         return NO_SPREAD if spread and len(every) else "there are too few runs for an interval"
     if verdict != "undecided":

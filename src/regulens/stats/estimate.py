@@ -31,7 +31,7 @@ class Estimate(ABC):
     @property
     @abstractmethod
     def error(self) -> float:
-        """The standard error, or what stands for it."""
+        """The standard error, or a substitute for it."""
 
     @property
     @abstractmethod

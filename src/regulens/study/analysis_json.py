@@ -156,7 +156,9 @@ def _why_not_all(cell: CellSummary) -> str | None:
         missing = [name for name, interval in intervals.items() if interval is not None and math.isnan(interval.low)]
         reasons = [f"too few runs, or no spread, for an interval of {', '.join(missing)}"] if missing else []
         reasons += ["an interquartile mean needs 4 runs"] if cell.interquartile_mean is None else []
-    reasons += ["runs diverged, and what they come to is unknown"] if math.isnan(cell.median.estimate) else []
+    reasons += (
+        ["runs diverged, and the value to count them with is unknown"] if math.isnan(cell.median.estimate) else []
+    )
     reasons += ["no run trained"] if cell.trained is None else []
     reasons += ["collapse was not checked"] if cell.collapse is None else []
     return "; ".join(reasons) or None

@@ -201,14 +201,14 @@ def _sensitivities(analysis: Analysis) -> Iterator[str]:
         (a, n_a), (b, n_b) = found.seen
         often = "less" if each.result.verdict.startswith("better") else "more"
         mixed = f"mixed, as it trains {often} often; " if each.result.mixed else ""
-        oftener, other = (each.a, each.b) if found.difference > 0 else (each.b, each.a)
+        failing, other = (each.a, each.b) if found.difference > 0 else (each.b, each.a)
         seen = f"{a}/{n_a} and {b}/{n_b} runs collapsed"
         if math.isnan(found.difference):
             yield f"{name}: {mixed}{seen}; the verdict is on the runs that trained."
         else:
             yield (
-                f"{name}: {mixed}the verdict is on the runs that trained, and undone for all runs if {oftener} fails "
-                f"to train {100 * abs(found.difference):.2g} points oftener than {other}; {seen}, a difference of "
+                f"{name}: {mixed}the verdict is on the runs that trained, and undone for all runs if {failing} fails "
+                f"to train {100 * abs(found.difference):.2g} points more often than {other}; {seen}, a difference of "
                 f"{100 * found.interval.low:.0f} to {100 * found.interval.high:.0f} points."
             )
 

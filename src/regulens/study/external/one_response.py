@@ -55,7 +55,7 @@ def analyse_response(asked: Asked, runs: Runs, alpha: float, said: tuple[str, ..
 
 
 def _design(asked: Asked, read: Response, runs: Runs, alpha: float) -> Design:
-    """Return what comparisons are judged by; ``chance`` is what an accuracy comes to where nothing was learned."""
+    """Return what comparisons are judged by; ``chance`` is the accuracy of a run that learned nothing."""
     is_share = read.accuracy and read.bounds == (0.0, 1.0)
     return replace(
         runs.options.design,
