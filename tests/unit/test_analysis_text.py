@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from numpy.typing import NDArray
 
+from regulens.errors import UserError
 from regulens.study.analysis_text import cell_table, comparison_table, notes
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.posterior_text import posterior_table
@@ -38,6 +40,12 @@ def test_a_mean_that_is_unknown_costs_the_others_no_digits() -> None:
     found = analyze(data, response="val_loss", factors="regularizer", collapsed="lost")
     _, second = cell_table(found.analysis).rows
     assert second[3].startswith("0.4160 [")
+
+
+def test_where_every_run_diverged_the_error_says_so() -> None:
+    data = pd.DataFrame({"regularizer": ["none", "l2"] * 3, "val_loss": [math.nan] * 6, "lost": [True] * 6})
+    with pytest.raises(UserError, match="val_loss has no finite value: every run diverged"):
+        analyze(data, response="val_loss", factors="regularizer", collapsed="lost")
 
 
 def test_a_verdict_that_is_half_of_the_story_is_marked_in_the_tables() -> None:
