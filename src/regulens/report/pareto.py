@@ -11,10 +11,9 @@ from regulens.figures.style import save_figure
 from regulens.files import file_name
 from regulens.report.pictures import FIGURES, Picture
 from regulens.stats.analysis import Analysis
-from regulens.stats.contrasts import Level
+from regulens.stats.contrasts import Level, place_text
 from regulens.stats.cost import Cost, front, shown
 from regulens.study.own_numbers import OwnAnalysis
-from regulens.study.text_table import place_text
 
 ESTIMANDS = {"mean": "mean", "trained": "mean of non-collapsed runs", "median": "median"}
 _CAPTION = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from regulens.stats.cells import Cells
 from regulens.stats.comparisons import Comparison, compare
-from regulens.stats.contrasts import Level, Levels
+from regulens.stats.contrasts import Level, Levels, place_text
 from regulens.stats.design import Design
 from regulens.stats.estimates import RUNS_FOR_QUARTILES, expected_best, interquartile_mean_intervals, sd_interval
 from regulens.stats.intervals import Interval, wilson
@@ -193,8 +193,7 @@ def _named_pairs(
 
 
 def _missing(factor: str, level: Level, where: Mapping[str, Level]) -> str:
-    place = ", ".join(f"{name} {value}" for name, value in where.items())
-    return f"there are no runs of {factor} {level}" + (f" at {place}" if place else "")
+    return f"there are no runs of {factor} {level}" + (f" at {place_text(where)}" if where else "")
 
 
 def _summary(cell: Cell, data: Cells[Levels], middle: Interval | None) -> CellSummary:
@@ -238,7 +237,7 @@ def _warnings(
     if len(counts) > 1:
         warnings.append(f"the cells have unequal numbers of runs ({min(counts)} to {max(counts)})")
     for cell in cells:
-        name = ", ".join(f"{factor} {level}" for factor, level in cell.levels.items())
+        name = place_text(cell.levels)
         if cell.sample.n == 1:
             warnings.append(f"only one run of {name}: its spread is unknown, and no interval can be computed")
         elif not cell.sample.diverged.any() and constant(cell.sample.values):

@@ -1,15 +1,20 @@
-"""Linear contrasts of independent estimates from the interval of each."""
+"""Cells by the levels of their factors, and linear contrasts of independent estimates from the interval of each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from regulens.stats.intervals import Interval
 from regulens.stats.ties import cancelled
 
 Level = bool | int | float | str
 Levels = tuple[Level, ...]
+
+
+def place_text(levels: Mapping[str, Level]) -> str:
+    """Return levels in words: ``depth 1, regularizer none``."""
+    return ", ".join(f"{factor} {level}" for factor, level in levels.items())
 
 
 def mover_contrast(intervals: Sequence[Interval], weights: Sequence[float]) -> Interval:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 
-from regulens.stats.contrasts import Level, Levels
+from regulens.stats.contrasts import Level, Levels, place_text
 from regulens.stats.estimate import Estimate
 from regulens.stats.intervals import Interval
 
@@ -235,4 +235,4 @@ def _estimate(effect: Effect, estimator: Estimator, level: float, adjusted: floa
 
 def no_runs(levels: Mapping[str, Level]) -> str:
     """Return the reason that names a missing cell."""
-    return "no runs with " + ", ".join(f"{factor} {level}" for factor, level in levels.items())
+    return f"no runs with {place_text(levels)}"

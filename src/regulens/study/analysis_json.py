@@ -36,13 +36,9 @@ def analysis_dict(analysis: Analysis) -> dict[str, list[Any]]:
     ``high95`` the unadjusted one. Where a number is ``None``, ``reason`` says why; what stands behind ``reason`` in a
     comparison never decides, and is left out where there is none.
     """
-    runs = {frozenset(cell.levels.items()): cell.runs for cell in analysis.cells}
     return {
         "cells": [_cell(cell) for cell in analysis.cells],
-        "comparisons": [
-            _comparison(each, runs, analysis) | posterior_numbers(posterior)
-            for each, posterior in zip(analysis.comparisons, comparison_posteriors(analysis), strict=True)
-        ],
+        "comparisons": _comparisons(analysis),
         "claims": [],
         "warnings": list(analysis.warnings),
     }
@@ -102,14 +98,12 @@ def _claim(answered: AnsweredClaim) -> dict[str, Any]:
 
 def cells_frame(analysis: Analysis) -> pd.DataFrame:
     """Return the cells, indexed by their levels."""
-    cells = analysis_dict(analysis)["cells"]
-    return _indexed(cells, "levels", [cell.levels for cell in analysis.cells])
+    return _indexed(list(map(_cell, analysis.cells)), "levels", [cell.levels for cell in analysis.cells])
 
 
 def comparisons_frame(analysis: Analysis) -> pd.DataFrame:
     """Return the comparisons, indexed by the levels of the factors that are not compared, if there are any."""
-    comparisons = analysis_dict(analysis)["comparisons"]
-    return _indexed(comparisons, "where", [each.where for each in analysis.comparisons])
+    return _indexed(_comparisons(analysis), "where", [each.where for each in analysis.comparisons])
 
 
 def _indexed(records: list[dict[str, Any]], key: str, places: list[Mapping[str, Level]]) -> pd.DataFrame:
@@ -162,6 +156,14 @@ def _why_not_all(cell: CellSummary) -> str | None:
     reasons += ["no run trained"] if cell.trained is None else []
     reasons += ["collapse was not checked"] if cell.collapse is None else []
     return "; ".join(reasons) or None
+
+
+def _comparisons(analysis: Analysis) -> list[dict[str, Any]]:
+    runs = {frozenset(cell.levels.items()): cell.runs for cell in analysis.cells}
+    return [
+        _comparison(each, runs, analysis) | posterior_numbers(posterior)
+        for each, posterior in zip(analysis.comparisons, comparison_posteriors(analysis), strict=True)
+    ]
 
 
 def _comparison(

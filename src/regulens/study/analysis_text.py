@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from regulens.stats.analysis import Analysis, NamedComparison
 from regulens.stats.comparisons import Comparison
+from regulens.stats.contrasts import place_text
 from regulens.stats.design import Design
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
 from regulens.study.claim_results import AnsweredClaim
-from regulens.study.text_table import NOTHING, TextTable, fixed, p_text, place_text, with_bounds
+from regulens.study.text_table import NOTHING, TextTable, fixed, p_text, with_bounds
 
 _ESTIMANDS = {
     "mean": "the mean of all runs, collapses included",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.stats.analysis import Analysis
-from regulens.stats.contrasts import Level
+from regulens.stats.contrasts import Level, place_text
 from regulens.stats.datasets import (
     FEW_SETS,
     EqualWeights,
@@ -34,7 +34,6 @@ from regulens.stats.profiles import (
 from regulens.stats.ranks import ALPHA, Ranks, rank_levels
 from regulens.stats.samples import Sample
 from regulens.stats.ties import constant
-from regulens.study.text_table import place_text
 
 THRESHOLDS = 101
 """Of a profile, evenly spaced over its runs."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from regulens.stats.contrasts import place_text
 from regulens.study.datasets import AcrossSets
-from regulens.study.text_table import NOTHING, TextTable, bounds_text, p_text, place_text, with_bounds
+from regulens.study.text_table import NOTHING, TextTable, bounds_text, p_text, with_bounds
 
 
 def effects_table(found: AcrossSets) -> TextTable:

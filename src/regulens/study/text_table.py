@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from regulens.stats.contrasts import Level
 from regulens.stats.intervals import Interval
 
 NOTHING = "–"
@@ -19,11 +17,6 @@ class TextTable:
     names: int
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-
-
-def place_text(levels: Mapping[str, Level]) -> str:
-    """Return levels in words: ``depth 1, regularizer none``."""
-    return ", ".join(f"{factor} {level}" for factor, level in levels.items())
 
 
 def with_bounds(interval: Interval | None, digits: int, sign: str = "") -> str:

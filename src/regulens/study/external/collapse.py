@@ -12,13 +12,11 @@ from regulens.stats.verdicts import Direction
 from regulens.study.external.options import COLLAPSE_MARGIN, Options
 from regulens.study.external.problems import Problem, named_rows
 from regulens.study.external.scale import Response, named_accuracy
-from regulens.study.external.values import is_missing
+from regulens.study.external.values import TRUTH, is_missing
 from regulens.study.own_rows import Rows
 
 COLLAPSED = "collapsed"
 """The column in which Regulens' own results say which runs collapsed."""
-
-_TRUTH = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
 
 
 @dataclass(frozen=True)
@@ -130,4 +128,4 @@ def _marked(rows: Rows, column: str) -> list[bool]:
 
 
 def _truth(value: object) -> bool | None:
-    return _TRUTH.get(str(value).strip().lower())
+    return TRUTH.get(str(value).strip().lower())

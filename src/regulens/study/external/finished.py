@@ -13,7 +13,7 @@ from dataclasses import replace
 from regulens.errors import UserError
 from regulens.study.external.names import is_hyper_parameter, last_part, words
 from regulens.study.external.problems import Problem, named_rows
-from regulens.study.external.values import is_missing, is_number, number
+from regulens.study.external.values import TRUTH, is_missing, is_number, number
 from regulens.study.own_rows import Rows
 
 _FINISHED = {
@@ -50,7 +50,6 @@ _ASKING = {"is", "was", "has", "run", "job", "trial"}
 """Words in front of these: ``is_finished``, ``has_failed``."""
 _EXIT_CODES = {"exitcode", "returncode", "exitval", "exitstatus", "retcode"}
 _ERRORS = {"error", "errormessage", "errormsg", "exception", "traceback", "failtrace", "failreason", "failurereason"}
-_TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
 _STAGES = {"stage", "phase"}
 _OTHER_NAMES = _STAGES | _TRUE_IF_FINISHED | _TRUE_IF_NOT | _EXIT_CODES | _ERRORS
 _FEW_STATES = 6
@@ -130,12 +129,12 @@ def _reading(name: str, column: Sequence[object]) -> _Reading | None:
         return None
     present = [value for value in column if not is_missing(value)]
     texts = {_word(value) for value in present}
-    truths = {str(value).lower() for value in present} <= _TRUTH.keys()
+    truths = {str(value).lower() for value in present} <= TRUTH.keys()
     readings: tuple[tuple[bool, _Reading], ...] = (
         (not _STATE.isdisjoint(parts) and _evident(texts, name), _state(texts)),
         (joined in _STAGES and "refit" in texts, lambda value: _word(value) != "refit"),
-        (asked in _TRUE_IF_FINISHED and truths, lambda value: _TRUTH[str(value).lower()]),
-        (asked in _TRUE_IF_NOT and truths, lambda value: not _TRUTH[str(value).lower()]),
+        (asked in _TRUE_IF_FINISHED and truths, lambda value: TRUTH[str(value).lower()]),
+        (asked in _TRUE_IF_NOT and truths, lambda value: not TRUTH[str(value).lower()]),
         (joined in _EXIT_CODES and all(map(_is_exit_code, present)), lambda value: not re.search("[1-9]", str(value))),
         (joined in _ERRORS and len(present) < len(column), _no_error),
     )

@@ -19,6 +19,8 @@ from regulens.study.external.problems import Problem
 if TYPE_CHECKING:
     from regulens.study.own_rows import Rows
 
+TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
+"""What columns of true and false hold, in lower case."""
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 WHOLE = re.compile(r"[+-]?\d+")
 _MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "nat", "missing", "-"}
