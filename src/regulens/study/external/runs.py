@@ -30,6 +30,7 @@ from regulens.study.external.finished import OWN_COLUMNS, UnfinishedError, finis
 from regulens.study.external.levels import level_problems, levels, matching, ordered, seed_problems
 from regulens.study.external.logs import last_of_runs, refuse_logs
 from regulens.study.external.options import Asked, Options
+from regulens.study.external.problems import Problem
 from regulens.study.external.scale import Response, response_on_scale
 from regulens.study.external.table import compared_factor, refuse_duplicates, refuse_unpaired
 from regulens.study.external.values import response_problems
@@ -154,16 +155,27 @@ def _refuse_wrong_values(rows: Rows, options: Options, marked: Failures) -> None
 
     Responses other than the one that tells which runs collapsed are seen to when that is known.
     """
-    others = (*options.factors, *(name for name in (options.seed, options.split) if name))
-    problems = [*rows.problems, *(problem for column in others for problem in level_problems(rows, column))]
+    labels = _labels(options)
+    problems = [*rows.problems, *(problem for column in labels for problem in level_problems(rows, column))]
     telling = telling_response(options)
     for response in options.responses if marked.of_rows is not None else (telling,):
-        empty = _diverged(rows, response, options, marked)
-        problems += [each for each in response_problems(rows, response, others) if each.row not in empty]
+        problems += _wrong_values(rows, response, options, _diverged(rows, response, options, marked))
     problems += seed_problems(rows, options.seed) if options.seed else []
     problems += [problem for column in options.cost for problem in cost_problems(rows, column)]
     if problems:
         raise rows.refuse_all(problems)
+
+
+def _labels(options: Options) -> tuple[str, ...]:
+    """Return the columns that say which run a row is."""
+    return (*options.factors, *(name for name in (options.seed, options.split) if name))
+
+
+def _wrong_values(rows: Rows, response: str, options: Options, empty: set[int]) -> list[Problem]:
+    """Return the rows whose response is no number, but for the empty ones; if all are, ``_on_scale`` says so."""
+    if len(empty) == len(rows.names):
+        return []
+    return [each for each in response_problems(rows, response, _labels(options)) if each.row not in empty]
 
 
 def _diverged(rows: Rows, response: str, options: Options, failures: Failures) -> set[int]:
@@ -188,9 +200,8 @@ def _by_bound(rows: Rows, options: Options, first: Response) -> Failures:
 def _response(rows: Rows, options: Options, asked: Asked, failures: Failures, first: Response) -> Response:
     if asked.response == telling_response(options):
         return first
-    others = (*options.factors, *(name for name in (options.seed, options.split) if name))
     empty = without_value(rows, asked.response, failures.of_rows)
-    problems = [each for each in response_problems(rows, asked.response, others) if each.row not in empty]
+    problems = _wrong_values(rows, asked.response, options, empty)
     if problems:
         raise rows.refuse_all(problems)
     return _on_scale(rows, asked, empty, accuracy=False)
