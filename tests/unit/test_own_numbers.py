@@ -705,7 +705,7 @@ class TestText:
         said = " ".join(notes(analysed(runs(spread=0.03), chance=0.1).analysis))
         assert "better or worse beyond ±0.005, equivalent within it" in said
         assert "The 4 comparisons, of means and of collapse rates, form one family: each interval has level 99" in said
-        assert "the mean over non-collapsed runs" in said
+        assert "the mean of the runs that trained" in said
         assert "Verdicts are about new seeds" in said
         assert "Undecided: the interval extends beyond the equivalence margin: batchnorm – none at depth 1" in said
         assert "No equivalence margin (ROPE) was given" in said

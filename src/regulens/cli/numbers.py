@@ -68,7 +68,8 @@ def analyze(
         ),
     ] = None,
     primary: Annotated[
-        Primary, typer.Option(help="What decides: the mean of non-collapsed runs, of all (mean), or the median.")
+        Primary,
+        typer.Option(help="What decides: the mean of the runs that trained, of all (mean), or the median."),
     ] = Primary.trained,
     chance: Annotated[
         float | None, typer.Option(help="Chance accuracy, to detect collapsed runs (default: not detected).")

@@ -45,7 +45,7 @@ class Direction(enum.StrEnum):
 
 
 class Primary(enum.StrEnum):
-    """What decides: the mean of all runs, of the non-collapsed ones, or the median."""
+    """What decides: the mean of the runs that trained, of all runs, or the median of all."""
 
     mean = "mean"
     trained = "trained"

@@ -15,13 +15,14 @@ from regulens.figures.interaction import InteractionInfo, InteractionLine, draw_
 from regulens.figures.strength import StrengthCurve, StrengthInfo, StrengthPanel, draw_strengths
 from regulens.figures.style import save_figure
 from regulens.files import file_name
-from regulens.report.conditions import ESTIMANDS, conditions, family_of
+from regulens.report.conditions import conditions, family_of
 from regulens.report.pairs import pairs_of
 from regulens.report.pictures import FIGURES, Picture
 from regulens.report.verdicts import Pair, deciding_bounds, runs_text
 from regulens.report.wording import unit_of
 from regulens.results import RunResult
 from regulens.spec import Level, StudySpec
+from regulens.stats.design import ESTIMANDS
 from regulens.stats.intervals import Interval
 from regulens.study.analysis import StudyAnalysis
 from regulens.study.grid import cell_label, factor_label, level_label, level_text

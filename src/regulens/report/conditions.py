@@ -12,8 +12,6 @@ from regulens.stats.cells import LEAST_RUNS
 from regulens.stats.shape import DOUBT, RUNS_IF_SUSPECT
 from regulens.study.analysis import StudyAnalysis
 
-ESTIMANDS = {"trained": "mean of the runs that trained", "mean": "mean of all runs", "median": "median of all runs"}
-"""By what networks are compared."""
 _ONE_LOOK = 0.95 + 1e-9  # level of a study that is looked at once
 _CORRELATION = 0.5  # of successive seeds, for which the power of a test is given
 

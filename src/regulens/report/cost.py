@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from regulens.report.document import Block, Figure, Heading, Paragraph, Table
-from regulens.report.pareto import ESTIMANDS, pareto_pictures
+from regulens.report.pareto import pareto_pictures
 from regulens.report.pictures import FIGURES
 from regulens.report.wording import cell_text, unit_of
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.stats.analysis import Analysis
 from regulens.stats.cost import Cost, front
+from regulens.stats.design import ESTIMANDS
 from regulens.study.analysis import StudyAnalysis
 from regulens.study.cost import study_costs
 from regulens.study.cost_text import cost_text

@@ -13,9 +13,9 @@ from regulens.report.pictures import FIGURES, Picture
 from regulens.stats.analysis import Analysis
 from regulens.stats.contrasts import Level, place_text
 from regulens.stats.cost import Cost, front, shown
+from regulens.stats.design import ESTIMANDS
 from regulens.study.own_numbers import OwnAnalysis
 
-ESTIMANDS = {"mean": "mean", "trained": "mean of non-collapsed runs", "median": "median"}
 _CAPTION = (
     "with unadjusted 95 % intervals; horizontal lines: the range over runs. Filled: networks that no other dominates "
     "by these estimates. Points of one cost are drawn side by side. A description, no verdict."

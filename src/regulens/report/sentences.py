@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import get_args
 
-from regulens.report.conditions import ESTIMANDS, conditions, joined_words, levels_text, margin_text, rule_text
+from regulens.report.conditions import conditions, joined_words, levels_text, margin_text, rule_text
 from regulens.report.document import Paragraph
 from regulens.report.pairs import failures_text, pair_of
 from regulens.report.verdicts import first_answer, second_answer, undone
@@ -14,6 +14,7 @@ from regulens.report.wording import NAMES, Unit, bound_text, cell_text, percent,
 from regulens.spec import Population, StudySpec
 from regulens.stats.analysis import NamedComparison
 from regulens.stats.claims import ClaimVerdict
+from regulens.stats.design import ESTIMANDS
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.verdicts import Verdict
 from regulens.study.analysis import StudyAnalysis

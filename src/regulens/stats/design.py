@@ -9,6 +9,14 @@ from typing import Literal
 from regulens.stats.verdicts import Direction
 
 Primary = Literal["trained", "mean", "median"]
+
+ESTIMANDS: dict[Primary, str] = {
+    "trained": "mean of the runs that trained",
+    "mean": "mean of all runs",
+    "median": "median of all runs",
+}
+"""What decides, in words."""
+
 Population = Literal["seeds", "images", "split"]
 """What another study would draw anew, so that a verdict shall hold for it."""
 

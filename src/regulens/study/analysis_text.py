@@ -8,17 +8,11 @@ from collections.abc import Iterator, Sequence
 from regulens.stats.analysis import Analysis, NamedComparison
 from regulens.stats.comparisons import Comparison
 from regulens.stats.contrasts import place_text
-from regulens.stats.design import Design
+from regulens.stats.design import ESTIMANDS, Design
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
 from regulens.study.claim_results import AnsweredClaim
 from regulens.study.text_table import NOTHING, TextTable, fixed, p_text, with_bounds
-
-_ESTIMANDS = {
-    "mean": "the mean of all runs, collapses included",
-    "trained": "the mean over non-collapsed runs",
-    "median": "the median of all runs",
-}
 
 
 def cell_table(analysis: Analysis) -> TextTable:
@@ -171,7 +165,7 @@ def _level_of(analysis: Analysis) -> str:
 
 def _on_verdict(design: Design) -> str:
     judged = (
-        f"The verdict on the first of each pair rests on {_ESTIMANDS[design.primary]} ({design.direction} is better)"
+        f"The verdict on the first of each pair rests on the {ESTIMANDS[design.primary]} ({design.direction} is better)"
     )
     if not design.rope:
         return f"{judged}: better or worse if the interval excludes zero, otherwise undecided."
