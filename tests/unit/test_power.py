@@ -25,7 +25,8 @@ from regulens.stats.power import (
     seeds_needed_from_pilot,
 )
 from regulens.stats.samples import Sample, sample
-from regulens.stats.simulated import CellModel, Question, Rule, Simulation, _decided, _Medians, _Mixtures, _Student
+from regulens.stats.simulated import CellModel, Question, Rule, Simulation, _decided
+from regulens.stats.simulated_bounds import MedianEstimates, MixtureEstimates, StudentEstimates
 from regulens.stats.verdicts import DECIDED, judge
 
 UNIT = CellModel(1.0)
@@ -37,11 +38,11 @@ def rng(seed: int = 1) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def estimates(count: int = 300) -> tuple[list[StudentEstimate], _Student]:
+def estimates(count: int = 300) -> tuple[list[StudentEstimate], StudentEstimates]:
     values, errors = rng(2).normal(0, 1.5, count), rng(3).uniform(0.05, 1.0, count)
     dfs = rng(4).uniform(2, 40, count)
     each = [StudentEstimate(*numbers) for numbers in zip(values.tolist(), errors.tolist(), dfs.tolist(), strict=True)]
-    return each, _Student(np.ones(count), values, errors, dfs)
+    return each, StudentEstimates(np.ones(count), values, errors, dfs)
 
 
 @pytest.mark.parametrize("rope", [0.0, 0.3, 1.0])
@@ -82,7 +83,7 @@ def test_bounds_of_simulated_mixtures_are_those_of_the_analysis(alpha: float) ->
     design = Design(primary="mean", rates=True, failed=0.1)
     expected = Cells(dict(enumerate(pair)), design).primary(WEIGHTS)
     trained = [each.trained for each in pair]
-    found = _Mixtures(
+    found = MixtureEstimates(
         np.ones(1),
         np.array([1.0, -1.0]),
         np.array([[len(x) / 20 for x in trained]]),
@@ -101,9 +102,9 @@ def test_bounds_of_simulated_medians_are_those_of_the_analysis(alpha: float) -> 
     pair = collapsing(15, (0.1, 0.2), 0.02, (0.01, 0.03), 4)
     expected = Cells(dict(enumerate(pair)), Design(primary="median")).primary(WEIGHTS)
     values = np.sort(np.array([each.values for each in pair]).T, axis=0)[None]
-    low, high = _Medians(np.ones(1), np.array([1.0, -1.0]), values).bounds(alpha)
+    low, high = MedianEstimates(np.ones(1), np.array([1.0, -1.0]), values).bounds(alpha)
     assert (low[0], high[0]) == pytest.approx((expected.lower(alpha), expected.upper(alpha)))
-    few = _Medians(np.ones(1), np.array([1.0, -1.0]), values[:, :5]).bounds(alpha)
+    few = MedianEstimates(np.ones(1), np.array([1.0, -1.0]), values[:, :5]).bounds(alpha)
     assert np.isnan(few).all()
 
 

@@ -8,30 +8,31 @@ spreads 1 and 3); the doubt of few runs that look skewed is in.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
-from scipy.special import chdtri, ndtri, stdtr, stdtrit
+from scipy.special import chdtri, ndtri
 
 from regulens.stats.cells import LEAST_RUNS, LEAST_RUNS_IF_UNEQUAL
 from regulens.stats.design import Primary
-from regulens.stats.estimate import StudentEstimate
 from regulens.stats.shape import DOUBT, RUNS_IF_SUSPECT, SUSPECT
-from regulens.stats.verdicts import edge_alpha
+from regulens.stats.simulated_bounds import (
+    Estimates,
+    Flags,
+    Floats,
+    MedianEstimates,
+    MixtureEstimates,
+    StudentEstimates,
+)
 
 Rule = Literal["verdict", "greater", "equal"]
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 SUSPECTED = float(2 * stats.norm.sf(SUSPECT))
 """Share of analyses of normal runs that look skewed, which matters below ``RUNS_IF_SUSPECT`` runs."""
-_WIDTHS = np.concatenate([np.linspace(0.0, 6.0, 49), [1e6]])  # of the ROPE in standard errors
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Simulation:
         doubt = self._doubt(trained, rng)
         with np.errstate(divide="ignore", invalid="ignore"):  # where too few trained
             if question.primary == "median":
-                found: _Found = self._medians(seeds, rng)
+                found: Estimates = self._medians(seeds, rng)
             elif question.primary == "mean" and any(cell.rise is not None for cell in self.cells):
                 found = self._mixtures(seeds, trained, rng)
             else:
@@ -199,7 +200,7 @@ class Simulation:
         scale = 1 / n + self.question.overlap
         return deviations * sd * np.sqrt(scale), sd**2 * chi_squared / (n - 1) * scale
 
-    def _means(self, trained: Floats, rng: np.random.Generator) -> _Student:
+    def _means(self, trained: Floats, rng: np.random.Generator) -> StudentEstimates:
         question, weights = self.question, np.array(self.question.weights)
         deviations, variances = self._of_runs(trained, rng)
         of_images = question.image_variance
@@ -209,9 +210,9 @@ class Simulation:
         below = np.sum(parts**2 / (np.maximum(trained, 2) - 1), axis=1)
         df = total**2 / (below + (of_images**2 / (question.images - 1) if of_images else 0.0))
         value = question.effect + deviations @ weights + image
-        return _Student(np.ones(self.studies), value, np.sqrt(total), df)
+        return StudentEstimates(np.ones(self.studies), value, np.sqrt(total), df)
 
-    def _mixtures(self, seeds: int, trained: Floats, rng: np.random.Generator) -> _Mixtures:
+    def _mixtures(self, seeds: int, trained: Floats, rng: np.random.Generator) -> MixtureEstimates:
         """Return the contrast of means of all runs, each a mixture (``intervals.overall_interval``)."""
         weights = np.array(self.question.weights)
         kept = 1 - self._of_cells("collapse_rate")
@@ -225,7 +226,7 @@ class Simulation:
         if of_images.any():
             images = self.question.images - 1
             df = (variances + of_images) ** 2 / (variances**2 / df + of_images**2 / images)
-        return _Mixtures(np.ones(self.studies), weights, trained / seeds, seeds, gain, error, df)
+        return MixtureEstimates(np.ones(self.studies), weights, trained / seeds, seeds, gain, error, df)
 
     def _image_effects(self, of_images: Floats, rng: np.random.Generator) -> Floats:
         """Return (studies, cells) what the images do to each mean: partly the same to all, so that contrasts fit."""
@@ -237,7 +238,7 @@ class Simulation:
         shared = rng.standard_normal((self.studies, 1))
         return np.asarray(sd * (math.sqrt(common) * shared + math.sqrt(1 - common) * own), np.float64)
 
-    def _medians(self, seeds: int, rng: np.random.Generator) -> _Medians:
+    def _medians(self, seeds: int, rng: np.random.Generator) -> MedianEstimates:
         """Return the contrast of medians of all runs; their own are those of the cells' mixtures."""
         seeds = min(seeds, self.max_seeds)
         shape = (self.studies, self.max_seeds, len(self.cells))
@@ -251,33 +252,10 @@ class Simulation:
         values = np.where(np.isinf(values), -rises, values)
         weights = np.array(self.question.weights)
         values[..., 0] += self.question.effect / weights[0]
-        return _Medians(np.ones(self.studies), weights, np.sort(values, axis=1))
+        return MedianEstimates(np.ones(self.studies), weights, np.sort(values, axis=1))
 
 
-@dataclass(frozen=True, eq=False)
-class _Found(ABC):
-    """Estimates of (studies,) simulated studies, as far as verdicts depend on them.
-
-    Attributes:
-        doubt: (studies,) factors of the distances of the bounds.
-    """
-
-    doubt: Floats
-
-    @abstractmethod
-    def above(self, edge: float, alpha: float) -> Flags:
-        """Tell which lower bounds of one-sided error ``alpha`` lie above an edge."""
-
-    @abstractmethod
-    def below(self, edge: float, alpha: float) -> Flags:
-        """Tell which upper bounds lie below an edge."""
-
-    @abstractmethod
-    def beyond(self, rope: float, alpha: float) -> Flags:
-        """Tell which are shown to lie outside the region of practical equivalence (``verdicts.edge_alpha``)."""
-
-
-def _decided(found: _Found, question: Question, alpha: float) -> Flags:
+def _decided(found: Estimates, question: Question, alpha: float) -> Flags:
     """Tell which studies are decided: ``verdicts.judge``, ``claims.judge_part``."""
     rope, against = question.rope, alpha / question.parts
     inside = found.above(-rope, alpha) & found.below(rope, alpha)
@@ -291,147 +269,6 @@ def _decided(found: _Found, question: Question, alpha: float) -> Flags:
     if question.direction_only:
         decided |= found.above(0.0, alpha / 2) | found.below(0.0, alpha / 2)
     return decided
-
-
-@dataclass(frozen=True, eq=False)
-class _Student(_Found):
-    """Student's bounds: (studies,) values, standard errors and degrees of freedom."""
-
-    value: Floats
-    error: Floats
-    df: Floats
-
-    def above(self, edge: float, alpha: float) -> Flags:
-        return np.asarray(stdtr(self.df, (edge - self.value) / (self.error * self.doubt)) < alpha, np.bool_)
-
-    def below(self, edge: float, alpha: float) -> Flags:
-        return np.asarray(stdtr(self.df, (self.value - edge) / (self.error * self.doubt)) < alpha, np.bool_)
-
-    def beyond(self, rope: float, alpha: float) -> Flags:
-        if rope == 0:
-            return self.above(0.0, alpha / 2) | self.below(0.0, alpha / 2)
-        width, distance = rope / self.error, (np.abs(self.value) - rope) / (self.error * self.doubt)
-        error = stdtr(self.df, -distance)
-        other = np.minimum(distance + 2 * width, stdtrit(self.df, 1 - alpha / 2) + width)
-        sure = (error < alpha / 2) | ((error < alpha) & (error + stdtr(self.df, -other) < alpha))
-        return np.asarray(sure, np.bool_)
-
-
-@dataclass(frozen=True, eq=False)
-class _Recovered(_Found):
-    """Bounds made by MOVER at any level (``contrasts.mover_contrast``) from those of (studies, cells) parts."""
-
-    weights: Floats
-
-    @abstractmethod
-    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:
-        """Return (studies, cells) estimates and how far their bounds of one-sided error ``alpha`` lie below and above.
-
-        NaN where there are none.
-        """
-
-    def bounds(self, alpha: float) -> tuple[Floats, Floats]:
-        """Return (studies,) lower and upper bounds of the contrasts."""
-        estimates, down, up = self.parts(alpha)
-        turned = self.weights < 0
-        down, up = np.where(turned, up, down), np.where(turned, down, up)
-        low, high = (
-            self.doubt * np.sqrt((side * self.weights) ** 2 @ np.ones(len(self.weights))) for side in (down, up)
-        )
-        estimate = estimates @ self.weights
-        return estimate - low, estimate + high
-
-    def above(self, edge: float, alpha: float) -> Flags:
-        return np.asarray(self.bounds(alpha)[0] > edge, np.bool_)
-
-    def below(self, edge: float, alpha: float) -> Flags:
-        return np.asarray(self.bounds(alpha)[1] < edge, np.bool_)
-
-    def beyond(self, rope: float, alpha: float) -> Flags:
-        if rope == 0:
-            return self.above(0.0, alpha / 2) | self.below(0.0, alpha / 2)
-        low, high = self.bounds(0.025)
-        edges = np.interp(rope / ((high - low) / 4), _WIDTHS, _edge_alphas(alpha))
-        part = (ndtri(edges) - ndtri(alpha / 2)) / (ndtri(alpha) - ndtri(alpha / 2))
-        (low_half, high_half), (low_whole, high_whole) = self.bounds(alpha / 2), self.bounds(alpha)
-        low, high = low_half + part * (low_whole - low_half), high_half + part * (high_whole - high_half)
-        return (low > rope) | (high < -rope)
-
-
-@cache
-def _edge_alphas(alpha: float) -> Floats:
-    """Return the errors of bounds beyond the region for each of ``_WIDTHS``, of estimates with a known error."""
-    known = StudentEstimate(0.0, 1.0, math.inf)
-    return np.array([edge_alpha(alpha, float(width), known) for width in _WIDTHS])
-
-
-@dataclass(frozen=True, eq=False)
-class _Mixtures(_Recovered):
-    """Contrasts of means of all runs, each the product of the share that trained and what these gain.
-
-    Attributes:
-        kept: (studies, cells) shares.
-        seeds: of every cell.
-        gain: (studies, cells) above the value of collapsed runs.
-        error: of the gains.
-        df: degrees of freedom of these.
-    """
-
-    kept: Floats
-    seeds: int
-    gain: Floats
-    error: Floats
-    df: Floats
-
-    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:
-        distance = self.kept * stdtrit(self.df, 1 - alpha) * self.error
-        fewest, most = _wilson(self.kept, self.seeds, alpha)
-        mirrored = self.gain < 0  # more collapses then move a mean up
-        down = np.hypot(self.gain * np.where(mirrored, most - self.kept, self.kept - fewest), distance)
-        up = np.hypot(self.gain * np.where(mirrored, self.kept - fewest, most - self.kept), distance)
-        return self.kept * self.gain, down, up
-
-
-def _wilson(rate: Floats, n: int, alpha: float) -> tuple[Floats, Floats]:
-    """Return the bounds of rates of one-sided error ``alpha`` (``intervals.wilson`` for many at once)."""
-    z = -float(ndtri(alpha))
-    middle, scale = rate + z**2 / (2 * n), 1 + z**2 / n
-    half = z * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
-    return (middle - half) / scale, (middle + half) / scale
-
-
-@dataclass(frozen=True, eq=False)
-class _Medians(_Recovered):
-    """Contrasts of medians.
-
-    Attributes:
-        values: (studies, seeds, cells) sorted, such that the contrast of the true medians is the effect.
-    """
-
-    values: Floats
-
-    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:
-        middle = np.median(self.values, axis=1)
-        if 0.5 ** (self.values.shape[1] - 1) > 2 * alpha:  # even the extremes do not hold the median
-            return middle, np.full_like(middle, math.nan), np.full_like(middle, math.nan)
-        low, high = _median_bounds(self.values, alpha)
-        return middle, middle - low, high - middle
-
-
-def _median_bounds(ordered: Floats, alpha: float) -> tuple[Floats, Floats]:
-    """Return (studies, cells) bounds of medians (``scipy.stats.mstats.median_cihs`` for many at once)."""
-    n = ordered.shape[1]
-    rank = max(1, int(stats.binom.ppf(alpha, n, 0.5)))
-    holds = stats.binom.cdf(n - rank, n, 0.5) - stats.binom.cdf(rank - 1, n, 0.5)
-    if holds < 1 - 2 * alpha:
-        rank -= 1
-        holds = stats.binom.cdf(n - rank, n, 0.5) - stats.binom.cdf(rank - 1, n, 0.5)
-    holds_next = stats.binom.cdf(n - rank - 1, n, 0.5) - stats.binom.cdf(rank, n, 0.5)
-    share = (holds - 1 + 2 * alpha) / (holds - holds_next)
-    weight = (n - rank) * share / (rank + (n - 2 * rank) * share)
-    low = weight * ordered[:, rank] + (1 - weight) * ordered[:, rank - 1]
-    high = weight * ordered[:, n - rank - 1] + (1 - weight) * ordered[:, n - rank]
-    return low, high
 
 
 def _chi_squared(uniform: Floats, df: Floats) -> Floats:
