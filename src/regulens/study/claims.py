@@ -8,7 +8,7 @@ from typing import Any
 
 from regulens.errors import UserError, suggestion
 from regulens.spec import BETTER, ROPE, ClaimSpec, Level, Response, RunSpec, StudySpec, field_paths
-from regulens.study.contrasts import Compared, Contrast, Factorial, JudgedBy, contrasts
+from regulens.study.contrasts import Compared, Contrast, Factorial, JudgedBy, check_named_once, completed, contrasts
 from regulens.study.declared import declared_analysis
 from regulens.study.grid import level_text, levels_of, normal_level, with_levels
 
@@ -64,17 +64,12 @@ def _compared(study: StudySpec, claim: ClaimSpec, place: str) -> Compared:
     mentioned = list(_mentioned(claim, factor))
     for each in mentioned:
         _check_value(study, each, place)
-    held = [path for path in claim.where if path in {factor, claim.by}] + [factor] * (claim.by == factor)
-    if held:
-        raise UserError(f"{place}: {held[0]} is compared and cannot be held or depended on as well; name it once")
+    check_named_once(claim, factor, place)
     a, *others = (_known(study, each) for each in mentioned if each.path == factor)
     between = [_known(study, each) for each in mentioned if each.key == "between"]
     where = {each.path: _known(study, each) for each in mentioned if each.path in claim.where}
-    if claim.kind == "best":
-        others = [level for level in levels_of(study, factor) if level != a]
-    if not others or a in others or len(set(between)) == 1:
-        raise UserError(f"{place}: compares a level with itself, or with none; name two levels")
-    return Compared(claim.kind, factor, a, tuple(others), claim.by, tuple(between), where)
+    compared = Compared(claim.kind, factor, a, tuple(others), claim.by, tuple(between), where)
+    return completed(compared, levels_of(study, factor), place)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
-from regulens.spec import ClaimKind, Level
+from regulens.errors import UserError
+from regulens.spec import ClaimKind, ClaimSpec, Level
 from regulens.study.grid import level_label
 
-Levels = Mapping[str, Level]
+LevelsByFactor = Mapping[str, Level]
 Key = TypeVar("Key", bound=Hashable)
 ResponseName = TypeVar("ResponseName", bound=str)
 
@@ -31,7 +32,7 @@ class Contrast(Generic[Key, ResponseName]):
     label: str
     response: ResponseName
     terms: tuple[tuple[Key, int], ...]
-    where: Levels
+    where: LevelsByFactor
     sense: Literal["above", "equal"]
     rope: float
 
@@ -54,6 +55,35 @@ class Compared:
     where: dict[str, Level]
 
 
+def check_named_once(claim: ClaimSpec, factor: str, place: str) -> None:
+    """Check that the compared factor, and the one that an effect depends on, are not held as well.
+
+    Raises:
+        UserError: naming the claim by ``place``, and the factor.
+    """
+    held = [path for path in claim.where if path in {factor, claim.by}] + [factor] * (claim.by == factor)
+    if held:
+        raise UserError(f"{place}: {held[0]} is compared and cannot be held or depended on as well; name it once")
+
+
+def completed(compared: Compared, levels: Sequence[Level], place: str) -> Compared:
+    """Return what a claim compares; a level that is claimed to be best is compared with all others of the factor.
+
+    Args:
+        compared: as the claim names it.
+        levels: of the compared factor.
+        place: what to call the claim in errors.
+
+    Raises:
+        UserError: if a level is compared with itself, or with none.
+    """
+    if compared.kind == "best":
+        compared = replace(compared, others=tuple(level for level in levels if level != compared.a))
+    if not compared.others or compared.a in compared.others or len(set(compared.between)) == 1:
+        raise UserError(f"{place}: compares a level with itself, or with none; name two levels")
+    return compared
+
+
 @dataclass(frozen=True)
 class JudgedBy(Generic[ResponseName]):
     """By what a claim is judged: a response, its direction and the width of what does not matter in it."""
@@ -68,7 +98,7 @@ class Factorial(Generic[Key]):
     """The factors that have cells, each with its levels, and the cell that has given levels."""
 
     levels: Mapping[str, Sequence[Level]]
-    cell: Callable[[Levels], Key]
+    cell: Callable[[LevelsByFactor], Key]
 
 
 def contrasts(

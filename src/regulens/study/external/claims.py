@@ -20,7 +20,7 @@ from regulens.stats.contrasts import Levels
 from regulens.stats.factorial import no_runs
 from regulens.study.claim_results import AnsweredClaim, part_of
 from regulens.study.claims import DeclaredClaim
-from regulens.study.contrasts import Compared, Contrast, Factorial, JudgedBy, contrasts
+from regulens.study.contrasts import Compared, Contrast, Factorial, JudgedBy, check_named_once, completed, contrasts
 from regulens.study.external.levels import matching
 
 MAX_BYTES = 1_000_000
@@ -160,14 +160,9 @@ def _compared(claim: OwnClaim, ground: Ground) -> Compared:
     others = [] if spec.b is None else [_known(ground, factor, spec.b, "b")]
     between = [_known(ground, str(spec.by), level, "between") for level in spec.between or ()]
     where = {path: _known(ground, path, level, f"where.{path}") for path, level in spec.where.items()}
-    held = [path for path in where if path in {factor, spec.by}] + [factor] * (spec.by == factor)
-    if held:
-        raise UserError(f"{claim.place}: {held[0]} is compared and cannot be held or depended on as well; name it once")
-    if spec.kind == "best":
-        others = [level for level in ground.factorial.levels[factor] if level != a]
-    if not others or a in others or len(set(between)) == 1:
-        raise UserError(f"{claim.place}: compares a level with itself, or with none; name two levels")
-    return Compared(spec.kind, factor, a, tuple(others), spec.by, tuple(between), where)
+    check_named_once(spec, factor, claim.place)
+    compared = Compared(spec.kind, factor, a, tuple(others), spec.by, tuple(between), where)
+    return completed(compared, ground.factorial.levels[factor], claim.place)
 
 
 def _known(ground: Ground, factor: str, level: Level, key: str) -> Any:
