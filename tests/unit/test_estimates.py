@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from regulens.stats.chance import chance_bound
@@ -20,7 +20,6 @@ from regulens.stats.estimates import (
     expected_best,
     expected_best_curve,
     interquartile_mean,
-    interquartile_mean_interval,
     interquartile_mean_intervals,
     median_interval,
     sd_interval,
@@ -32,6 +31,12 @@ Runs = NDArray[np.float64]
 accuracies = st.lists(st.floats(0, 1), min_size=4, max_size=40)
 # the example of Bonett 2006, as the manual of R's DescTools quotes it
 BONETT = (15.83, 16.01, 16.24, 16.42, 15.33, 15.44, 16.88, 16.31)
+
+
+def interquartile_mean_interval(
+    values: ArrayLike, level: float, rng: np.random.Generator, resamples: int = 10_000
+) -> Interval:
+    return interquartile_mean_intervals([np.asarray(values, np.float64)], level, rng, resamples)[0]
 
 
 def tail(images: int, largest: int, above: int) -> Fraction:

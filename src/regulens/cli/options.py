@@ -37,18 +37,11 @@ class ReportFormat(enum.StrEnum):
     json = "json"
 
 
-class Direction(enum.StrEnum):
-    """Which response is better."""
-
-    more = "higher"
-    less = "lower"
-
-
 class Primary(enum.StrEnum):
     """What decides: the mean of the runs that trained, of all runs, or the median of all."""
 
-    mean = "mean"
     trained = "trained"
+    mean = "mean"
     median = "median"
 
 
@@ -57,14 +50,6 @@ class Comparisons(enum.StrEnum):
 
     control = "control"
     all = "all"
-
-
-class Scale(enum.StrEnum):
-    """What the numbers of a response are."""
-
-    fraction = "fraction"
-    percent = "percent"
-    none = "none"
 
 
 class Part(enum.StrEnum):

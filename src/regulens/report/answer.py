@@ -12,6 +12,7 @@ from regulens.report.wording import Unit, counted, percent, unit_of
 from regulens.results import Opening, RunResult
 from regulens.spec import StudySpec
 from regulens.stats.estimates import Summary, summarize
+from regulens.stats.verdicts import OPEN
 from regulens.study.analysis import StudyAnalysis
 from regulens.study.grid import cell_label
 from regulens.study.store import Selection
@@ -135,7 +136,7 @@ def _open(still_open: Sequence[Pair], pairs: Sequence[Pair], verdict: str, seeds
 def _how_often(pairs: Sequence[Pair]) -> Iterator[str]:
     """Yield one line on how often networks train, where any run failed to or anything is decided."""
     rates = [(pair, pair.result.rate.verdict) for pair in pairs if pair.result.rate is not None]
-    known = [(pair, verdict) for pair, verdict in rates if verdict not in {None, "undecided", "too few runs"}]
+    known = [(pair, verdict) for pair, verdict in rates if verdict is not None and verdict not in OPEN]
     if not known and not any(any(pair.failed) for pair, _ in rates):
         return
     said = [f"{RATES[verdict or 'undecided'].format(a=pair.a, b=pair.b)}{_at(pair)}" for pair, verdict in known]

@@ -19,7 +19,7 @@ from regulens.stats.rates import RateDifference, equivalence_sensitivity, rate_s
 from regulens.stats.samples import Sample
 from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import constant
-from regulens.stats.verdicts import Direction, Verdict, judge
+from regulens.stats.verdicts import OPEN, Direction, Verdict, judge
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -170,7 +170,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         rate=rate,
         overall=Answer((first.n, second.n), overall, overall.interval(level), verdict if is_mean else None),
         sensitivity=_sensitivity(first, second, cells, verdict, rate)
-        if is_trained and rate is not None and verdict not in {"undecided", "too few runs"}
+        if is_trained and rate is not None and verdict not in OPEN
         else None,
         improvement=_improvement(first, second, design.direction),
         effect_size=hedges_g(first.trained, second.trained),

@@ -61,24 +61,24 @@ def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(np.sort(x, axis=-1) @ (2 * np.diff(edges)))
 
 
-def interquartile_mean_interval(
-    values: ArrayLike, level: float, rng: np.random.Generator, resamples: int = 10_000
-) -> Interval:
-    """Return the interquartile mean of (n,) values with a distribution-free interval by simulation.
+def interquartile_mean_intervals(
+    samples: Sequence[NDArray[np.float64]], level: float, rng: np.random.Generator, resamples: int = 10_000
+) -> list[Interval]:
+    """Return the interquartile means of samples of (n,) values with distribution-free intervals by simulation.
 
     Whatever the distribution, its distribution function at the ordered values is distributed as n ordered uniform
-    numbers. Each draw of these says how far the gap between two neighbours lies between the quartiles; with every gap
+    numbers. Each draw of these says how far the gap between two neighbors lies between the quartiles; with every gap
     at its lower end it gives a lower bound of the interquartile mean, with every gap at its upper end an upper one,
     and the interval reaches from a low percentile of the former to a high one of the latter (nonparametric fiducial
     bounds, as Cui and Hannig 2019, Biometrika 106, 501-518, make them for survival functions). Intervals from a
-    Winsorised variance, Tukey and McLaughlin's or a percentile-t bootstrap, break down where 25 to 40 % of the runs
+    Winsorized variance, Tukey and McLaughlin's or a percentile-t bootstrap, break down where 25 to 40 % of the runs
     collapse and under heavy ties; this one does not, and is up to a fifth longer where they hold.
 
     NaN bounds where runs of a kind that make up 30 %, and so reach into the middle half, remain unseen with more than
     the probability of an error: below 9 values at 95 %.
 
     Args:
-        values: (n,).
+        samples: (n,) values each; those of one size share their draws.
         level: e.g. 0.95.
         rng: consumed.
         resamples: how many draws; a hundred over 1 - level are enough.
@@ -86,13 +86,6 @@ def interquartile_mean_interval(
     Raises:
         ValueError: if n is less than 4.
     """
-    return interquartile_mean_intervals([_vector(values)], level, rng, resamples)[0]
-
-
-def interquartile_mean_intervals(
-    samples: Sequence[NDArray[np.float64]], level: float, rng: np.random.Generator, resamples: int = 10_000
-) -> list[Interval]:
-    """Return ``interquartile_mean_interval`` of many samples; those of one size share their draws."""
     by_size: dict[int, list[int]] = {}
     for place, x in enumerate(samples):
         by_size.setdefault(len(x), []).append(place)

@@ -16,7 +16,9 @@ Verdict = Literal[
 """In the order in which they are looked for, the last first."""
 
 DECIDED: frozenset[Verdict] = frozenset(("better", "worse", "equivalent"))
+"""What more runs are not needed for."""
 OPEN: frozenset[Verdict] = frozenset(("undecided", "too few runs"))
+"""Nothing is shown, not even a direction."""
 
 
 def judge(
