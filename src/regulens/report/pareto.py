@@ -1,4 +1,4 @@
-"""The Pareto figures of what is analysed against what it costs, of a study's own runs and of results from elsewhere."""
+"""The Pareto figures of what is analyzed against what it costs, of a study's own runs and of results from elsewhere."""
 
 from __future__ import annotations
 

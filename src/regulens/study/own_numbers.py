@@ -159,7 +159,7 @@ def analyze(
 
     Args:
         data: one row per run: a DataFrame, or the path of a CSV file (``read_rows`` says which).
-        response: the column with the number that is analysed; of several, the comparisons of all are one family. In a
+        response: the column with the number that is analyzed; of several, the comparisons of all are one family. In a
             study's own results ``val_nll`` is ``val_loss``.
         factors: the columns whose levels make the cells; in one text they are separated by commas.
         seed: the column of the seeds; without it a run that is there twice goes unnoticed.

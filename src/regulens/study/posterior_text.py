@@ -1,4 +1,4 @@
-"""The posterior shares beside the verdicts as text and as JSON, labelled as Bayesian and exploratory."""
+"""The posterior shares beside the verdicts as text and as JSON, labeled as Bayesian and exploratory."""
 
 from __future__ import annotations
 
