@@ -74,10 +74,8 @@ def power_table(rows: Sequence[PowerRow], begun: bool) -> Table:
         if found is None or found.never:
             table.add_row(f"{row.a} against {row.b}", "–")
             continue
-        low, high, recommended, direction, fresh = (
-            str(end) if end is not None else f"> {found.max_seeds}"
-            for end in (found.low, found.high, found.recommended, row.direction, row.fresh)
-        )
+        ends = found.low, found.high, found.recommended, row.direction, row.fresh
+        low, high, recommended, direction, fresh = map(found.written, ends)
         between = low if low == high else f"{low} to {high}"
         numbers = zip(shown.values(), (recommended, between, direction, fresh), strict=True)
         table.add_row(f"{row.a} against {row.b}", *(number for is_shown, number in numbers if is_shown))

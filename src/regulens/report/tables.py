@@ -301,10 +301,4 @@ def seeds_text(claim: AnsweredClaim) -> str:
         return ""
     if claim.seeds is None:
         return "unknown: too few runs"
-    seeds = claim.seeds
-    if seeds.never:
-        return "no number decides"
-    low, high, recommended = (
-        str(end) if end is not None else f"> {seeds.max_seeds}" for end in (seeds.low, seeds.high, seeds.recommended)
-    )
-    return recommended if low == high else f"{recommended} ({low} to {high})"
+    return "no number decides" if claim.seeds.never else claim.seeds.text

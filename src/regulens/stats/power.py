@@ -46,6 +46,16 @@ class SeedsNeeded:
     max_seeds: int
     never: bool = False
 
+    def written(self, seeds: int | None) -> str:
+        """Write one of the numbers, or that it is more than the most that was tried."""
+        return f"> {self.max_seeds}" if seeds is None else str(seeds)
+
+    @property
+    def text(self) -> str:
+        """The recommended number, and behind it the range if that has any width."""
+        low, high, recommended = map(self.written, (self.low, self.high, self.recommended))
+        return recommended if low == high else f"{recommended} ({low} to {high})"
+
 
 def seeds_needed(
     question: Question,

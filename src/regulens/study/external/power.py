@@ -72,14 +72,7 @@ def seeds_list(needed: tuple[ComparisonSeeds, ...]) -> list[dict[str, Any]]:
 
 
 def _text(needed: ComparisonSeeds) -> str:
-    if needed.seeds is None or needed.reason:
-        return needed.reason
-    most = needed.seeds.max_seeds
-    seeds, low, high = (
-        f"> {most}" if end is None else str(end)
-        for end in (needed.seeds.recommended, needed.seeds.low, needed.seeds.high)
-    )
-    return seeds if low == high else f"{seeds} ({low} to {high})"
+    return needed.reason if needed.seeds is None or needed.reason else needed.seeds.text
 
 
 def _seeds(named: NamedComparison, analysis: Analysis, effect: float, rng: np.random.Generator) -> ComparisonSeeds:
