@@ -82,7 +82,7 @@ def posteriors(
 
 def _moments(named: NamedComparison) -> Moments | None:
     """Return what the posterior of a comparison rests on: the estimate that its verdict rests on."""
-    if named.result is None or (named.result.trained.runs and min(named.result.trained.runs) < LEAST_RUNS):
+    if named.result is None or min(named.result.trained.runs) < LEAST_RUNS:
         return None
     found = named.result.estimate
     if not isinstance(found, StudentEstimate) or not found.standard_error > 0:

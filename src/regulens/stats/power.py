@@ -22,6 +22,8 @@ Key = TypeVar("Key", bound=Hashable)
 Floats = NDArray[np.float64]
 
 POWER = 0.8
+MAX_SEEDS_NEEDED = 200
+"""More seeds than these are not tried."""
 PILOT_CONFIDENCE = 0.8  # of upper bounds from a pilot: Browne 1995, Statistics in Medicine 14, 1933-1940
 USUAL_RUNS = 5
 """How many runs of a cell the collapse rate of the whole analysis counts for."""
@@ -63,7 +65,7 @@ def seeds_needed(
     rng: np.random.Generator,
     *,
     least: int = LEAST_RUNS,
-    max_seeds: int = 200,
+    max_seeds: int = MAX_SEEDS_NEEDED,
     studies: int = 2000,
 ) -> int | None:
     """Return the least number of seeds at which 80 % of simulated studies are decided, None above ``max_seeds``.
@@ -240,7 +242,7 @@ def seeds_needed_from_pilot(
     rng: np.random.Generator,
     *,
     least: int = LEAST_RUNS,
-    max_seeds: int = 200,
+    max_seeds: int = MAX_SEEDS_NEEDED,
     studies: int = 2000,
 ) -> SeedsNeeded:
     """Simulate the seeds needed, going by runs of the cells.
@@ -275,7 +277,7 @@ def recommended_seeds(
     rng: np.random.Generator,
     *,
     least: int = LEAST_RUNS,
-    max_seeds: int = 200,
+    max_seeds: int = MAX_SEEDS_NEEDED,
     studies: int = 2000,
 ) -> int | None:
     """Return the seeds with which 80 % of studies are decided on average over what the pilots leave possible."""

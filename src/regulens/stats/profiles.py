@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
 from regulens.stats.estimate import student_sum
+from regulens.stats.estimates import RUNS_FOR_QUARTILES
 from regulens.stats.intervals import Interval
 
 Runs = Sequence[NDArray[np.float64]]
@@ -97,8 +98,8 @@ class _Middle:
 
 def _middle(runs: Runs) -> _Middle:
     values = np.concatenate(runs)
-    if len(values) < 4:
-        raise ValueError(f"an interquartile mean needs at least 4 runs, got {len(values)}")
+    if len(values) < RUNS_FOR_QUARTILES:
+        raise ValueError(f"an interquartile mean needs at least {RUNS_FOR_QUARTILES} runs, got {len(values)}")
     weights = np.concatenate([np.full(len(x), 1 / len(x) / len(runs)) for x in runs])
     order = np.argsort(values, kind="stable")
     ends = np.concatenate([[0.0], np.cumsum(weights[order])])

@@ -14,7 +14,7 @@ from regulens.spec import OF_IMAGES, Response, RunSpec, StudySpec
 from regulens.stats.cells import LEAST_RUNS, Cells
 from regulens.stats.claims import judge_claim
 from regulens.stats.design import Design
-from regulens.stats.power import SeedsNeeded, hardest, piloted, seeds_needed_from_pilot
+from regulens.stats.power import MAX_SEEDS_NEEDED, SeedsNeeded, hardest, piloted, seeds_needed_from_pilot
 from regulens.stats.simulated import Question
 from regulens.study.claim_results import UNSETTLED, AnsweredClaim, part_of
 from regulens.study.claims import DeclaredClaim, declared_claims
@@ -24,7 +24,6 @@ from regulens.study.grid import cell_label
 from regulens.study.samples import Samples, by_image, of_guessing, samples_of
 from regulens.study.store import judged_by
 
-MAX_SEEDS_NEEDED = 200
 SIMULATED_STUDIES = 1000
 
 

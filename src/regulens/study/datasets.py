@@ -24,6 +24,7 @@ from regulens.stats.datasets import (
     set_effect,
 )
 from regulens.stats.design import Design
+from regulens.stats.estimates import RUNS_FOR_QUARTILES
 from regulens.stats.intervals import Interval
 from regulens.stats.profiles import (
     Profile,
@@ -37,7 +38,6 @@ from regulens.stats.ties import constant
 
 THRESHOLDS = 101
 """Of a profile, evenly spaced over its runs."""
-RUNS_FOR_MIDDLE = 4
 
 _Place = tuple[tuple[str, Level], ...]
 _Cells = Mapping[tuple[_Place, Level, Level], Sample]
@@ -229,7 +229,7 @@ def _levels(runs: _Runs, control: Level | None, design: Design) -> Iterator[Leve
     gains = _gain_profiles(runs, against, higher) if against else {}
     for level, of_sets in runs.items():
         count = sum(map(len, of_sets))
-        enough = count >= RUNS_FOR_MIDDLE
+        enough = count >= RUNS_FOR_QUARTILES
         middle = interquartile_mean_of_sets(of_sets).within(design.bounds) if enough else None
         gain = interquartile_gain_of_sets(of_sets, against) if enough and against and level != control else None
         yield LevelOverSets(level, count, middle, gain, profiles[level], gains.get(level))

@@ -16,6 +16,7 @@ from regulens.stats.analysis import declared_pairs
 from regulens.stats.cells import LEAST_RUNS, Cells
 from regulens.stats.estimates import medians_bounded
 from regulens.stats.power import (
+    MAX_SEEDS_NEEDED,
     Piloted,
     SeedsNeeded,
     least_difference,
@@ -26,7 +27,7 @@ from regulens.stats.power import (
 )
 from regulens.stats.simulated import CellModel, Question
 from regulens.study.analysis import SEED
-from regulens.study.answers import MAX_SEEDS_NEEDED, evidence_of
+from regulens.study.answers import evidence_of
 from regulens.study.declared import declared_analysis
 from regulens.study.grid import cell_label, with_levels
 from regulens.study.grid import cells as cells_of

@@ -16,8 +16,6 @@ from regulens.study.external.scale import Response
 from regulens.study.text_table import TextTable
 from regulens.study.thresholds import LARGEST_EFFECT, in_points
 
-MAX_SEEDS = 200
-
 
 @dataclass(frozen=True, eq=False)
 class ComparisonSeeds:
@@ -90,7 +88,7 @@ def _seeds(named: NamedComparison, analysis: Analysis, effect: float, rng: np.ra
     asked = piloted(cells, {a: 1.0, b: -1.0}, question)
     if asked is None:
         return ComparisonSeeds(named, None, "the runs of both cells have no spread")
-    needed = seeds_needed_from_pilot(asked, rng, max_seeds=MAX_SEEDS)
+    needed = seeds_needed_from_pilot(asked, rng)
     return ComparisonSeeds(named, needed, _never(asked) if needed.never else "")
 
 
