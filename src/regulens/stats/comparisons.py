@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regulens.stats.cells import LEAST_RUNS, Cells, TooFew
+from regulens.stats.design import Design
 from regulens.stats.estimate import Estimate, IntervalEstimate
 from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
@@ -151,7 +152,9 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
     first, second = cells.samples[a], cells.samples[b]
     estimate, trained = cells.primary(weights), cells.trained(weights)
     few = cells.too_few(weights, alpha)
-    verdict = _verdict(estimate, few, cells, (a, b), alpha)
+    deciding = few.doubted if few is not None and few.doubted is not None else estimate
+    verdict = _verdict(estimate, deciding, few, alpha, design, cells.rounding((a, b)))
+    missing = few if verdict == "too few runs" else None
     filled = first.filled(cells.diverged_value), second.filled(cells.diverged_value)
     rate = _rate(first, second, design.rope_rate, alpha) if design.rates else None
     is_trained, is_mean = design.primary == "trained", design.primary == "mean"
@@ -163,35 +166,31 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
         unadjusted=estimate.interval(0.95),
         estimate=estimate,
         verdict=verdict,
-        above_zero=_sign(few.doubted if few and few.doubted else estimate, alpha, design.direction)
-        if verdict == "equivalent"
-        else 0,
+        above_zero=_sign(deciding, alpha, design.direction) if verdict == "equivalent" else 0,
         trained=Answer(trained_runs, trained, trained.interval(level), verdict if is_trained else None),
         rate=rate,
         overall=Answer((first.n, second.n), overall, overall.interval(level), verdict if is_mean else None),
-        sensitivity=_sensitivity(first, second, cells, verdict, rate)
-        if is_trained and rate is not None and verdict not in OPEN
-        else None,
+        sensitivity=_sensitivity(first, second, cells, verdict, rate) if is_trained else None,
         improvement=_improvement(first, second, design.direction),
         effect_size=hedges_g(first.trained, second.trained),
         p=estimate.p,
         p_holm=math.nan,
         p_permutation=_permutation(a, b, cells),
         p_brunner_munzel=brunner_munzel_p(*filled) if not np.isnan(np.concatenate(filled)).any() else math.nan,
-        reason=few.reason
-        if few and verdict == "too few runs"
-        else _why_open(verdict, estimate, cells, (first, second)),
-        more=few.more if few and verdict == "too few runs" else 0,
+        reason=missing.reason if missing else _why_open(verdict, estimate, cells, (first, second)),
+        more=missing.more if missing else 0,
     )
 
 
-def _verdict(estimate: Estimate, few: TooFew | None, cells: Cells[Key], pair: tuple[Key, Key], alpha: float) -> Verdict:
+def _verdict(  # noqa: PLR0917  # what a verdict depends on
+    estimate: Estimate, deciding: Estimate, few: TooFew | None, alpha: float, design: Design, rounding: float
+) -> Verdict:
+    """Judge an estimate by the bounds that decide, which are wider than its own where few runs are doubted."""
     if few is not None and few.doubted is None:
         return "too few runs"
     if estimate.known and math.isnan(estimate.lower(alpha / 2)):
         return "too few runs"
-    doubted = few.doubted if few is not None and few.doubted is not None else estimate
-    verdict = judge(doubted, cells.design.rope, alpha, cells.design.direction, cells.rounding(pair))
+    verdict = judge(deciding, design.rope, alpha, design.direction, rounding)
     return "too few runs" if few is not None and verdict == "undecided" and estimate.known else verdict
 
 
@@ -209,8 +208,13 @@ def _rate(a: Sample, b: Sample, rope: float, alpha: float) -> Answer:
     return Answer((a.n, b.n), difference, difference.interval(1 - alpha), verdict)
 
 
-def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], verdict: Verdict, rate: Answer) -> Sensitivity:
-    """Return the difference of collapse rates at which the means of all runs are equal, or no longer equivalent."""
+def _sensitivity(a: Sample, b: Sample, cells: Cells[Key], verdict: Verdict, rate: Answer | None) -> Sensitivity | None:
+    """Return the difference of collapse rates at which the means of all runs are equal, or no longer equivalent.
+
+    None where nothing is decided, or collapse is not looked for.
+    """
+    if rate is None or verdict in OPEN:
+        return None
     failed = math.nan if cells.collapse is None else cells.collapse.mean
     if verdict == "equivalent":
         means, rates = (float(a.trained.mean()), float(b.trained.mean())), (a.collapses / a.n, b.collapses / b.n)
