@@ -404,7 +404,7 @@ class TestWhatIsRefused:
             ({"over": "images"}, "over must be"),
             ({"over": "seeds,images"}, "results from elsewhere have no single images"),
             ({"over": "seeds,split"}, 'over "seeds,split" needs the column of the splits: name it with split'),
-            ({"split": "seed"}, "verdicts over splits need test_ratio, judged over training images of a split"),
+            ({"split": "seed"}, "verdicts over splits need test_ratio, evaluated over training images"),
             ({"split": "depth"}, "depth is the split and a factor as well"),
             ({"split": "val_accuracy"}, "val_accuracy is the response and the split as well"),
             ({"test_ratio": 0.2}, "test_ratio is used for verdicts over splits only"),

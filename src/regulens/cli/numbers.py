@@ -95,7 +95,7 @@ def analyze(
         str | None, typer.Option(help="What verdicts are about: seeds, or seeds,split (default with --split).")
     ] = None,
     test_ratio: Annotated[
-        float | None, typer.Option(help="Evaluated over training images of a split, for verdicts over splits.")
+        float | None, typer.Option(help="Evaluated images over training images of a split, for verdicts over splits.")
     ] = None,
     effect: Annotated[
         str | None,

@@ -39,7 +39,7 @@ class Design:
         rates: whether runs are known to have collapsed or not, so that each comparison has a second answer.
         rope_rate: half-width of the region of equivalence of two collapse rates.
         failed: the response of a run that learned nothing; None where that is unknown.
-        test_ratio: judged over training images of a split, for ``over`` splits.
+        test_ratio: evaluated images over training images of a split, for ``over`` splits.
     """
 
     direction: Direction = "higher"

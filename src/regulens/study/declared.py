@@ -98,7 +98,7 @@ def design_of(
         response: of the runs.
         alpha: what the family may err by.
         failed: the response of a network that guesses, as far as it is known.
-        test_ratio: judged over training images of a split.
+        test_ratio: evaluated images over training images of a split.
     """
     from regulens.stats.design import Design
 

@@ -188,7 +188,7 @@ def analyze(
         looks: the numbers of seeds at which it was declared to look; the error is divided among them. More seeds than
             the last are an extension, fewer are judged as the next look.
         over: what verdicts are about: ``seeds``, or ``seeds,split`` (the default where ``split`` is given).
-        test_ratio: judged over training images of a split, which verdicts over splits need.
+        test_ratio: evaluated images over training images of a split, which verdicts over splits need.
         rope_rate: half-width of practical equivalence of two collapse rates.
         effect: the difference for which the seeds are wanted that each comparison needs to decide it.
         datasets: the column of the data sets, a factor whether it is among ``factors`` or not: the comparisons are then

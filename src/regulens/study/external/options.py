@@ -216,7 +216,7 @@ def _check_together(options: Options) -> None:
         raise UserError("test_ratio is used for verdicts over splits only: name the column of the splits with split")
     if "split" in design.over and not design.test_ratio > 0:
         raise UserError(
-            "verdicts over splits need test_ratio, judged over training images of a split, e.g. 0.25; or say over seeds"
+            "verdicts over splits need test_ratio, evaluated over training images, e.g. 0.25; or say over seeds"
         )
     if not 0 <= design.rope_rate < 1:
         raise UserError(f"rope_rate must be in [0, 1), got {design.rope_rate:g}: it is a difference of collapse rates")
