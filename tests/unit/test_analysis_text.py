@@ -43,8 +43,8 @@ def test_a_mean_that_is_unknown_costs_the_others_no_digits() -> None:
 
 
 def test_where_every_run_diverged_the_error_says_so() -> None:
-    data = pd.DataFrame({"regularizer": ["none", "l2"] * 3, "val_loss": [math.nan] * 6, "lost": [True] * 6})
-    with pytest.raises(UserError, match="val_loss has no finite value: every run diverged"):
+    data = pd.DataFrame({"regularizer": ["none", "l2"] * 3, "val_loss": [math.inf] * 6, "lost": [True] * 6})
+    with pytest.raises(UserError, match="the data: val_loss has no finite value: every run diverged"):
         analyze(data, response="val_loss", factors="regularizer", collapsed="lost")
 
 

@@ -199,7 +199,9 @@ def _response(rows: Rows, options: Options, asked: Asked, failures: Failures, fi
 def _on_scale(rows: Rows, asked: Asked, empty: set[int], *, accuracy: bool) -> Response:
     """Return the values of a response, NaN in the rows that have none."""
     if len(empty) == len(rows.names):
-        raise UserError(f"{rows.place}: {asked.response} has no finite value: every run diverged; give another response")
+        raise UserError(
+            f"{rows.place}: {asked.response} has no finite value: every run diverged; give another response"
+        )
     read = response_on_scale(
         rows.keep([row for row in range(len(rows.names)) if row not in empty]), asked.response, asked.scale, accuracy
     )
