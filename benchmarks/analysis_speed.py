@@ -22,8 +22,8 @@ import numpy as np
 from common import command, print_table
 from regulens.stats.analysis import Cell, analyse, declared_pairs
 from regulens.stats.anova import analyse_variance
-from regulens.stats.comparisons import Design
-from regulens.stats.contrasts import welch_estimator
+from regulens.stats.cells import Cells
+from regulens.stats.design import Design
 from regulens.stats.factorial import Layout, answer_factor
 from regulens.stats.samples import sample
 from regulens.stats.selection import selection_optimism, single_run_ranking
@@ -62,11 +62,12 @@ def measured(levels: int, depths: int, runs: int) -> tuple[list[float], float, f
     cells, design, rng = made_up(levels, depths, runs), Design(rope=0.005), np.random.default_rng(1)
     samples, pairs = [cell.sample for cell in cells], declared_pairs(list(range(levels)), 0)
     values = {(cell.levels["level"], cell.levels["depth"]): cell.sample.values for cell in cells}
+    data = Cells(dict(zip(values, samples, strict=True)), design)
     layout, factors = Layout(("level", "depth"), tuple(values)), ["level", *(["depth"] if depths > 1 else [])]
     calls: tuple[Callable[[], object], ...] = (
         lambda: analyse(cells, "level", [], design, rng),
         lambda: analyse(cells, "level", pairs, design, rng),
-        lambda: [answer_factor(layout, factor, 0, welch_estimator(values), 0.95) for factor in factors],
+        lambda: [answer_factor(layout, factor, 0, data.primary, 0.95) for factor in factors],
         lambda: analyse_variance(layout.factors, values),
         lambda: selection_optimism(samples, rng),
         lambda: single_run_ranking(samples, rng),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from common import command, print_table
-from regulens.stats.cells import Cells
+from regulens.stats.cells import LEAST_RUNS, Cells
 from regulens.stats.design import Design
 from regulens.stats.looks import FIRST, Taken, share_at
 from regulens.stats.power import piloted, recommended_seeds, seeds_needed
@@ -94,7 +94,7 @@ def later_share(first: int, seeds: int) -> float:
 def planned(world: World, runs: Sequence[Sample], pilot: int, rng: np.random.Generator) -> int | None:
     """Return the seeds to which a study is to be extended for its first comparison."""
     cells = world.cells(runs, pilot, FIRST)
-    if cells.too_few({1: 1.0, 0: -1.0}) is not None and min(len(x.trained) for x in cells.samples.values()) < 3:
+    if min(len(cells.samples[i].trained) for i in (0, 1)) < LEAST_RUNS:
         return None
     asked = Question(
         world.effect, world.design.rope, alpha=lambda seeds: ALPHA * later_share(pilot, seeds) / STATEMENTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from regulens.spec import RunSpec
 
@@ -80,6 +80,8 @@ class RunResult(Record):
     ``workers`` is how many runs were made at once, itself included: seconds are to be trusted only where it is 1. It
     is ``None`` in results of versions that did not record it. So is ``updates``, the number of steps taken: where it
     is no multiple of the batches of an epoch, as in a refit with ``refit = "updates"``, the last epoch was cut short.
+
+    ``trained_above`` is the validation accuracy above which its study says that a run trained; it is not stored.
     """
 
     version: Version = 2
@@ -99,6 +101,7 @@ class RunResult(Record):
     workers: int | None = None
     updates: int | None = None
     unknown: str = ""
+    trained_above: float | None = Field(None, exclude=True)
     epochs: tuple[EpochRecord, ...]
     environment: Environment
 

@@ -61,11 +61,11 @@ def test_a_verdict_that_is_half_of_the_story_is_marked_in_the_tables() -> None:
         assert words["dropout – none"] == "equivalent, above zero"
 
 
-def test_what_would_undo_a_verdict_names_who_would_have_to_fail_oftener() -> None:
+def test_what_would_undo_a_verdict_names_which_level_would_have_to_fail_more_often() -> None:
     found = runs({"none": spread(0.9), "l2": spread(0.8, seed=1), "dropout": spread(0.95, seed=2)}, chance=0.1)
     said = " ".join(notes(found.analysis))
-    assert "undone for all runs if none fails to train 12 points oftener than l2" in said
-    assert "undone for all runs if dropout fails to train 5.9 points oftener than none" in said
+    assert "undone for all runs if none fails to train 12 points more often than l2" in said
+    assert "undone for all runs if dropout fails to train 5.9 points more often than none" in said
 
 
 def test_the_family_is_that_which_was_declared_though_some_cells_have_no_runs() -> None:

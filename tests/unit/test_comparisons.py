@@ -147,7 +147,7 @@ class TestCollapse:
         diverged = sample([0.4, 0.41, 0.39, 0.4, math.nan], [False] * 4 + [True])
         (found,) = compared(Design(primary=primary, rates=True, direction="lower"), diverged, normal(1, 0.5))
         assert found.verdict == "undecided"
-        assert found.reason == "some runs diverged, and what such a run comes to is unknown"
+        assert found.reason == "some runs diverged, and the value to count them with is unknown"
 
     def test_a_cell_that_collapses_is_better_when_it_trains_but_trains_less_often(self) -> None:
         lucky = sample([0.1] * 8 + [0.9, 0.901, 0.899, 0.9, 0.9005, 0.8995], [True] * 8 + [False] * 6)

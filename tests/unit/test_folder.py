@@ -112,11 +112,11 @@ PUBLISHED = "val_accuracy = 0.5"
 @pytest.mark.parametrize(
     ("old", "new", "lines"),
     [
-        ('primary = "mean"', 'primary = "mean"\nrope = 0.02', ["analysis.rope (None, not 0.02)"]),
-        ('primary = "mean"', 'primary = "median"', ["analysis.primary ('mean', not 'median')"]),
+        ('primary = "trained"', 'primary = "trained"\nrope = 0.02', ["analysis.rope (None, not 0.02)"]),
+        ('primary = "trained"', 'primary = "median"', ["analysis.primary ('trained', not 'median')"]),
         (
-            'primary = "mean"',
-            'primary = "mean"\nrope = 0.02\ncontrol = "batchnorm"',
+            'primary = "trained"',
+            'primary = "trained"\nrope = 0.02\ncontrol = "batchnorm"',
             ["analysis.control (None, not 'batchnorm')", "analysis.rope (None, not 0.02)"],
         ),
         ('response = "val_accuracy"', 'response = "val_loss"', ["analysis.response ('val_accuracy', not 'val_loss')"]),
@@ -163,7 +163,7 @@ def test_a_title_and_the_number_of_seeds_are_free(folder: Path, run_again: RunAg
 
 
 def test_a_report_or_an_analysis_of_an_edited_folder_notes_the_deviation(folder: Path) -> None:
-    edit(folder, 'primary = "mean"', 'primary = "mean"\nrope = 0.02')
+    edit(folder, 'primary = "trained"', 'primary = "trained"\nrope = 0.02')
     written = write_report(folder, "json")
     assert written is not None
     assert json.loads(written.path.read_text())["warnings"][-1].endswith(deviations(folder)[-1])
@@ -175,7 +175,7 @@ def test_a_report_or_an_analysis_of_an_edited_folder_notes_the_deviation(folder:
 
 
 def test_in_a_folder_of_version_01_what_is_seen_first_is_what_was_declared(folder: Path, run_again: RunAgain) -> None:
-    edit(folder, 'primary = "mean"', 'primary = "mean"\nrope = 0.02')
+    edit(folder, 'primary = "trained"', 'primary = "trained"\nrope = 0.02')
     forget_declaration(folder)
     before = (folder / DATABASE).read_bytes()
     load_study(folder).analysis()
@@ -197,7 +197,7 @@ def test_a_change_of_a_folder_of_version_01_from_outside_is_noted(folder: Path, 
 def test_a_deviation_is_noted_though_the_process_dies_before_that(
     folder: Path, run_again: RunAgain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edit(folder, 'primary = "mean"', 'primary = "mean"\nrope = 0.02')
+    edit(folder, 'primary = "trained"', 'primary = "trained"\nrope = 0.02')
     with monkeypatch.context() as patched:
         patched.setattr(protocol, "declare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):

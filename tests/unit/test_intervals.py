@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
+from regulens.stats.cells import Cells
+from regulens.stats.design import Design
 from regulens.stats.intervals import Collapse, Interval, mover_difference, overall_interval, welch_df, wilson
-from regulens.stats.means import difference_interval, mean_interval
+from regulens.stats.means import mean_interval
 from regulens.stats.samples import Sample, sample
 
 UNBOUNDED = (-math.inf, math.inf)
@@ -24,6 +26,11 @@ Draw = Callable[[np.random.Generator, int], Values]
 
 def values(low: float = 0.0, high: float = 1.0, least: int = 2) -> st.SearchStrategy[Values]:
     return st.lists(st.floats(low, high, width=32), min_size=least, max_size=12).map(lambda x: np.array(x, np.float64))
+
+
+def difference(a: Values, b: Values, level: float = 0.95, bounds: tuple[float, float] = UNBOUNDED) -> Interval:
+    """The difference of the means of two cells."""
+    return Cells({"a": sample(a), "b": sample(b)}, Design(bounds=bounds)).trained({"a": 1.0, "b": -1.0}).interval(level)
 
 
 def symmetric(seed: int, n: int) -> Values:
@@ -58,7 +65,7 @@ class TestMeans:
     def test_without_skewness_a_difference_is_welchs(self, n: int, m: int) -> None:
         a, b = symmetric(1, n), 5 * symmetric(2, m)
         means = CompareMeans(DescrStatsW(a), DescrStatsW(b))
-        got = difference_interval(a, b, 0.95, UNBOUNDED)
+        got = difference(a, b)
         assert (got.low, got.high) == pytest.approx(means.tconfint_diff(usevar="unequal"), rel=1e-9)
 
     @given(values(least=3), values(least=3))
@@ -69,7 +76,7 @@ class TestMeans:
             students = stats.ttest_1samp(a, 0).confidence_interval(0.95)
             assert got.low <= students.low + 1e-12
             assert got.high >= students.high - 1e-12
-        one, other = (difference_interval(a, b, 0.95, UNBOUNDED), -difference_interval(b, a, 0.95, UNBOUNDED))
+        one, other = (difference(a, b), -difference(b, a))
         assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-9, nan_ok=True)
         mirrored = -mean_interval(-a, 0.95)
         assert (got.low, got.high) == pytest.approx((mirrored.low, mirrored.high), abs=1e-9, nan_ok=True)
@@ -87,10 +94,10 @@ class TestMeans:
             got = mean_interval(x, 0.95)
             assert got.estimate == 0.5
             assert math.isnan(got.low)
-        assert math.isnan(difference_interval(np.array([0.5]), np.array([0.5, 0.6]), 0.95, UNBOUNDED).high)
+        assert math.isnan(difference(np.array([0.5]), np.array([0.5, 0.6])).high)
 
     def test_a_difference_stays_within_what_is_possible(self) -> None:
-        got = difference_interval(np.array([0.0, 1.0]), np.array([0.0, 1.0, 0.9]), 0.99, (0.0, 1.0))
+        got = difference(np.array([0.0, 1.0]), np.array([0.0, 1.0, 0.9]), 0.99, (0.0, 1.0))
         assert (got.low, got.high) == (-1.0, 1.0)
 
     def test_freedom_of_a_sum_of_variances_is_welchs(self) -> None:
@@ -115,7 +122,7 @@ def test_ten_runs_cover_the_mean_and_the_difference(kind: str) -> None:
     allowed = 0.93 - 3 * math.sqrt(0.93 * 0.07 / rounds)
     one = [mean_interval(draw(rng, 10), 0.95) for _ in range(rounds)]
     assert np.mean([each.low <= truth <= each.high for each in one]) >= allowed
-    two = [difference_interval(draw(rng, 10), draw(rng, 10), 0.95, UNBOUNDED) for _ in range(rounds)]
+    two = [difference(draw(rng, 10), draw(rng, 10)) for _ in range(rounds)]
     assert np.mean([each.low <= 0 <= each.high for each in two]) >= allowed
 
 

@@ -133,6 +133,14 @@ class TestVerdicts:
             "val_loss: none against l2, depth 1",
         ]
 
+    def test_a_claim_on_own_results_may_name_a_loss_by_its_other_name(
+        self, claimed: Callable[..., OwnAnalysis]
+    ) -> None:
+        own = frame(none=0.8, l2=0.9).assign(run_id="a", stage="train", network="n", status="finished")
+        own = own.rename(columns={"val_accuracy": "val_loss"})
+        claim = GREATER + 'response = "val_nll"\n'
+        assert verdicts(claimed(own, claim, response="val_nll")) == ["supported"]
+
     def test_claims_take_half_of_the_error_from_the_comparisons(self, claimed: Callable[..., OwnAnalysis]) -> None:
         data = frame(none=0.8, l2=0.82)
         [each] = claimed(data, GREATER).as_dict()["comparisons"]
@@ -158,7 +166,8 @@ class TestWhatIsNotThere:
         data = pd.concat([frame(none=0.8, l2=0.9).assign(depth=1), frame(none=0.9).assign(depth=2)])
         found = claimed(data, GREATER, factors="depth,regularizer")
         assert found.as_dict()["claims"][0]["reason"] == "no runs with depth 2, regularizer l2"
-        assert claim_table(found.claims).rows[0][-1] == "not testable: no runs with depth 2, regularizer l2"
+        first, why = claim_table(found.claims).rows
+        assert (first[-1], why[1]) == ("not testable", "  no runs with depth 2, regularizer l2")
 
     def test_two_runs_of_each_cell_are_too_few(self, claimed: Callable[..., OwnAnalysis]) -> None:
         assert verdicts(claimed(frame(none=0.8, l2=0.9).query("seed < 2"), GREATER)) == ["too few runs"]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.optimize import brentq
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from regulens.errors import UserError
@@ -43,6 +44,61 @@ def only(found: OwnAnalysis) -> dict[str, Any]:
 def alpha_of(seeds: int, looks: Any) -> float:
     """Return what the one comparison may err by."""
     return analysed(results(seeds), looks=looks).analysis.design.alpha
+
+
+class TestVerdicts:
+    """Of 10 runs a cell, symmetric and of one spread, so that bounds are Student's with 18 degrees of freedom."""
+
+    SD, ROPE = 0.004, 0.005
+    SE = SD * math.sqrt(2 / 10)
+    WIDE = 0.06  # 30 standard errors: nothing can be wrong on the other side
+
+    def verdict(self, difference: float, rope: float) -> str:
+        return str(only(analysed(results(10, difference, self.SD), rope=rope))["verdict"])
+
+    def bound(self, one_sided: float) -> float:
+        return float(stats.t.isf(one_sided, 18)) * self.SE
+
+    def test_beyond_a_wide_margin_one_sided_bounds_decide(self) -> None:
+        edge = self.WIDE + self.bound(0.05)
+        assert self.verdict(1.001 * edge, self.WIDE) == "better"
+        assert self.verdict(0.999 * edge, self.WIDE) == "better (size open)"
+        assert self.verdict(-1.001 * edge, self.WIDE) == "worse"
+        assert self.verdict(-0.999 * edge, self.WIDE) == "worse (size open)"
+
+    def test_within_the_margin_one_sided_bounds_decide(self) -> None:
+        edge = self.WIDE - self.bound(0.05)
+        assert self.verdict(0.999 * edge, self.WIDE) == "equivalent"
+        assert self.verdict(1.001 * edge, self.WIDE) == "better (size open)"
+
+    def test_at_zero_two_sided_bounds_decide(self) -> None:
+        edge = self.bound(0.025)
+        assert [self.verdict(factor * edge, 0.0) for factor in (1.001, 0.999)] == ["better", "undecided"]
+        narrow = 0.1 * self.SE
+        assert [self.verdict(factor * edge, narrow) for factor in (1.001, 0.999)] == [
+            *("better (size open)", "undecided"),
+        ]
+
+    def test_beyond_a_narrow_margin_both_ways_to_err_add_up(self) -> None:
+        rope = 0.25 * self.SE
+        width, at_zero = 0.25, stats.t.isf(0.025, 18) + 0.25
+
+        def excess(c: float) -> float:
+            return float(stats.t.sf(c, 18) + stats.t.sf(min(c + 2 * width, at_zero), 18) - 0.05)
+
+        edge = rope + brentq(excess, 0, 5) * self.SE
+        assert self.verdict(1.001 * edge, rope) == "better"
+        assert self.verdict(0.999 * edge, rope) == "better (size open)"
+
+    def test_p_of_many_comparisons_is_as_small_as_the_evidence(self) -> None:
+        data = pd.concat([results(5, 0.04, 0.004).assign(place=place) for place in range(60)])
+        found = analysed(data, factors="place,regularizer").as_dict()["comparisons"]
+        a, b = (
+            data.loc[(data["place"] == 0) & (data["regularizer"] == name), "val_accuracy"] for name in ("l2", "none")
+        )
+        p = stats.ttest_ind(a, b, equal_var=False).pvalue
+        assert found[0]["p_holm"] == pytest.approx(60 * p, rel=1e-6)
+        assert {each["verdict"] for each in found} == {"better"}
 
 
 class TestLooks:

@@ -121,6 +121,7 @@ class TestRules:
         data = results().query("val_accuracy != 0.1").assign(collapsed="maybe")
         found = analysed(data)
         assert {cell["collapsed"] for cell in found.as_dict()["cells"]} == {None}
+        assert any(said.startswith("the column collapsed was not used: it has values") for said in found.warnings)
 
     @pytest.mark.parametrize(("response", "bound", "collapsed"), [("val_accuracy", 0.5, 2), ("val_loss", 0.45, 3)])
     def test_trained_above_is_a_bound_on_the_better_side(self, response: str, bound: float, collapsed: int) -> None:
@@ -131,6 +132,10 @@ class TestRules:
         assert l2["collapsed"] == collapsed
         beyond = "below" if response == "val_loss" else "above"
         assert any(f"runs not {beyond} {bound:g} count as collapsed, as declared" in said for said in found.warnings)
+
+    def test_a_bound_in_points_is_refused_with_the_fraction(self) -> None:
+        with pytest.raises(UserError, match=r"trained_above 50 is above 1, and val_accuracy is a fraction; write 0\.5"):
+            analysed(results(), "val_accuracy", trained_above=50)
 
     def test_of_several_responses_the_accuracy_tells_for_all(self) -> None:
         data = results()

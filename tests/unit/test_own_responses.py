@@ -65,6 +65,7 @@ class TestFamily:
             wanted = stats.ttest_ind(a, b, equal_var=False).confidence_interval(1 - 0.05 / 3)
             assert (got["low"], got["high"]) == pytest.approx(tuple(wanted))
             assert any("the comparisons of 3 responses are one family" in said for said in each.warnings)
+            assert "so p (Holm) is to be compared with 1.667 %, not with 5 %" in each.warnings
 
     def test_json_has_the_first_at_the_top_and_the_others_by_name(self) -> None:
         found = analysed().as_dict()

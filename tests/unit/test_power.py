@@ -235,7 +235,7 @@ def test_recommended_seeds_decide_eight_in_ten_studies_on_average_over_pilots() 
         pilots = tuple(Pilot(math.sqrt(draw.chisquare(4) / 4), 4, runs=5) for _ in range(2))
         seeds = recommended_seeds(Piloted(PLAIN, pilots), draw, studies=500)
         power.append(TTestIndPower().power(1.0, seeds or 200, 0.05))
-    assert np.mean(power) == pytest.approx(0.81, abs=0.035)
+    assert np.mean(power) == pytest.approx(0.82, abs=0.045)
 
 
 def test_range_of_a_pilot_holds_what_is_recommended_and_its_high_end_mostly_suffices() -> None:
@@ -302,9 +302,9 @@ class TestPilots:
         assert piloted(cells, WEIGHTS, Question(0.1, 0.005)) is None
 
     def test_a_cell_without_collapses_borrows_the_rate_of_all(self) -> None:
-        alone, among = (Pilot(1.0, 4, 0, 5, usual_rate=rate) for rate in (0.01, 0.2))
-        rates = [np.mean(pilot.drawn(np.ones(5000), rng()).collapse_rate) for pilot in (alone, among)]
-        assert rates == pytest.approx([0.01 / 2, 0.2 / 2], rel=0.1)
+        rare, often = (Piloted(PLAIN, (Pilot(1.0, 4, 0, 5, usual=(count, 40)),) * 2) for count in (0, 8))
+        rates = [float(np.mean(asked.drawn(rng(), 5000)[0].collapse_rate)) for asked in (rare, often)]
+        assert rates == pytest.approx([0.5 / 41 / 2, 8.5 / 41 / 2], rel=0.1)
 
 
 def test_least_difference_is_that_of_the_interval() -> None:

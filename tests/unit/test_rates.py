@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from regulens.stats.rates import RateDifference, excluded_rate, rate_sensitivity
+from regulens.stats.rates import RateDifference, rate_sensitivity
 
 
 @st.composite
@@ -69,7 +69,7 @@ class TestBounds:
 
     @pytest.mark.parametrize(("n_a", "n_b"), [(3, 3), (5, 5), (3, 15), (15, 4), (10, 10)])
     @pytest.mark.parametrize("alpha", [0.025, 0.004, 0.00005])
-    def test_they_err_no_oftener_than_they_say_at_any_rates(self, n_a: int, n_b: int, alpha: float) -> None:
+    def test_they_err_no_more_often_than_they_say_at_any_rates(self, n_a: int, n_b: int, alpha: float) -> None:
         bounds, rates = lower_bounds(n_a, n_b, alpha), np.linspace(0, 1, 41)
         of_a, of_b = (stats.binom.pmf(np.arange(n + 1), n, rates[:, None]) for n in (n_a, n_b))
         errors = [
@@ -130,20 +130,6 @@ class TestBounds:
                 RateDifference(*counts)
         with pytest.raises(ValueError, match="alpha must be in"):
             RateDifference(1, 3, 0, 3).lower(0.6)
-
-
-class TestOneRate:
-    def test_none_of_ten_does_not_exclude_a_quarter(self) -> None:
-        assert excluded_rate(10, 0.05) == pytest.approx(1 - 0.05**0.1)
-        assert round(100 * excluded_rate(10, 0.05)) == 26
-
-    def test_with_collapses_it_is_clopper_and_pearsons(self) -> None:
-        assert excluded_rate(20, 0.025, seen=3) == pytest.approx(proportion_confint(3, 20, 0.05, method="beta")[1])
-        assert excluded_rate(4, 0.05, seen=4) == 1
-
-    def test_what_is_no_count_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="5 collapses of 4 runs"):
-            excluded_rate(4, 0.05, seen=5)
 
 
 class TestSensitivity:

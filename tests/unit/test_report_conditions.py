@@ -136,7 +136,7 @@ def test_a_sentence_has_both_answers_what_undoes_it_and_what_it_holds_for() -> N
         "by the bound that decides. ",
         "Which trains more often is undecided: 0 of 10 against 2 of 10 runs failed to train, −20 percentage points (",
         "Undone if batchnorm fails to train ",
-        " percentage points oftener than none (means of all runs then equal); seen 0/10 and 2/10, which excludes more",
+        " percentage points more often than none (means of all runs then equal); seen 0/10 and 2/10, which excludes",
         "Over new seeds, for this split and these 1,000 validation images; ROPE ±0.5 percentage points.",
     ):
         assert words in said.text

@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from regulens.stats.analysis import Analysis, Cell, analyse
+from regulens.stats.cells import Cells
 from regulens.stats.claims import Part, judge_claim
-from regulens.stats.comparisons import Design, compare, hedges_g, judge, permutation_p
-from regulens.stats.contrasts import contrast
-from regulens.stats.intervals import Interval, mean_interval
+from regulens.stats.comparisons import hedges_g
+from regulens.stats.design import Design
+from regulens.stats.estimate import IntervalEstimate
+from regulens.stats.intervals import Interval
+from regulens.stats.means import mean_interval
+from regulens.stats.permutation import permutation_p
 from regulens.stats.samples import sample
 from regulens.stats.selection import selection_optimism, single_run_ranking
 from regulens.stats.superiority import brunner_munzel_p, improvement_interval
 from regulens.stats.ties import best_of_equals, cancelled, constant, first_best, joined, whole_steps
+from regulens.stats.verdicts import judge
 
 RNG = np.random.default_rng
 Fractions = list[Fraction]
@@ -86,23 +91,21 @@ class TestPermutationP:
                 (False, exact_p(x, y), None),
                 (True, exact_p_of_pairs(x[:both], y[:both]), both),
             ):
-                one, other = sample(a[:length]), sample(b[:length])
-                assert permutation_p(one, other, paired, RNG(0)) == pytest.approx(wanted, abs=1e-12), (a, b, paired)
-                assert permutation_p(other, one, paired, RNG(0)) == pytest.approx(wanted, abs=1e-12), (b, a, paired)
+                one, other = np.array(a[:length]), np.array(b[:length])
+                assert permutation_p(one, other, paired) == pytest.approx(wanted, abs=1e-12), (a, b, paired)
+                assert permutation_p(other, one, paired) == pytest.approx(wanted, abs=1e-12), (b, a, paired)
 
     def test_random_small_samples_of_accuracies_have_their_exact_p(self) -> None:
         rng = RNG(1)
         for _ in range(200):
             steps = rng.integers(0, 8, 8)
             exact = [Fraction(9890 + int(step), 10_000) for step in steps]
-            a, b = (sample([float(value) for value in part]) for part in (exact[:4], exact[4:]))
-            assert permutation_p(a, b, False, RNG(0)) == pytest.approx(exact_p(exact[:4], exact[4:]), abs=1e-12)
+            a, b = (np.array([float(value) for value in part]) for part in (exact[:4], exact[4:]))
+            assert permutation_p(a, b) == pytest.approx(exact_p(exact[:4], exact[4:]), abs=1e-12)
 
     def test_the_order_of_the_runs_is_nothing_to_it(self) -> None:
         a, b = np.array([0.9903, 0.9901, 0.9902, 0.9902]), np.array([0.9899, 0.9900, 0.9898, 0.9902])
-        found = {
-            permutation_p(sample(RNG(k).permutation(a)), sample(RNG(k).permutation(b)), False, RNG(0)) for k in range(9)
-        }
+        found = {permutation_p(RNG(k).permutation(a), RNG(k).permutation(b)) for k in range(9)}
         assert len(found) == 1
 
     def test_continuous_values_have_scipys_p(self) -> None:
@@ -112,46 +115,12 @@ class TestPermutationP:
         for seed in range(5):
             x, y = RNG(seed).standard_normal(4), 1 + RNG(seed + 50).standard_normal(6)
             wanted = stats.permutation_test((x, y), welch, alternative="greater", vectorized=True).pvalue
-            assert permutation_p(sample(x), sample(y), False, RNG(0)) == pytest.approx(wanted, abs=1e-12)
-
-    def test_arrangements_drawn_at_random_count_ties_as_well(self) -> None:
-        steps = RNG(3).integers(0, 6, (2, 8))
-        a, b = (sample((9890 + each) / 10_000) for each in steps)
-        found = permutation_p(a, b, False, RNG(0))
-        wanted = self.share_as_far_out(steps)
-        assert abs(found - wanted) < 4 * math.sqrt(wanted * (1 - wanted) / 9999)
-        assert permutation_p(b, a, False, RNG(0)) == found
-        many = [sample((9890 + RNG(seed).integers(0, 5, 20)) / 10_000) for seed in (1, 2)]
-        assert permutation_p(many[0], many[1], True, RNG(0)) == permutation_p(many[1], many[0], True, RNG(0))
-
-    def share_as_far_out(self, steps: NDArray[np.int64]) -> float:
-        """Return the exact p of two rows of eight whole numbers, by whole numbers."""
-        chosen = np.array(list(itertools.combinations(range(16), 8)))
-        ones = np.zeros((len(chosen), 16), np.int64)
-        np.put_along_axis(ones, chosen, 1, axis=1)
-        pooled = steps.ravel()
-        first, squares = ones @ pooled, ones @ pooled**2
-        other, other_squares = pooled.sum() - first, (pooled**2).sum() - squares
-        distance, error = 64 * (first - other) ** 2, 8 * (8 * (squares + other_squares) - first**2 - other**2)
-        return float(np.mean(distance * error[0] >= distance[0] * error))
+            assert permutation_p(x, y) == pytest.approx(wanted, abs=1e-12)
 
     def test_values_without_spread_but_for_rounding_tie_in_every_arrangement(self) -> None:
-        a, b = sample([0.3, 0.1 + 0.2, 0.3, 0.3]), sample([0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2])
-        assert permutation_p(a, b, False, RNG(0)) == 1.0
-        assert permutation_p(a, b, True, RNG(0)) == 1.0
-
-    def test_thousands_of_runs_are_drawn_in_batches_without_changing_the_draws(self) -> None:
-        a, b = (sample(mean + RNG(seed).standard_normal(400)) for seed, mean in ((1, 0.1), (2, 0.0)))
-        rng, other = RNG(0), RNG(0)
-        found = permutation_p(a, b, False, rng)
-        draws = [other.permutation(800) for _ in range(9999)]
-        pooled = np.concatenate([a.values, b.values])  # a has the higher mean
-        t = np.array([self.welch(pooled[draw[:400]], pooled[draw[400:]]) for draw in draws])
-        assert found == (np.sum(t >= self.welch(a.values, b.values)) + 1) / 10_000
-        assert rng.random() == other.random()
-
-    def welch(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-        return abs(float(x.mean() - y.mean())) / math.sqrt(x.var(ddof=1) / len(x) + y.var(ddof=1) / len(y))
+        a, b = np.array([0.3, 0.1 + 0.2, 0.3, 0.3]), np.array([0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2])
+        assert permutation_p(a, b) == 1.0
+        assert permutation_p(a, b, paired=True) == 1.0
 
 
 def gaps(pairs: Iterator[tuple[int, int]] | list[tuple[int, int]]) -> NDArray[np.float64]:
@@ -162,7 +131,7 @@ def gaps(pairs: Iterator[tuple[int, int]] | list[tuple[int, int]]) -> NDArray[np
 def analysed(*cells: NDArray[np.float64], rope: float = 0.0, paired: bool = False) -> Analysis:
     named = [Cell({"x": name}, sample(values)) for name, values in zip("abcdef", cells, strict=False)]
     pairs = [(cell.levels["x"], "a") for cell in named[1:]]
-    return analyse(named, "x", pairs, Design(rope=rope, paired=paired), RNG(0), collapse_looked_for=False)
+    return analyse(named, "x", pairs, Design(rope=rope, paired=paired), RNG(0))
 
 
 class TestValues:
@@ -210,12 +179,13 @@ class TestValues:
         assert result is not None
         assert result.reason.startswith("neither cell has any spread")
         tenths = mean_interval(np.full(3, 0.1), 0.95)
-        assert tenths.low == tenths.high == tenths.estimate
+        assert math.isnan(tenths.low)
 
     def test_an_interaction_that_cancels_is_zero(self) -> None:
-        cells = [np.full(3, value) for value in (0.3, 0.1, 0.4, 0.2)]
-        found = contrast(cells, [1, -1, -1, 1], 0.95)
-        assert found.interval == Interval(0.0, 0.0, 0.0, 0.95)
+        values = {"a": 0.3, "b": 0.1, "c": 0.4, "d": 0.2}
+        cells = Cells({name: sample(np.full(3, value)) for name, value in values.items()}, Design())
+        found = cells.trained({"a": 1.0, "b": -1.0, "c": -1.0, "d": 1.0})
+        assert found.value == 0
         assert math.isnan(found.p)
         assert cancelled(1e-3, [0.3, 0.299]) == 1e-3
 
@@ -249,6 +219,11 @@ class TestOrder:
         assert (found.best, found.order) == (1, 1)
 
 
+def fixed(value: float, low: float, high: float) -> IntervalEstimate:
+    """Return an estimate with the same bounds at every level."""
+    return IntervalEstimate(value, lambda level: Interval(value, low, high, level))
+
+
 class TestEdges:
     def test_a_bound_on_the_edge_is_on_neither_side(self) -> None:
         control = np.array([0.81, 0.83, 0.86, 0.89])
@@ -260,19 +235,18 @@ class TestEdges:
             assert result.verdict == "undecided"
 
     def test_what_is_beyond_the_edge_by_more_than_rounding_is_beyond(self) -> None:
-        beyond = Interval(0.006, 0.0050000001, 0.007, 0.95)
-        assert judge(beyond, 0.005, rounding=1e-14) == "better"
-        assert judge(Interval(0.0, -0.0049999999, 0.0049999999, 0.95), 0.005, rounding=1e-14) == "equivalent"
-        assert judge(Interval(0.006, 0.005 + 1e-17, 0.007, 0.95), 0.005, rounding=1e-14) == "undecided"
+        assert judge(fixed(0.006, 0.0050000001, 0.007), 0.005, 0.05, rounding=1e-14) == "better"
+        assert judge(fixed(0.0, -0.0049999999, 0.0049999999), 0.005, 0.05, rounding=1e-14) == "equivalent"
+        assert judge(fixed(0.006, 0.005 + 1e-17, 0.007), 0.005, 0.05, rounding=1e-14) == "better (size open)"
 
     @pytest.mark.parametrize(("relation", "rope"), [("greater", 0.005), ("equal", 0.005), ("greater", 0.0)])
     def test_a_claim_on_the_edge_is_undecided(self, relation: str, rope: float) -> None:
         bound = rope + 4e-17
-        part = Part("", lambda level: Interval(bound, bound, bound, level), rope, relation, 1e-15)
+        part = Part("", fixed(bound, bound, bound), rope, relation, 1e-15)
         assert judge_claim([part], 1).verdict == "undecided"
 
 
 def test_thousands_of_pairs_are_tested() -> None:
     cells = [sample(np.round(mean + RNG(seed).standard_normal(1100), 3)) for seed, mean in ((1, 0.0), (2, 0.0))]
-    (found,) = compare([(cells[0], cells[1])], Design(paired=True), cells, RNG(0))
-    assert found.p == pytest.approx(stats.ttest_rel(cells[0].values, cells[1].values).pvalue, abs=0.03)
+    found = Cells(dict(enumerate(cells)), Design(paired=True)).trained({0: 1.0, 1: -1.0})
+    assert found.p == pytest.approx(stats.ttest_rel(cells[0].values, cells[1].values).pvalue)

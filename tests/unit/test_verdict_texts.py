@@ -13,7 +13,6 @@ from regulens.report.verdicts import (
     bounds_text,
     deciding_bounds,
     first_answer,
-    is_mixed,
     runs_text,
     second_answer,
     undoing_points,
@@ -21,9 +20,10 @@ from regulens.report.verdicts import (
 )
 from regulens.report.wording import DASH, unit_of
 from regulens.stats.cells import Cells
-from regulens.stats.comparisons import Answer, Comparison, Sensitivity, compare, equivalence_sensitivity
+from regulens.stats.comparisons import Answer, Comparison, Sensitivity, compare
 from regulens.stats.design import Design
 from regulens.stats.intervals import Interval
+from regulens.stats.rates import equivalence_sensitivity
 from regulens.stats.samples import sample
 from regulens.stats.verdicts import Verdict, edge_alpha
 
@@ -80,10 +80,10 @@ def test_better_that_trains_less_often_is_mixed() -> None:
     )
     assert undone(pair).endswith("seen 15/30 and 0/30, which undoes it.")
     other = pair_of(0.9, 0.93, failed=(0, 15), n=30)
-    assert is_mixed(other.result)
+    assert other.result.mixed
     assert "is worse than none when it trains, but trains more often: −3." in first_answer(other)
     alike = pair_of(0.93, 0.9, failed=(0, 15), n=30)
-    assert not is_mixed(alike.result)
+    assert not alike.result.mixed
     assert second_answer(alike).startswith("Batchnorm trains more often than none: 0 of 30 against 15 of 30")
 
 
@@ -130,7 +130,7 @@ def test_a_verdict_says_what_difference_of_collapse_rates_would_undo_it() -> Non
     assert 100 * found.difference == pytest.approx(100 * 0.03 / 0.83, rel=0.01)
     most = f"{100 * found.interval.high:.0f}"
     assert undone(pair) == (
-        "Undone if batchnorm fails to train 3.6 percentage points oftener than none (means of all runs then equal); "
+        "Undone if batchnorm fails to train 3.6 percentage points more often than none (means of all runs then equal); "
         f"seen 0/10 and 0/10, which excludes more than {most}."
     )
     assert undone(pair_of(0.9, 0.93)).startswith("Undone if none fails to train 3.")

@@ -11,7 +11,7 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from regulens.stats.estimate import IntervalEstimate, StudentEstimate, negative
 from regulens.stats.intervals import Interval
-from regulens.stats.verdicts import edge_alpha, is_above, judge
+from regulens.stats.verdicts import edge_alpha, judge
 
 T = stats.t
 
@@ -104,14 +104,6 @@ def test_a_bound_on_an_edge_but_for_rounding_is_on_neither_side() -> None:
 def test_what_has_no_bounds_is_undecided() -> None:
     unknown = StudentEstimate(0.3, math.nan, math.nan)
     assert judge(unknown, 0.1, 0.05) == "undecided"
-    assert not is_above(unknown, 0.05)
-
-
-def test_above_zero_needs_half_of_alpha_on_its_side() -> None:
-    beyond = T.isf(0.025, 8)
-    assert is_above(student(beyond + 0.01), 0.05)
-    assert not is_above(student(beyond - 0.01), 0.05)
-    assert is_above(student(-beyond - 0.01), 0.05, "lower")
 
 
 class TestEstimates:

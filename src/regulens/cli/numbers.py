@@ -47,7 +47,7 @@ def analyze(
         typer.Option(metavar='"A vs B"', help="Compare these two levels only; may be repeated."),
     ] = None,
     claims: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML file with [[claims]], as in a study file.")
+        Path | None, typer.Option(metavar="FILE", help="TOML file of claims, as in a study file.")
     ] = None,
     rope: Annotated[
         str | None,
@@ -222,7 +222,8 @@ def _print(found: OwnAnalysis, told: set[str]) -> set[str]:
         console.print(f"\n{found.response}: effects of each factor (exploratory)", style="bold")
         print_wide(text_table(effect_table(found.effects, found.analysis)))
     if found.seeds_needed:
-        console.print(f"\n{found.response}: seeds of each cell to decide {found.effect:g} (80 % power)", style="bold")
+        what = "splits" if "split" in found.analysis.design.over else "seeds of each cell"
+        console.print(f"\n{found.response}: {what} to decide {found.effect:g} (80 % power)", style="bold")
         print_wide(text_table(seeds_table(found.seeds_needed)))
     if found.cost:
         console.print(f"\n{COST_TITLE}", style="bold")

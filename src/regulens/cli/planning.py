@@ -118,6 +118,9 @@ def _print_power(study: Study, effect: float, sd: float | None, collapse: float,
         + ("" if sd is not None else "; range: if they are as seen, and at their upper 80 % bounds"),
         soft_wrap=True,
     )
+    for row in rows:
+        if row.reason:
+            console.print(f"note: {row.a} against {row.b}: {row.reason}", soft_wrap=True, markup=False)
     for note in study.power_notes(effect, sd):
         console.print(f"note: {note}", soft_wrap=True, markup=False)
     wanted = [row.seeds.recommended for row in rows if row.seeds is not None and not row.seeds.never]

@@ -229,7 +229,8 @@ def _look_text(look: Look) -> str:
     if look.share is None or look.spent is None:
         return f"look at {look.seeds} seeds: {look.looked_at}, by an earlier version"
     return (
-        f"look at {look.seeds} seeds: {look.looked_at}, intervals of {100 - 5 * look.share:.2f} %; "
+        f"look at {look.seeds} seeds: {look.looked_at}, all intervals hold together with "
+        f"{100 - 5 * look.share:.2f} %; "
         f"{100 * look.spent:.3g} % of the error spent, {100 * max(1 - look.spent, 0.0):.3g} % left"
     )
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from regulens.api import Benchmark, Study
     from regulens.interpret.kernel_summary import KernelSummary
     from regulens.report.document import Table as DocumentTable
-    from regulens.study.analysis_text import TextTable
     from regulens.study.plan import PlannedCell
     from regulens.study.power_plan import PowerRow
+    from regulens.study.text_table import TextTable
 
 _SHOWN_NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_accuracy", "train_seconds")
 
@@ -57,7 +57,7 @@ def plan_table(cells: Iterable[PlannedCell]) -> Table:
 
 
 def power_table(rows: Sequence[PowerRow], begun: bool) -> Table:
-    """Show the seeds that each comparison needs, or why they are not known.
+    """Show the seeds that each comparison needs; a dash where a row has a reason why there is no number.
 
     Args:
         rows: one for each comparison.
@@ -72,7 +72,7 @@ def power_table(rows: Sequence[PowerRow], begun: bool) -> Table:
     for row in rows:
         found = row.seeds
         if found is None or found.never:
-            table.add_row(f"{row.a} against {row.b}", row.reason)
+            table.add_row(f"{row.a} against {row.b}", "–")
             continue
         low, high, recommended, direction, fresh = (
             str(end) if end is not None else f"> {found.max_seeds}"

@@ -18,7 +18,7 @@ from regulens.files import file_name
 from regulens.report.conditions import ESTIMANDS, conditions, family_of
 from regulens.report.pairs import pairs_of
 from regulens.report.pictures import FIGURES, Picture
-from regulens.report.verdicts import Pair, deciding_bounds, is_mixed, runs_text
+from regulens.report.verdicts import Pair, deciding_bounds, runs_text
 from regulens.report.wording import unit_of
 from regulens.results import RunResult
 from regulens.spec import Level, StudySpec
@@ -72,7 +72,7 @@ def _forest_row(pair: Pair) -> ForestRow:
         high=result.difference.high,
         low95=result.unadjusted.low,
         high95=result.unadjusted.high,
-        verdict="mixed" if is_mixed(result) else result.verdict,
+        verdict="mixed" if result.mixed else result.verdict,
         bounds=deciding_bounds(pair),
         word=pair.word,
     )

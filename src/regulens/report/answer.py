@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from regulens.report.conditions import conditions, family_of, margin_text
 from regulens.report.pairs import pairs_of
-from regulens.report.verdicts import RATES, Pair, is_mixed, runs_text, undoing_points
+from regulens.report.verdicts import RATES, Pair, runs_text, undoing_points
 from regulens.report.wording import Unit, counted, percent, unit_of
 from regulens.results import Opening, RunResult
 from regulens.spec import StudySpec
@@ -74,7 +74,7 @@ def accuracies_on_test(study: StudySpec, results: Sequence[RunResult], ledger: S
 
 
 def _word(pair: Pair) -> str:
-    return f"mixed: {pair.result.verdict}" if is_mixed(pair.result) else pair.result.verdict
+    return f"mixed: {pair.result.verdict}" if pair.result.mixed else pair.result.verdict
 
 
 def _decided(pairs: Sequence[Pair], unit: Unit) -> Iterator[str]:

@@ -12,11 +12,10 @@ from regulens.report import pictures
 from regulens.report.pictures import Picture
 from regulens.results import Opening, RunResult
 from regulens.spec import RunSpec, StudySpec
-from regulens.stats.chance import chance_bound
 from regulens.stats.estimates import Summary, summarize
 from regulens.study.grid import cell_label, cells, with_levels
 from regulens.study.plan import layers_of
-from regulens.study.table import is_collapsed
+from regulens.study.table import collapse_bound, is_collapsed
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def cell_reports(
             train_accuracy=summarize([run.train_accuracy for run in runs]),
             val_loss=_loss([run.val_loss for run in runs]),
             seconds=summarize([run.train_seconds for run in runs]),
-            chance_bound=chance_bound(runs[0].val_class_counts),
+            chance_bound=collapse_bound(runs[0]),
             collapsed=len(accuracies) - len(trained),
             selected=runs[0].cell_id in selected,
             published=_published(study, spec, "val_accuracy", accuracies, trained),

@@ -1,4 +1,4 @@
-"""The comparisons of a study as they are told: names, counts and rules put together."""
+"""The comparisons of a study as its report states them: names, counts and rules put together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from regulens.study.grid import level_label
 
 
 def pair_of(study: StudySpec, each: NamedComparison, found: StudyAnalysis) -> Pair | None:
-    """Return a comparison as it is told, ``None`` where it could not be made."""
+    """Return a comparison as the report states it, ``None`` where it could not be made."""
     if each.result is None:
         return None
     data = found.analysis.data
@@ -37,7 +37,7 @@ def pair_of(study: StudySpec, each: NamedComparison, found: StudyAnalysis) -> Pa
 
 
 def pairs_of(study: StudySpec, found: StudyAnalysis) -> Iterator[tuple[NamedComparison, Pair | None]]:
-    """Yield every comparison as it is told, ``None`` for one that could not be made."""
+    """Yield every comparison as the report states it, ``None`` for one that could not be made."""
     for each in found.analysis.comparisons:
         yield each, pair_of(study, each, found)
 

@@ -13,8 +13,8 @@ from regulens.report.pictures import FIGURES, Picture
 from regulens.stats.analysis import Analysis
 from regulens.stats.contrasts import Level
 from regulens.stats.cost import Cost, front, shown
-from regulens.study.analysis_text import place_text
 from regulens.study.own_numbers import OwnAnalysis
+from regulens.study.text_table import place_text
 
 ESTIMANDS = {"mean": "mean", "trained": "mean of non-collapsed runs", "median": "median"}
 _CAPTION = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from regulens.report.document import Table
-from regulens.report.verdicts import verdict_word
 from regulens.report.wording import DASH, Unit, cell_text
 from regulens.spec import StudySpec
 from regulens.stats.comparison_posteriors import comparison_posteriors
@@ -26,7 +25,7 @@ def posterior_tables(study: StudySpec, found: StudyAnalysis, unit: Unit) -> Iter
     for each, posterior in zip(analysis.comparisons, posteriors, strict=True):
         place = cell_text(study, each.where) if each.where else DASH
         name = f"{level_label(each.factor, each.a)} against {level_label(each.factor, each.b)}"
-        verdict = verdict_word(each.result) if each.result else DASH
+        verdict = each.result.word if each.result else DASH
         if posterior is None:
             rows.append((place, name, verdict, *[DASH] * len(columns)))
             continue

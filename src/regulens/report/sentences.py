@@ -9,8 +9,8 @@ from typing import get_args
 from regulens.report.conditions import ESTIMANDS, conditions, joined_words, levels_text, margin_text, rule_text
 from regulens.report.document import Paragraph
 from regulens.report.pairs import failures_text, pair_of
-from regulens.report.verdicts import first_answer, second_answer, undone, verdict_word
-from regulens.report.wording import NAMES, Unit, cell_text, percent, unit_of
+from regulens.report.verdicts import first_answer, second_answer, undone
+from regulens.report.wording import NAMES, Unit, bound_text, cell_text, percent, unit_of
 from regulens.spec import Population, StudySpec
 from regulens.stats.analysis import NamedComparison
 from regulens.stats.claims import ClaimVerdict
@@ -44,7 +44,7 @@ def collapse_sentences(study: StudySpec, found: StudyAnalysis) -> list[str]:
 
 
 def comparison_sentence(study: StudySpec, each: NamedComparison, found: StudyAnalysis) -> Paragraph:
-    """Say what a comparison came to: when the networks train, how often they do, what would undo it, and for what."""
+    """State the result of a comparison: both answers, what would undo it, and what it holds for."""
     cells = tuple(cell_text(study, {**each.where, each.factor: level}) for level in (each.a, each.b))
     pair = pair_of(study, each, found)
     if pair is None:
@@ -120,7 +120,7 @@ def verdict_counts(found: StudyAnalysis) -> str:
     results = [each.result for each in found.analysis.comparisons if each.result is not None]
     parts = []
     if results:
-        counts = Counter(_MADE_UP.get(verdict_word(each), verdict_word(each)) for each in results)
+        counts = Counter(_MADE_UP.get(each.word, each.word) for each in results)
         parts.append(f"{_of('comparison', len(results))}, {_counted(counts, _VERDICTS)}")
     if found.claims:
         counts = Counter(claim.judged.verdict if claim.judged else _NOT_TESTABLE for claim in found.claims)
@@ -155,8 +155,8 @@ def _design_text(study: StudySpec, found: StudyAnalysis, sources: Sequence[str])
     )
     if found.analysis.design.rates:
         text += (
-            " A run fails to train if it collapses (its accuracy is not significantly above chance) or diverges (a "
-            "response is not finite); none is dropped."
+            f" A run fails to train if it collapses (its validation accuracy is not above {bound_text(declared)}) or "
+            "diverges (a response is not finite); none is dropped."
         )
         if declared.primary == "trained":
             text += (

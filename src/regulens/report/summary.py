@@ -10,7 +10,7 @@ import numpy as np
 
 from regulens.report.networks import CellReport, RefitReport
 from regulens.report.sentences import verdict_counts
-from regulens.report.wording import counted
+from regulens.report.wording import bound_text, counted
 from regulens.results import RunResult
 from regulens.spec import StudySpec
 from regulens.stats.estimates import Summary
@@ -33,9 +33,9 @@ def summary_sentences(
     collapsed = [cell for cell in reports if cell.collapsed]
     if collapsed:
         listed = "; ".join(f"“{cell.label}” {cell.collapsed} of {cell.accuracy.n}" for cell in collapsed)
-        said.append(f"Runs that collapsed (accuracy not above the 99.9 % bound of guessing): {listed}.")
+        said.append(f"Runs that collapsed (accuracy not above {bound_text(found.declared)}): {listed}.")
     else:
-        said.append("No run collapsed: all are above the 99.9 % bound of guessing.")
+        said.append(f"No run collapsed: all are above {bound_text(found.declared)}.")
     for selection in selections:
         among = f" on {selection.among}" if selection.among else ""
         said.append(

@@ -26,17 +26,18 @@ RATES = {
 _WHEN = {"trained": "when it trains", "mean": "in the mean of all runs", "median": "in the median of all runs"}
 _WHEN_BOTH = _WHEN | {"trained": "when they train"}
 _RUNS = {"trained": " of runs that trained", "mean": ", mean of all runs", "median": ", median of all runs"}
-_OFTEN = {"better": "less", "worse": "more"}
+_TRAINS = {"better": "less", "worse": "more"}
+"""How often a level trains of which the two answers contradict each other, by its verdict."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A comparison as it is told: the names of both levels, what was found, by which rules, in which unit.
+    """A comparison as reports state it: the names of both levels, the result, the rules, and the unit.
 
     Attributes:
         a: the name of the level that the verdict is on.
         b: of the one it is compared with.
-        result: what the comparison came to.
+        result: of the comparison.
         design: what was declared.
         alpha: what one statement may err by.
         unit: of the response.
@@ -71,7 +72,7 @@ class Pair:
     @property
     def word(self) -> str:
         """The verdict as tables and figures print it."""
-        return verdict_word(self.result)
+        return self.result.word
 
     @property
     def size(self) -> str:
@@ -79,19 +80,9 @@ class Pair:
         return self.unit.difference(self.result.difference)
 
 
-def verdict_word(result: Comparison) -> str:
-    """Return a verdict as tables and figures print it: the token, marked where it is only half of the story."""
-    return result.word
-
-
-def is_mixed(result: Comparison) -> bool:
-    """Tell whether the two answers of a comparison contradict each other: better when it trains, but less often."""
-    return result.mixed
-
-
-def _but(result: Comparison) -> str | None:
-    """Return how often a trains, ``less`` or ``more``, if that contradicts its verdict."""
-    return _OFTEN[result.verdict.partition(" ")[0]] if result.mixed else None
+def _but(result: Comparison) -> str:
+    """Return how often a trains, ``less`` or ``more``, if that contradicts its verdict; else nothing."""
+    return _TRAINS[result.verdict.partition(" ")[0]] if result.mixed else ""
 
 
 def _side(result: Comparison) -> str:
@@ -119,7 +110,7 @@ def first_answer(pair: Pair) -> str:
     if word == "equivalent":
         text = f"{start}{a} and {b} are practically equivalent{of_both}: {pair.size}{_doubt(pair)}{_bound(pair)}"
         return f"{text}; the difference is {_side(result)} zero all the same." if result.above_zero else f"{text}."
-    if word in _OFTEN:
+    if word in _TRAINS:
         but = _but(result)
         head = f"Mixed: {start[:1].lower()}{start[1:]}" if but else start
         trains = f", but trains {but} often" if but else ""
@@ -189,11 +180,11 @@ def undone(pair: Pair) -> str:
     found = pair.result.sensitivity
     if found is None or not math.isfinite(found.difference):
         return ""
-    oftener, other, seen, rates = _fails_oftener(pair)
+    failing, other, seen, rates = _fails_more_often(pair)
     then = "differ by the ROPE" if pair.result.verdict == "equivalent" else "equal"
     return (
-        f"Undone if {oftener} fails to train {undoing_points(pair)} percentage points oftener than {other} (means of "
-        f"all runs then {then}); seen {seen}, {_seen_text(abs(found.difference), rates)}."
+        f"Undone if {failing} fails to train {undoing_points(pair)} percentage points more often than {other} (means "
+        f"of all runs then {then}); seen {seen}, {_seen_text(abs(found.difference), rates)}."
     )
 
 
@@ -213,8 +204,8 @@ def undoing_points(pair: Pair) -> str:
     return f"{100 * abs(found.difference):.2g}"
 
 
-def _fails_oftener(pair: Pair) -> tuple[str, str, str, Interval]:
-    """Name who would have to fail oftener than whom to undo a verdict, what was seen of both, and the difference."""
+def _fails_more_often(pair: Pair) -> tuple[str, str, str, Interval]:
+    """Return which level must fail more often than which to undo a verdict, the counts of both, and the difference."""
     found, result = pair.result.sensitivity, pair.result
     assert found is not None
     (first, n_first), (second, n_second) = found.seen

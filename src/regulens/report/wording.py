@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from regulens.spec import Level, Response, StudySpec
 from regulens.stats.intervals import Interval
+from regulens.study.declared import DeclaredAnalysis
 from regulens.study.grid import level_label
 
 NAMES: dict[Response, str] = {
@@ -116,3 +117,10 @@ def cell_text(study: StudySpec, levels: Mapping[str, Level]) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number of things: 1 seed, 2 seeds."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def bound_text(declared: DeclaredAnalysis) -> str:
+    """Say what a run must be above to count as trained."""
+    if declared.trained_above is None:
+        return "the 99.9 % bound of guessing"
+    return f"the {declared.trained_above:g} that the study declares"

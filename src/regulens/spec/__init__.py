@@ -21,10 +21,12 @@ from regulens.spec.sizes import arithmetic as arithmetic
 from regulens.spec.sizes import feature_sizes as feature_sizes
 from regulens.spec.study import BETTER as BETTER
 from regulens.spec.study import BOUNDS as BOUNDS
+from regulens.spec.study import CLAIMS_SHARE as CLAIMS_SHARE
 from regulens.spec.study import OF_IMAGES as OF_IMAGES
 from regulens.spec.study import OTHER_NAMES as OTHER_NAMES
 from regulens.spec.study import OVER as OVER
 from regulens.spec.study import ROPE as ROPE
+from regulens.spec.study import ROPE_RATE as ROPE_RATE
 from regulens.spec.study import AnalysisSpec as AnalysisSpec
 from regulens.spec.study import ClaimKind as ClaimKind
 from regulens.spec.study import ClaimSpec as ClaimSpec

@@ -65,6 +65,12 @@ OF_IMAGES: frozenset[Response] = frozenset(("val_accuracy", "val_loss"))
 Population = Literal["seeds", "images", "split"]
 """What another study would draw anew."""
 
+ROPE_RATE = 0.05
+"""Differences of collapse rates up to this are of no consequence, unless a study declares otherwise."""
+
+CLAIMS_SHARE = 0.5
+"""The part of the error that claims have, where there are any; the comparisons have the rest."""
+
 OVER: tuple[tuple[Population, ...], ...] = (("seeds",), ("seeds", "images"), ("seeds", "split"))
 """The populations that a verdict can be about."""
 
@@ -150,10 +156,16 @@ class AnalysisSpec(Spec):
         None, description="what another study would draw anew: seeds, seeds and images, or seeds and splits"
     )
     rope_rate: float = Field(
-        0.05, ge=0, lt=1, description="differences of collapse rates up to this are taken to be of no consequence"
+        ROPE_RATE, ge=0, lt=1, description="differences of collapse rates up to this are taken to be of no consequence"
+    )
+    trained_above: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="validation accuracy above which a run trained; by default that of guessing",
     )
     claims_share: float = Field(
-        0.5, gt=0, lt=1, description="the part of the 5 % error that claims have; comparisons have the rest"
+        CLAIMS_SHARE, gt=0, lt=1, description="the part of the 5 % error that claims have; comparisons have the rest"
     )
     comparisons: Comparisons = Field("control", description='"control", "all", or pairs of levels')
 

@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class CellSummary:
-    """What the runs of a cell come to, each with its own 95 % interval.
+    """Estimates from the runs of a cell, each with its own 95 % interval.
 
     Attributes:
         levels: of the factors.
@@ -114,7 +114,7 @@ class Analysis:
     Attributes:
         design: what was declared.
         data: the runs of all cells, by their levels, for further contrasts.
-        cells: what each comes to.
+        cells: the estimates of each.
         comparisons: of the declared family.
         warnings: what to beware of.
     """

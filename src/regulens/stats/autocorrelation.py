@@ -1,4 +1,4 @@
-"""Whether runs of successive seeds could be told from independent ones: the power of the test that nobody made."""
+"""The power to detect correlation along the seeds, by a test that is not made."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ to. Each is estimated by the declared estimand, over what another study would dr
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from regulens.stats.contrasts import mover_contrast
 from regulens.stats.design import Design, Population
-from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate
+from regulens.stats.estimate import Estimate, IntervalEstimate, StudentEstimate, student_sum
 from regulens.stats.estimates import median_interval
 from regulens.stats.gaps import gap_flags
 from regulens.stats.images import ImageRates, image_rates
-from regulens.stats.intervals import Collapse, Interval, overall_interval, welch_df
+from regulens.stats.intervals import Collapse, Interval, overall_interval
 from regulens.stats.samples import Sample
 from regulens.stats.shape import RUNS_IF_SUSPECT, Shape, shape_of
-from regulens.stats.ties import cancelled, constant
+from regulens.stats.ties import ROUNDING, cancelled, constant
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -88,7 +88,7 @@ class Cells(Generic[Key]):
 
     @cached_property
     def collapse(self) -> Collapse | None:
-        """What a run comes to that does not train; None where that is unknown, or such runs are not looked for."""
+        """The values of runs that failed to train; None where they are unknown, or such runs are not looked for."""
         if not self.design.rates:
             return None
         failed = [each.filled(self.diverged_value)[each.collapsed] for each in self.samples.values()]
@@ -104,9 +104,9 @@ class Cells(Generic[Key]):
 
     @cached_property
     def diverged_value(self) -> float:
-        """Where a run without a value is counted: the worst of any finite response and of learning nothing.
+        """The value that a diverged run is counted with: the worst of the finite responses and of ``Design.failed``.
 
-        NaN where it is unknown what learning nothing comes to.
+        NaN where ``Design.failed`` is unknown.
         """
         if self.design.failed is None:
             return math.nan
@@ -121,6 +121,12 @@ class Cells(Generic[Key]):
         kept = [each.values for each in self.samples.values()], [each.collapsed for each in self.samples.values()]
         flags = gap_flags(*kept, failed, self.design.direction == "higher")
         return {key: int(each.sum()) for key, each in zip(self.samples, flags, strict=True)}
+
+    def rounding(self, keys: Iterable[Key]) -> float:
+        """Return by how much rounding may move a contrast of cells: relative to the median size of their values."""
+        finite = [np.abs(x.values[~x.diverged]) for x in (self.samples[key] for key in keys)]
+        sizes = np.concatenate(finite)
+        return ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
 
     def primary(self, weights: Mapping[Key, float]) -> Estimate:
         """Estimate a contrast by the declared estimand."""
@@ -149,12 +155,12 @@ class Cells(Generic[Key]):
 
         Each cell's mean is a mixture (``intervals.overall_interval``) whose interval carries the upper bound of the
         rate, also where no run failed; contrasts are put together from the cells' by MOVER. NaN where runs diverged
-        and nothing is known of what learning nothing comes to.
+        and ``Design.failed`` is unknown.
         """
         collapse = self.collapse
         if collapse is None:
             anything = any(self.samples[key].diverged.any() for key in weights)
-            return _UNKNOWN if anything else self._all_runs(weights)
+            return _UNKNOWN if anything else self.trained(weights)
 
         def rule(level: float) -> Interval:
             return mover_contrast([self._overall(key, collapse, level) for key in weights], list(weights.values()))
@@ -241,22 +247,14 @@ class Cells(Generic[Key]):
         """Return the estimate whose variance is a sum of parts, each with its degrees of freedom (Satterthwaite)."""
         means = [weight * self._moments[key].mean for key, weight in weights.items()]
         value = cancelled(sum(means), means)
-        total = sum(part for part, _ in parts)
-        if math.isnan(total) or not total > 0:
-            return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
-        df = welch_df([part for part, _ in parts], [freedom for _, freedom in parts])
-        error = math.sqrt(total)
-        stretch = self.shape.stretch(self._third(weights), error, df)
-        return StudentEstimate(value, error, df, stretch, self._limits(weights))
+        plain = student_sum(value, parts, self._limits(weights))
+        stretch = self.shape.stretch(self._third(weights), plain.standard_error, plain.freedom)
+        return replace(plain, stretch=stretch)
 
     def _third(self, weights: Mapping[Key, float]) -> float:
         """Return the third central moment of a contrast of means of runs."""
         terms = [(weight, self._moments[key]) for key, weight in weights.items()]
         return sum(weight**3 * each.skewness * math.pow(each.variance, 1.5) / each.n**2 for weight, each in terms)
-
-    def _all_runs(self, weights: Mapping[Key, float]) -> Estimate:
-        """Return the contrast of the means of all runs, where none is known to have failed."""
-        return self.trained(weights)
 
     def _overall(self, key: Key, collapse: Collapse, level: float) -> Interval:
         trained = self.trained({key: 1.0}).interval(level)
@@ -272,11 +270,16 @@ class Cells(Generic[Key]):
         contrasts = self._by_block(weights, trained)
         count = len(contrasts)
         value = cancelled(float(contrasts.mean()), contrasts) if count else math.nan
-        if count < 2 or constant(contrasts):
+        if count < 2 or self._alike_but_for_rounding(contrasts, weights):
             return StudentEstimate(value, math.nan, math.nan, limits=self._limits(weights))
         overlap = self.design.test_ratio if "split" in self.design.over else 0.0
         error = math.sqrt((1 / count + overlap) * float(contrasts.var(ddof=1)))
         return StudentEstimate(value, error, count - 1.0, limits=self._limits(weights))
+
+    def _alike_but_for_rounding(self, contrasts: NDArray[np.float64], weights: Mapping[Key, float]) -> bool:
+        """Tell whether contrasts within blocks differ by no more than the rounding of what they are differences of."""
+        largest = max(float(np.nanmax(np.abs(self.samples[key].values), initial=0.0)) for key in weights)
+        return float(np.ptp(contrasts)) <= ROUNDING * largest
 
     def _by_block(self, weights: Mapping[Key, float], trained: bool) -> NDArray[np.float64]:
         """Return (J,) the contrast within each block that every cell has (and trained in): means of a block's runs."""

@@ -124,7 +124,7 @@ def _equal(part: Part, for_it: float, against: float) -> ClaimVerdict:
 
 
 def conclude(verdicts: Sequence[ClaimVerdict]) -> ClaimVerdict:
-    """Return what the parts come to together: one against the claim is enough, all must be for it."""
+    """Return the verdict on a claim from those on its parts: one against it is enough, all must be for it."""
     among = set(verdicts)
     for against in ("refuted", "smaller than the ROPE"):
         if against in among:

@@ -15,10 +15,10 @@ from regulens.stats.estimate import Estimate, IntervalEstimate
 from regulens.stats.intervals import Interval
 from regulens.stats.permutation import permutation_p
 from regulens.stats.ranks import adjusted_by_holm
-from regulens.stats.rates import RateDifference, rate_sensitivity
+from regulens.stats.rates import RateDifference, equivalence_sensitivity, rate_sensitivity
 from regulens.stats.samples import Sample
 from regulens.stats.superiority import brunner_munzel_p, improvement_interval
-from regulens.stats.ties import ROUNDING, constant
+from regulens.stats.ties import constant
 from regulens.stats.verdicts import Direction, Verdict, judge
 
 Key = TypeVar("Key", bound=Hashable)
@@ -49,8 +49,8 @@ class Sensitivity:
 
     Attributes:
         difference: of the rates, a less b, at which the means of all runs are equal, or no longer within the region of
-            practical equivalence; NaN where no difference of rates makes them so, or it is unknown what a collapsed run
-            comes to.
+            practical equivalence; NaN where no difference of rates makes them so, or the value of a
+            collapsed run is unknown.
         seen: collapsed runs and all runs, of a and of b.
         interval: of the difference of the rates, at the simultaneous level.
     """
@@ -107,10 +107,11 @@ class Comparison:
 
     @property
     def mixed(self) -> bool:
-        """Whether the two answers contradict each other, as where a is better but shown to train less often."""
-        opposite = {"better": "worse", "worse": "better"}.get(self.verdict.partition(" ")[0])
-        said = self.rate.verdict if self.rate is not None else None
-        return opposite is not None and said is not None and said.startswith(opposite)
+        """Whether the answers contradict each other: better when it trains, but shown to train less often; or worse."""
+        if self.rate is None or self.rate.verdict is None:
+            return False
+        against = {"better": "worse", "worse": "better"}.get(self.verdict.partition(" ")[0])
+        return against is not None and self.rate.verdict.startswith(against)
 
     @property
     def word(self) -> str:
@@ -150,7 +151,7 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
     first, second = cells.samples[a], cells.samples[b]
     estimate, trained = cells.primary(weights), cells.trained(weights)
     few = cells.too_few(weights, alpha)
-    verdict = _verdict(estimate, few, cells, (first, second), alpha)
+    verdict = _verdict(estimate, few, cells, (a, b), alpha)
     filled = first.filled(cells.diverged_value), second.filled(cells.diverged_value)
     rate = _rate(first, second, design.rope_rate, alpha) if design.rates else None
     is_trained, is_mean = design.primary == "trained", design.primary == "mean"
@@ -184,17 +185,13 @@ def _compare(a: Key, b: Key, cells: Cells[Key], alpha: float) -> Comparison:
     )
 
 
-def _verdict(
-    estimate: Estimate, few: TooFew | None, cells: Cells[Key], pair: tuple[Sample, Sample], alpha: float
-) -> Verdict:
+def _verdict(estimate: Estimate, few: TooFew | None, cells: Cells[Key], pair: tuple[Key, Key], alpha: float) -> Verdict:
     if few is not None and few.doubted is None:
         return "too few runs"
     if estimate.known and math.isnan(estimate.lower(alpha / 2)):
         return "too few runs"
-    sizes = np.abs(np.concatenate([each.values[~each.diverged] for each in pair]))
-    rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
     doubted = few.doubted if few is not None and few.doubted is not None else estimate
-    verdict = judge(doubted, cells.design.rope, alpha, cells.design.direction, rounding)
+    verdict = judge(doubted, cells.design.rope, alpha, cells.design.direction, cells.rounding(pair))
     return "too few runs" if few is not None and verdict == "undecided" and estimate.known else verdict
 
 
@@ -229,31 +226,6 @@ def _undoing(better: Sample, other: Sample, failed: float) -> float:
     return rate_sensitivity(mean - float(other.trained.mean()), mean, other.collapses / other.n, failed)
 
 
-def equivalence_sensitivity(
-    means: tuple[float, float], rates: tuple[float, float], failed: float, rope: float
-) -> float:
-    """Return the smallest difference of collapse rates, a - b, at which the means of all runs differ by the ROPE.
-
-    The overall gains over a failed run are ``(1 - p) |m - c|``; either a or b may fail so much oftener.
-
-    Args:
-        means: of the runs of a and b that trained.
-        rates: at which a and b fail to train; that of the one that does not fail oftener is kept.
-        failed: the value of a run that fails to train, NaN where that is unknown.
-        rope: half-width of the region of practical equivalence.
-
-    Returns:
-        The difference, NaN where no rate does it.
-    """
-    gains = abs(means[0] - failed), abs(means[1] - failed)
-    found = []
-    for sign, (one, other) in ((1, (0, 1)), (-1, (1, 0))):
-        kept = 1 - rates[other]
-        oftener = (kept * (gains[one] - gains[other]) + rope) / gains[one] if gains[one] > 0 else math.nan
-        found += [sign * oftener] if 0 <= oftener <= kept else []
-    return min(found, key=abs, default=math.nan)
-
-
 def _improvement(a: Sample, b: Sample, direction: Direction) -> Interval:
     """Return P(better) of a over b: the worst rank is that of runs without a value."""
     sign = 1.0 if direction == "higher" else -1.0
@@ -281,7 +253,7 @@ def _why_open(verdict: Verdict, estimate: Estimate, cells: Cells[Key], pair: tup
     if not estimate.known:
         every = np.concatenate([each.values[~each.diverged] for each in pair])
         if cells.design.primary != "trained" and any(np.isnan(x.filled(cells.diverged_value)).any() for x in pair):
-            return "some runs diverged, and what such a run comes to is unknown"
+            return "some runs diverged, and the value to count them with is unknown"
         spread = all(constant(each.trained) for each in pair if len(each.trained))
         return NO_SPREAD if spread and len(every) else "there are too few runs for an interval"
     if verdict != "undecided":

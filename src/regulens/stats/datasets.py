@@ -20,7 +20,8 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from regulens.stats.cells import Cells
 from regulens.stats.design import Design, Primary
-from regulens.stats.intervals import Interval, welch_df
+from regulens.stats.estimate import StudentEstimate, student_sum
+from regulens.stats.intervals import Interval
 from regulens.stats.samples import Sample
 from regulens.stats.ties import constant
 
@@ -82,27 +83,24 @@ def set_effect(a: Sample, b: Sample, primary: Primary, paired: bool, level: floa
     (1978, JASA 73, 194-196). NaN for means among trained runs where in a cell none trained.
     """
     if primary == "median":
-        (median_a, parts_a), (median_b, parts_b) = _median_and_variance(a.values), _median_and_variance(b.values)
-        return _with_interval(median_a - median_b, [*parts_a, *parts_b], [a.n - 1, b.n - 1], level)
+        parts = [(_variance_of_median(each.values), each.n - 1.0) for each in (a, b)]
+        return _with_interval(float(np.median(a.values) - np.median(b.values)), parts, level)
     kept = (a, b) if primary == "trained" else (a.all_trained(), b.all_trained())
     found = Cells(dict(enumerate(kept)), Design(paired=paired)).trained({0: 1.0, 1: -1.0})
     runs = [each.trained for each in kept]
     if min(map(len, runs)) > 1 and all(map(constant, runs)):
-        return _with_interval(found.value, [0.0], [sum(map(len, runs)) - 2], level)
-    return _with_interval(found.value, [found.error**2], [found.df], level)
+        return _with_interval(found.value, [(0.0, sum(map(len, runs)) - 2.0)], level)
+    return _with_interval(found.value, [(found.error**2, found.df)], level)
 
 
-def _median_and_variance(x: NDArray[np.float64]) -> tuple[float, list[float]]:
-    error = math.nan if len(x) < 2 else float(stats.mstats.mjci(x, [0.5])[0])
-    return float(np.median(x)), [0.0 if constant(x) and len(x) > 1 else error**2]
+def _variance_of_median(x: NDArray[np.float64]) -> float:
+    if len(x) < 2:
+        return math.nan
+    return 0.0 if constant(x) else float(stats.mstats.mjci(x, [0.5])[0]) ** 2
 
 
-def _with_interval(estimate: float, variances: list[float], dfs: Sequence[float], level: float) -> SetEffect:
-    variance = sum(variances)
-    if not variance > 0:
-        return SetEffect(Interval(estimate, math.nan, math.nan, level), variance)
-    half = float(stats.t.ppf((1 + level) / 2, welch_df(variances, dfs))) * math.sqrt(variance)
-    return SetEffect(Interval(estimate, estimate - half, estimate + half, level), variance)
+def _with_interval(estimate: float, parts: Sequence[tuple[float, float]], level: float) -> SetEffect:
+    return SetEffect(student_sum(estimate, parts).interval(level), sum(variance for variance, _ in parts))
 
 
 def equal_weights(differences: ArrayLike, level: float = 0.95) -> EqualWeights:
@@ -122,12 +120,8 @@ def equal_weights(differences: ArrayLike, level: float = 0.95) -> EqualWeights:
         none = Interval(mean, math.nan, math.nan, level)
         return EqualWeights(none, none, 0.0)
     sd = float(y.std(ddof=1))
-    quantile = float(stats.t.ppf((1 + level) / 2, k - 1))
-    return EqualWeights(
-        _symmetric(mean, quantile * sd / math.sqrt(k), level),
-        _symmetric(mean, quantile * sd * math.sqrt(1 + 1 / k), level),
-        sd,
-    )
+    of_mean, of_new = (StudentEstimate(mean, sd * math.sqrt(part), k - 1) for part in (1 / k, 1 + 1 / k))
+    return EqualWeights(of_mean.interval(level), of_new.interval(level), sd)
 
 
 def random_effects(differences: ArrayLike, variances: ArrayLike, level: float = 0.95) -> RandomEffects:
@@ -150,15 +144,14 @@ def random_effects(differences: ArrayLike, variances: ArrayLike, level: float = 
     with np.errstate(divide="ignore"):  # of a share that is not used, where all differences are one
         found = combine_effects(y, v, method_re="pm", use_t=True, alpha=1 - level)
     mean, error = float(found.mean_effect_re), math.nan if constant(y) else math.sqrt(found.var_hksj_re)
-    t_mean = float(stats.t.ppf((1 + level) / 2, len(y) - 1))
-    t_new = float(stats.t.ppf((1 + level) / 2, len(y) - 2)) if len(y) > 2 else math.nan
+    of_new = math.sqrt(found.tau2 + error**2) if len(y) > 2 else math.nan
     low, high = (
         math.sqrt(_variance_at(y, v, float(stats.chi2.ppf(share, len(y) - 1))))
         for share in ((1 + level) / 2, (1 - level) / 2)
     )
     return RandomEffects(
-        mean=_symmetric(mean, t_mean * error, level),
-        new=_symmetric(mean, t_new * math.sqrt(found.tau2 + error**2), level),
+        mean=StudentEstimate(mean, error, len(y) - 1).interval(level),
+        new=StudentEstimate(mean, of_new, len(y) - 2).interval(level),
         spread=Interval(math.sqrt(found.tau2), low, high, level),
         weights=np.asarray(found.weights_rel_re),
         q=generalized_q(y, v, 0.0),
@@ -178,10 +171,6 @@ def _variance_at(y: NDArray[np.float64], v: NDArray[np.float64], wanted: float) 
     most = float(((y - y.mean()) ** 2).sum()) / wanted  # there Q is no more, its weights being below 1 / most
     share = optimize.brentq(lambda part: generalized_q(y, v, part * most) - wanted, 0, 1 + 1e-9, xtol=1e-14)
     return float(share) * most
-
-
-def _symmetric(estimate: float, half: float, level: float) -> Interval:
-    return Interval(estimate, estimate - half, estimate + half, level)
 
 
 def _differences(values: ArrayLike) -> NDArray[np.float64]:

@@ -12,8 +12,8 @@ Primary = Literal["trained", "mean", "median"]
 Population = Literal["seeds", "images", "split"]
 """What another study would draw anew, so that a verdict shall hold for it."""
 
-OVER: tuple[tuple[Population, ...], ...] = (("seeds",), ("seeds", "images"), ("seeds", "split"))
-"""The populations that a verdict can be about."""
+LEVEL = 0.95
+"""At which everything that is judged of one study holds together: its comparisons and claims, over all looks."""
 
 
 @dataclass(frozen=True)

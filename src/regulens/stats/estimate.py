@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
-from regulens.stats.intervals import Interval
+from regulens.stats.intervals import Interval, welch_df
 
 _LEAST_P = 1e-15
 
@@ -31,7 +31,7 @@ class Estimate(ABC):
     @property
     @abstractmethod
     def error(self) -> float:
-        """The standard error, or what stands for it."""
+        """The standard error, or a substitute for it."""
 
     @property
     @abstractmethod
@@ -106,6 +106,26 @@ class StudentEstimate(Estimate):
 
     def _within(self, bound: float) -> float:
         return min(max(bound, self.limits[0]), self.limits[1]) if not math.isnan(bound) else bound
+
+
+def student_sum(
+    value: float, parts: Sequence[tuple[float, float]], limits: tuple[float, float] = (-math.inf, math.inf)
+) -> StudentEstimate:
+    """Return the estimate whose variance is a sum of parts, with Welch and Satterthwaite's degrees of freedom.
+
+    Args:
+        value: the estimate.
+        parts: (variance, degrees of freedom) each; a part may be negative, as of a component that is counted twice.
+        limits: what the quantity can be.
+
+    Returns:
+        Without bounds where the variance is unknown, or not above zero.
+    """
+    variance = sum(part for part, _ in parts)
+    if not variance > 0:
+        return StudentEstimate(value, math.nan, math.nan, limits=limits)
+    df = welch_df([part for part, _ in parts], [freedom for _, freedom in parts])
+    return StudentEstimate(value, math.sqrt(variance), df, limits=limits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,16 +8,13 @@ Everything is conditional on the training part that the runs share.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from regulens.stats.estimate import student_sum
 from regulens.stats.intervals import Interval
-
-RESAMPLES_AT_ONCE = 250  # counts of 250 x 9,000 images are 9 MB
 
 
 @dataclass(frozen=True)
@@ -130,47 +127,7 @@ def seeds_and_images(scores: ArrayLike, level: float) -> Interval:
         return Interval(estimate, math.nan, math.nan, level)
     rates = image_rates(x)
     of_images = float(rates.by_image.var(ddof=1)) / x.shape[1], x.shape[1] - 1.0
-    return _interval(estimate, [of_images, *rates.of_runs], level, (0.0, 1.0))
-
-
-def two_way_bootstrap(
-    correct: Sequence[ArrayLike],
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    rng: np.random.Generator,
-    resamples: int = 2000,
-) -> NDArray[np.float64]:
-    """Resample runs within each cell and images jointly across cells; return the statistic of each resample.
-
-    A check of the intervals above, not their replacement: its variance counts the residual three times (Owen 2007,
-    Annals of Applied Statistics 1, 386-411), which shows in differences, from which the images' own variance has gone,
-    and the variance between R runs (R - 1) / R times.
-
-    Args:
-        correct: for each cell (runs, images) bool or 0 and 1; runs may differ in number, images are the same.
-        statistic: takes the cells' accuracies, (resamples, cells), and returns (resamples, ...).
-        rng: consumed.
-        resamples: how many.
-
-    Raises:
-        ValueError: if the images differ in number, there is no cell, no run, fewer than 2 images, or other values.
-    """
-    cells = [_matrix(cell).astype(np.float32) for cell in correct]  # counts are exact in float32 up to 2^24
-    sizes = sorted({cell.shape[1] for cell in cells})
-    if len(sizes) != 1:
-        raise ValueError(f"all cells must be judged on the same images, got {sizes} of them")
-    accuracies = np.empty((resamples, len(cells)))
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        rows = accuracies[start : start + RESAMPLES_AT_ONCE]
-        images = _counts(sizes[0], len(rows), rng).astype(np.float32)
-        for column, cell in enumerate(cells):
-            right = (images @ cell.T).astype(np.float64)  # (resamples, runs)
-            rows[:, column] = np.sum(right * _counts(len(cell), len(rows), rng), axis=1) / cell.size
-    return statistic(accuracies)
-
-
-def _counts(n: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return how often each of n units is drawn in n draws with replacement, (resamples, n)."""
-    return rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    return student_sum(estimate, [of_images, *rates.of_runs], (0.0, 1.0)).interval(level)
 
 
 def _matrix(correct: ArrayLike) -> NDArray[np.float64]:
@@ -187,15 +144,3 @@ def _scores(scores: ArrayLike) -> NDArray[np.float64]:
     if x.ndim != 2 or len(x) < 1 or x.shape[1] < 2:
         raise ValueError(f"scores must be (runs, images) with at least 1 run and 2 images, got shape {x.shape}")
     return x.astype(np.float64)
-
-
-def _interval(
-    estimate: float, parts: Sequence[tuple[float, float]], level: float, bounds: tuple[float, float]
-) -> Interval:
-    """Return Student's interval for a variance that is a sum of parts, each with its degrees of freedom."""
-    variance = sum(part for part, _ in parts)
-    if variance <= 0:
-        return Interval(estimate, math.nan, math.nan, level)
-    df = variance**2 / sum(part**2 / df for part, df in parts)
-    half = float(stats.t.ppf((1 + level) / 2, df)) * math.sqrt(variance)
-    return Interval(estimate, max(estimate - half, bounds[0]), min(estimate + half, bounds[1]), level)

@@ -1,4 +1,4 @@
-"""Confidence intervals for what a cell's runs come to, and for the difference of two cells.
+"""Confidence intervals of a rate, of the mean over all runs of a cell, and of differences by MOVER.
 
 Where runs collapse, a cell's mean is a mixture, ``trained - rate * (trained - collapsed)``, and so is its interval.
 """

@@ -1,4 +1,4 @@
-"""Intervals of a mean, and of the difference of two, for values that stand alone: no cells of one analysis."""
+"""The interval of a mean of values that are no cell of an analysis."""
 
 from __future__ import annotations
 
@@ -17,20 +17,3 @@ def mean_interval(values: NDArray[np.float64], level: float) -> Interval:
     NaN bounds for a single value, and where nothing varies.
     """
     return Cells({"": sample(values)}, Design()).trained({"": 1.0}).interval(level)
-
-
-def difference_interval(
-    a: NDArray[np.float64], b: NDArray[np.float64], level: float, limits: tuple[float, float]
-) -> Interval:
-    """Return the difference of two means with Welch's interval, stretched where the values are skewed (``shape``).
-
-    NaN bounds for single values, and where nothing varies.
-
-    Args:
-        a: (n,) values.
-        b: (m,) values.
-        level: e.g. 0.95.
-        limits: the least and the greatest possible value.
-    """
-    cells = Cells({"a": sample(a), "b": sample(b)}, Design(bounds=limits))
-    return cells.trained({"a": 1.0, "b": -1.0}).interval(level)

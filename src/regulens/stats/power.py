@@ -87,7 +87,9 @@ class Pilot:
         df: its degrees of freedom.
         collapses: of all runs, how many failed to train.
         runs: all.
-        usual_rate: of collapse in the whole analysis, which counts as ``USUAL_RUNS`` more.
+        usual: collapses and runs of the whole analysis, whose rate counts as ``USUAL_RUNS`` more; None where collapse
+            is not looked for.
+        cells: in each of which a run must train, of the contrast of a block.
         rise: see ``CellModel``.
         image_variance: see ``CellModel``.
     """
@@ -96,7 +98,8 @@ class Pilot:
     df: float
     collapses: int = 0
     runs: int = 1
-    usual_rate: float = 0.0
+    usual: tuple[int, int] | None = None
+    cells: int = 1
     rise: float | None = None
     image_variance: float = 0.0
 
@@ -107,17 +110,21 @@ class Pilot:
     def at_bounds(self) -> CellModel:
         """Return the one-sided 80 % upper bounds of the spread (chi-squared) and, where any run failed, of the rate."""
         upper = self.sd * math.sqrt(self.df / float(stats.chi2.ppf(1 - PILOT_CONFIDENCE, self.df)))
-        carried = self.collapses or self.rise is not None
-        return self._model(
-            upper, wilson(self.collapses, self.runs, 2 * PILOT_CONFIDENCE - 1).high if carried else self.usual_rate
-        )
+        counted = self.usual is not None and (self.collapses or self.rise is not None)
+        return self._model(upper, wilson(self.collapses, self.runs, 2 * PILOT_CONFIDENCE - 1).high if counted else 0.0)
 
-    def drawn(self, factors: Floats, rng: np.random.Generator) -> CellModel:
-        """Return (studies,) spreads, so many times that of the runs, and rates of their posterior (a beta prior)."""
-        failed = self.collapses + USUAL_RUNS * self.usual_rate
-        trained = self.runs - self.collapses + USUAL_RUNS * (1 - self.usual_rate)
-        rate = rng.beta(failed, trained, len(factors)) if failed > 0 else 0.0
-        return self._model(self.sd * factors, np.minimum(rate, 0.999))
+    def drawn(self, factors: Floats, usual: Floats, rng: np.random.Generator) -> CellModel:
+        """Return (studies,) spreads, so many times that of the runs, and rates of their posterior (a beta prior).
+
+        Args:
+            factors: of the spread.
+            usual: (studies,) collapse rates of the whole analysis.
+            rng: consumed.
+        """
+        rate = 1 - (1 - np.maximum(usual, 1e-6)) ** self.cells
+        failed, trained = self.collapses + USUAL_RUNS * rate, self.runs - self.collapses + USUAL_RUNS * (1 - rate)
+        rate = np.minimum(rng.beta(failed, trained), 0.999) if self.usual is not None else np.zeros(len(usual))
+        return self._model(self.sd * factors, rate)
 
     def _model(self, sd: float | Floats, rate: float | Floats) -> CellModel:
         return CellModel(sd, rate, self.rise, self.image_variance)
@@ -133,12 +140,15 @@ class Piloted:
     def drawn(self, rng: np.random.Generator, studies: int) -> list[CellModel]:
         """Return spreads and rates that the pilots leave possible, (studies,) of each cell.
 
-        The variance of the contrast is its fiducial one: chi-squared, with Satterthwaite's degrees of freedom.
+        The variance of the contrast is its fiducial one: chi-squared, with Satterthwaite's degrees of freedom. Collapse
+        rates are those of the cells, each with that of the whole analysis, as far as it is known, for a prior.
         """
         variances = [w**2 * pilot.sd**2 for w, pilot in zip(self.question.weights, self.pilots, strict=True)]
         df = welch_df(variances, [pilot.df for pilot in self.pilots])
         factors = np.sqrt(df / rng.chisquare(df, studies))
-        return [pilot.drawn(factors, rng) for pilot in self.pilots]
+        collapses, runs = self.pilots[0].usual or (0, 0)
+        usual = rng.beta(collapses + 0.5, runs - collapses + 0.5, studies)  # Jeffreys
+        return [pilot.drawn(factors, usual, rng) for pilot in self.pilots]
 
     @property
     def floor(self) -> float:
@@ -188,8 +198,7 @@ def _by_blocks(cells: Cells[Key], weights: Mapping[Key, float], question: Questi
     kept = int(found.df) + 1
     common = set.intersection(*(set(cells.samples[key].seeds.tolist()) for key in weights))
     sd = found.error / math.sqrt(1 / kept + question.overlap)
-    usual = 1 - (1 - _usual_rate(cells)) ** len(weights)
-    pilot = Pilot(sd, found.df, len(common) - kept, len(common), usual)
+    pilot = Pilot(sd, found.df, len(common) - kept, len(common), _usual(cells), len(weights))
     return Piloted(replace(question, weights=(1.0,)), (pilot,))
 
 
@@ -204,18 +213,16 @@ def _pilot(cells: Cells[Key], key: Key) -> Pilot:
         df=df,
         collapses=sample.collapses,
         runs=sample.n,
-        usual_rate=_usual_rate(cells),
+        usual=_usual(cells),
         rise=None if failed is None else float(trained.mean()) - failed,
         image_variance=max(own**2 - variance / (df + 1), 0.0) if key in cells.images else 0.0,
     )
 
 
-def _usual_rate(cells: Cells[Key]) -> float:
-    """Return the collapse rate of all cells together, of which none was seen half a run (Jeffreys)."""
-    if not cells.design.rates:
-        return 0.0
-    runs = sum(each.n for each in cells.samples.values())
-    return (sum(each.collapses for each in cells.samples.values()) + 0.5) / (runs + 1)
+def _usual(cells: Cells[Key]) -> tuple[int, int] | None:
+    """Return the collapses and the runs of all cells together, None where collapse is not looked for."""
+    samples = cells.samples.values()
+    return (sum(each.collapses for each in samples), sum(each.n for each in samples)) if cells.design.rates else None
 
 
 def seeds_needed_from_pilot(

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from regulens.stats.intervals import Interval, welch_df
+from regulens.stats.estimate import student_sum
+from regulens.stats.intervals import Interval
 
 Runs = Sequence[NDArray[np.float64]]
 """The values of one level's runs on each set, (n,) each."""
@@ -46,7 +46,8 @@ def interquartile_mean_of_sets(runs: Runs, level: float = 0.95) -> Interval:
         ValueError: if there are fewer than four runs.
     """
     middle = _middle(runs)
-    return _around(middle.estimate, [_variance(part) for part in middle.parts], middle.dfs, level)
+    parts = [(_variance(part), len(part) - 1.0) for part in middle.parts]
+    return student_sum(middle.estimate, parts).interval(level)
 
 
 def interquartile_gain_of_sets(runs: Runs, control: Runs, level: float = 0.95) -> Interval:
@@ -60,9 +61,9 @@ def interquartile_gain_of_sets(runs: Runs, control: Runs, level: float = 0.95) -
         ValueError: if there are fewer than four runs.
     """
     middle = _middle([x - np.mean(of_control) for x, of_control in zip(runs, control, strict=True)])
-    variances = [_variance(part) for part in middle.parts]
-    variances += [share**2 * _variance(x) for share, x in zip(middle.shares, control, strict=True)]
-    return _around(middle.estimate, variances, [*middle.dfs, *(len(x) - 1 for x in control)], level)
+    parts = [(_variance(part), len(part) - 1.0) for part in middle.parts]
+    parts += [(share**2 * _variance(x), len(x) - 1.0) for share, x in zip(middle.shares, control, strict=True)]
+    return student_sum(middle.estimate, parts).interval(level)
 
 
 def performance_profile(
@@ -86,12 +87,11 @@ def performance_profile(
 class _Middle:
     """An interquartile mean, to first order the sum over sets of the means of ``parts``.
 
-    ``dfs`` are runs minus one, ``shares`` by how much it moves where a set's runs all move by one.
+    ``shares`` are by how much it moves where a set's runs all move by one.
     """
 
     estimate: float
     parts: list[NDArray[np.float64]]
-    dfs: list[int]
     shares: list[float]
 
 
@@ -106,16 +106,8 @@ def _middle(runs: Runs) -> _Middle:
     low, high = np.interp([0.25, 0.75], (ends[1:] + ends[:-1]) / 2, values[order])
     parts = [2 * np.clip(x, low, high) / len(runs) for x in runs]
     shares = [2 * float(np.mean((x >= low) & (x <= high))) / len(runs) for x in runs]
-    return _Middle(estimate, parts, [len(x) - 1 for x in runs], shares)
+    return _Middle(estimate, parts, shares)
 
 
 def _variance(x: NDArray[np.float64]) -> float:
     return float(np.var(x, ddof=1)) / len(x) if len(x) > 1 else math.nan
-
-
-def _around(estimate: float, variances: Sequence[float], dfs: Sequence[int], level: float) -> Interval:
-    total = sum(variances)
-    if not total > 0:
-        return Interval(estimate, math.nan, math.nan, level)
-    half = float(stats.t.ppf((1 + level) / 2, welch_df(variances, dfs))) * math.sqrt(total)
-    return Interval(estimate, estimate - half, estimate + half, level)

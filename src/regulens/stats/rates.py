@@ -99,20 +99,6 @@ class RateDifference:
         return self.collapsed_a, self.n_a, self.collapsed_b, self.n_b
 
 
-def excluded_rate(n: int, alpha: float, seen: int = 0) -> float:
-    """Return the rate that ``seen`` collapses of ``n`` runs leave possible at most: Clopper and Pearson's upper bound.
-
-    The bound errs with a probability of at most ``alpha``. Of none in ten runs it is 1 - alpha^(1/10): at 5 % a rate of
-    up to 26 % is not excluded.
-
-    Raises:
-        ValueError: if there is no run, ``seen`` is not within 0 to ``n``, or ``alpha`` not within 0 to 1.
-    """
-    if not 0 <= seen <= n or n < 1 or not 0 < alpha < 1:
-        raise ValueError(f"got {seen} collapses of {n} runs at alpha {alpha}")
-    return _clopper_pearson(seen, n, alpha)[1]
-
-
 def rate_sensitivity(difference: float, trained_mean_a: float, rate_b: float, failed_value: float) -> float:
     """Return the difference of collapse rates, a - b, at which the overall means of a and b are equal.
 
@@ -134,6 +120,31 @@ def rate_sensitivity(difference: float, trained_mean_a: float, rate_b: float, fa
         return math.nan
     needed = (1 - rate_b) * difference / gain
     return needed if 0 <= rate_b + needed <= 1 else math.nan
+
+
+def equivalence_sensitivity(
+    means: tuple[float, float], rates: tuple[float, float], failed: float, rope: float
+) -> float:
+    """Return the smallest difference of collapse rates, a - b, at which the means of all runs differ by the ROPE.
+
+    The overall gains over a failed run are ``(1 - p) |m - c|``; either a or b may fail so much more often.
+
+    Args:
+        means: of the runs of a and b that trained.
+        rates: at which a and b fail to train; that of the one that does not fail more often is kept.
+        failed: the value of a run that fails to train, NaN where that is unknown.
+        rope: half-width of the region of practical equivalence.
+
+    Returns:
+        The difference, NaN where no rate does it.
+    """
+    gains = abs(means[0] - failed), abs(means[1] - failed)
+    found = []
+    for sign, (one, other) in ((1, (0, 1)), (-1, (1, 0))):
+        kept = 1 - rates[other]
+        increase = (kept * (gains[one] - gains[other]) + rope) / gains[one] if gains[one] > 0 else math.nan
+        found += [sign * increase] if 0 <= increase <= kept else []
+    return min(found, key=abs, default=math.nan)
 
 
 @lru_cache(maxsize=2**16)

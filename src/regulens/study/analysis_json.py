@@ -16,6 +16,7 @@ from regulens.stats.estimates import expected_best_curve
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
 from regulens.study.datasets_json import datasets_dict
+from regulens.study.json_numbers import finite
 from regulens.study.posterior_text import posterior_numbers
 
 if TYPE_CHECKING:  # results from elsewhere are analysed without torch
@@ -87,8 +88,8 @@ def _effect(kind: str, each: Estimated) -> dict[str, Any]:
 def _claim(answered: AnsweredClaim) -> dict[str, Any]:
     declared, judged, seeds = answered.claim.spec, answered.judged, answered.seeds
     parts = [
-        {"text": part.text, "verdict": part.verdict, "difference": _finite(part.interval.estimate)}
-        | {"low": _finite(part.interval.low), "high": _finite(part.interval.high), "level": part.interval.level}
+        {"text": part.text, "verdict": part.verdict, "difference": finite(part.interval.estimate)}
+        | {"low": finite(part.interval.low), "high": finite(part.interval.high), "level": part.interval.level}
         for part in (judged.parts if judged else ())
     ]
     found: dict[str, Any] = {"id": declared.id, "text": declared.text, "parts": parts}
@@ -136,7 +137,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         ("iqm", cell.interquartile_mean),
     ):
         found |= {name: _number(interval, "estimate")} | _bounds(name, interval)
-    best_of = [_finite(value) for value in expected_best_curve(cell.sample.values, cell.direction).tolist()]
+    best_of = [finite(value) for value in expected_best_curve(cell.sample.values, cell.direction).tolist()]
     return found | {"best_of": best_of, "reason": _why_not_all(cell)}
 
 
@@ -155,7 +156,9 @@ def _why_not_all(cell: CellSummary) -> str | None:
         missing = [name for name, interval in intervals.items() if interval is not None and math.isnan(interval.low)]
         reasons = [f"too few runs, or no spread, for an interval of {', '.join(missing)}"] if missing else []
         reasons += ["an interquartile mean needs 4 runs"] if cell.interquartile_mean is None else []
-    reasons += ["runs diverged, and what they come to is unknown"] if math.isnan(cell.median.estimate) else []
+    reasons += (
+        ["runs diverged, and the value to count them with is unknown"] if math.isnan(cell.median.estimate) else []
+    )
     reasons += ["no run trained"] if cell.trained is None else []
     reasons += ["collapse was not checked"] if cell.collapse is None else []
     return "; ".join(reasons) or None
@@ -177,16 +180,16 @@ def _comparison(
 
 def _judged(result: Comparison) -> dict[str, Any]:
     return {
-        "difference": _finite(result.difference.estimate),
-        "low": _finite(result.difference.low),
-        "high": _finite(result.difference.high),
-        "low95": _finite(result.unadjusted.low),
-        "high95": _finite(result.unadjusted.high),
-        "p": _finite(result.p),
-        "p_holm": _finite(result.p_holm),
-        "probability_of_improvement": _finite(result.improvement.estimate),
-        "poi_low": _finite(result.improvement.low),
-        "poi_high": _finite(result.improvement.high),
+        "difference": finite(result.difference.estimate),
+        "low": finite(result.difference.low),
+        "high": finite(result.difference.high),
+        "low95": finite(result.unadjusted.low),
+        "high95": finite(result.unadjusted.high),
+        "p": finite(result.p),
+        "p_holm": finite(result.p_holm),
+        "probability_of_improvement": finite(result.improvement.estimate),
+        "poi_low": finite(result.improvement.low),
+        "poi_high": finite(result.improvement.high),
         "verdict": result.verdict,
         "mixed": result.mixed,
         "above_zero": result.above_zero,
@@ -207,8 +210,8 @@ def _answers(result: Comparison) -> dict[str, Any]:
 
 def _answer(answer: Answer) -> dict[str, Any]:
     n_a, n_b = answer.runs
-    bounds = {"low": _finite(answer.interval.low), "high": _finite(answer.interval.high)}
-    difference = _finite(answer.interval.estimate)
+    bounds = {"low": finite(answer.interval.low), "high": finite(answer.interval.high)}
+    difference = finite(answer.interval.estimate)
     return {"n_a": n_a, "n_b": n_b, "difference": difference, **bounds, "verdict": answer.verdict}
 
 
@@ -216,11 +219,11 @@ def _sensitivity(sensitivity: Sensitivity) -> dict[str, Any]:
     """Return the difference of collapse rates that would undo a verdict, and what was seen of that difference."""
     (collapsed_a, _), (collapsed_b, _) = sensitivity.seen
     return {
-        "rate_difference": _finite(sensitivity.difference),
+        "rate_difference": finite(sensitivity.difference),
         "collapsed_a": collapsed_a,
         "collapsed_b": collapsed_b,
-        "low": _finite(sensitivity.interval.low),
-        "high": _finite(sensitivity.interval.high),
+        "low": finite(sensitivity.interval.low),
+        "high": finite(sensitivity.interval.high),
     }
 
 
@@ -228,9 +231,9 @@ def _beside(result: Comparison, collapse_looked_for: bool) -> dict[str, Any]:
     """Return what never decides, as far as there is any."""
     found: dict[str, Any] = {
         "level": result.difference.level,
-        "effect_size": _finite(result.effect_size),
-        "p_permutation": _finite(result.p_permutation),
-        "p_brunner_munzel": _finite(result.p_brunner_munzel),
+        "effect_size": finite(result.effect_size),
+        "p_permutation": finite(result.p_permutation),
+        "p_brunner_munzel": finite(result.p_brunner_munzel),
     }
     trained = result.trained.interval if collapse_looked_for else None
     for name, interval in (("trained", trained), ("collapse", result.rate.interval if result.rate else None)):
@@ -244,8 +247,4 @@ def _bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
 
 
 def _number(interval: Interval | None, name: str) -> float | None:
-    return None if interval is None else _finite(getattr(interval, name))
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return None if interval is None else finite(getattr(interval, name))

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from regulens.stats.analysis import Analysis, NamedComparison
 from regulens.stats.comparisons import Comparison
-from regulens.stats.contrasts import Level
 from regulens.stats.design import Design
 from regulens.stats.factorial import Estimated, FactorAnswers
 from regulens.stats.intervals import Interval
 from regulens.study.claim_results import AnsweredClaim
+from regulens.study.text_table import NOTHING, TextTable, fixed, p_text, place_text, with_bounds
 
-_NOTHING = "–"
 _ESTIMANDS = {
     "mean": "the mean of all runs, collapses included",
     "trained": "the mean over non-collapsed runs",
     "median": "the median of all runs",
 }
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """Column names and rows; the first ``names`` columns name a row, the others hold its numbers."""
-
-    names: int
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-def place_text(levels: Mapping[str, Level]) -> str:
-    """Return levels in words: ``depth 1, regularizer none``."""
-    return ", ".join(f"{factor} {level}" for factor, level in levels.items())
 
 
 def cell_table(analysis: Analysis) -> TextTable:
@@ -49,9 +33,9 @@ def cell_table(analysis: Analysis) -> TextTable:
         if cell.collapse is not None:
             row.append(str(round(cell.collapse.estimate * cell.runs)))
         if cell.collapse is not None:
-            row.append(_with_bounds(cell.trained, digits) if cell.trained else _NOTHING)
-        row.append(_with_bounds(cell.mean, digits))
-        rows.append((*row, _fixed(cell.median.estimate, digits), _fixed(cell.sd.estimate, digits)))
+            row.append(with_bounds(cell.trained, digits) if cell.trained else NOTHING)
+        row.append(with_bounds(cell.mean, digits))
+        rows.append((*row, fixed(cell.median.estimate, digits), fixed(cell.sd.estimate, digits)))
     collapse = analysis.design.rates
     means = ("collapsed", "trained [95 %]", "all runs [95 %]") if collapse else ("mean [95 %]",)
     columns = ("n", *means, "median", "sd")
@@ -69,15 +53,15 @@ def comparison_table(analysis: Analysis) -> TextTable:
     for each in analysis.comparisons:
         name = (*map(str, each.where.values()), _pair(each))
         if each.result is None:
-            rows.append((*name, *[_NOTHING] * 3, "no runs"))
+            rows.append((*name, *[NOTHING] * 3, "no runs"))
             continue
         result = each.result
         rows.append(
             (
                 *name,
-                _with_bounds(result.difference, digits, "+"),
-                _with_bounds(result.improvement, 2),
-                _p(result.p_holm),
+                with_bounds(result.difference, digits, "+"),
+                with_bounds(result.improvement, 2),
+                p_text(result.p_holm),
                 result.word,
             )
         )
@@ -97,10 +81,10 @@ def _further_answers(result: Comparison, design: Design, digits: int) -> Iterato
     if result.rate is None:
         return
     if design.primary != "trained":
-        yield "  among trained", _with_bounds(result.trained.interval, digits, "+"), "", "", ""
-    yield "  collapse rate", _with_bounds(result.rate.interval, 2, "+"), "", "", f"{result.rate.verdict}"
+        yield "  among trained", with_bounds(result.trained.interval, digits, "+"), "", "", ""
+    yield "  collapse rate", with_bounds(result.rate.interval, 2, "+"), "", "", f"{result.rate.verdict}"
     if design.primary != "mean":
-        yield "  all runs", _with_bounds(result.overall.interval, digits, "+"), "", "", ""
+        yield "  all runs", with_bounds(result.overall.interval, digits, "+"), "", "", ""
 
 
 def effect_table(factors: Sequence[FactorAnswers], analysis: Analysis) -> TextTable:
@@ -126,7 +110,7 @@ def _factors_of(each: Estimated) -> frozenset[str]:
 
 
 def _effect_row(kind: str, each: Estimated, digits: int, sign: str) -> tuple[str, ...]:
-    shown = _with_bounds(each.simultaneous, digits, sign) if each.simultaneous else _NOTHING
+    shown = with_bounds(each.simultaneous, digits, sign) if each.simultaneous else NOTHING
     return kind, *_effect_name(each), shown
 
 
@@ -144,8 +128,9 @@ def claim_table(claims: Sequence[AnsweredClaim]) -> TextTable:
     """Return each claim with its verdict, and its parts below it."""
     rows: list[tuple[str, ...]] = []
     for claim in claims:
-        verdict = claim.judged.verdict if claim.judged else f"not testable: {claim.reason}"
+        verdict = claim.judged.verdict if claim.judged else "not testable"
         rows.append((claim.claim.spec.id, claim.claim.spec.text, "", verdict))
+        rows += [("", f"  {claim.reason}", "", "")] if claim.reason else []
         parts = claim.judged.parts if claim.judged else ()
         rows += [("", f"  {part.text}", _significant(part.interval), part.verdict) for part in parts]
     return TextTable(2, ("claim", "", "difference", "verdict"), tuple(rows))
@@ -155,8 +140,8 @@ def _significant(interval: Interval) -> str:
     """Return an interval with three digits of what it leaves open."""
     open_by = max(interval.high - interval.estimate, interval.estimate - interval.low)
     if math.isnan(open_by):
-        return _NOTHING if math.isnan(interval.estimate) else f"{interval.estimate:+.4g}"
-    return _with_bounds(interval, max(0, 2 - math.floor(math.log10(open_by))) if open_by > 0 else 4, "+")
+        return NOTHING if math.isnan(interval.estimate) else f"{interval.estimate:+.4g}"
+    return with_bounds(interval, max(0, 2 - math.floor(math.log10(open_by))) if open_by > 0 else 4, "+")
 
 
 def notes(analysis: Analysis) -> list[str]:
@@ -216,14 +201,14 @@ def _sensitivities(analysis: Analysis) -> Iterator[str]:
         (a, n_a), (b, n_b) = found.seen
         often = "less" if each.result.verdict.startswith("better") else "more"
         mixed = f"mixed, as it trains {often} often; " if each.result.mixed else ""
-        oftener, other = (each.a, each.b) if found.difference > 0 else (each.b, each.a)
+        failing, other = (each.a, each.b) if found.difference > 0 else (each.b, each.a)
         seen = f"{a}/{n_a} and {b}/{n_b} runs collapsed"
         if math.isnan(found.difference):
             yield f"{name}: {mixed}{seen}; the verdict is on the runs that trained."
         else:
             yield (
-                f"{name}: {mixed}the verdict is on the runs that trained, and undone for all runs if {oftener} fails "
-                f"to train {100 * abs(found.difference):.2g} points oftener than {other}; {seen}, a difference of "
+                f"{name}: {mixed}the verdict is on the runs that trained, and undone for all runs if {failing} fails "
+                f"to train {100 * abs(found.difference):.2g} points more often than {other}; {seen}, a difference of "
                 f"{100 * found.interval.low:.0f} to {100 * found.interval.high:.0f} points."
             )
 
@@ -267,20 +252,3 @@ def _digits(analysis: Analysis) -> int:
     apart = max([max(means, default=0.0) - min(means, default=0.0), *spreads])
     wanted = [shown - math.ceil(math.log10(size) + 1e-9) for shown, size in ((4, largest), (3, apart)) if size > 0]
     return min(max([0, *wanted]), 12)
-
-
-def _with_bounds(interval: Interval, digits: int, sign: str = "") -> str:
-    estimate = _fixed(interval.estimate, digits, sign)
-    if math.isnan(interval.low):
-        return estimate
-    return f"{estimate} [{_fixed(interval.low, digits, sign)}, {_fixed(interval.high, digits, sign)}]"
-
-
-def _fixed(value: float, digits: int, sign: str = "") -> str:
-    return _NOTHING if math.isnan(value) else f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # and no minus zero
-
-
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return _NOTHING
-    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"

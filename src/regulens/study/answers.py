@@ -22,6 +22,7 @@ from regulens.study.contrasts import Contrast
 from regulens.study.declared import DeclaredAnalysis, declared_analysis, design_of
 from regulens.study.grid import cell_label
 from regulens.study.samples import Samples, by_image, of_guessing, samples_of
+from regulens.study.store import judged_by
 
 MAX_SEEDS_NEEDED = 200
 SIMULATED_STUDIES = 1000
@@ -104,7 +105,7 @@ def evidence_of(
     later: Callable[[int], float] | None = None,
 ) -> Evidence:
     """Return what the trainings of a study (refits are left aside) have to say, by the rules that it declared."""
-    trained = [result for result in results if result.spec.compared]
+    trained = judged_by([result for result in results if result.spec.compared], study.analysis.trained_above)
     return Evidence(study, trained, declared_analysis(study), level, folder, later)
 
 

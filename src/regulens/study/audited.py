@@ -1,4 +1,4 @@
-"""What an audit comes to: each claim under each variation, and which conclusions were about something else."""
+"""The result of an audit: each claim under each variation, and which conclusions were about something else."""
 
 from __future__ import annotations
 

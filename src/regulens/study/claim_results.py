@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from regulens.stats.cells import Cells
 from regulens.stats.claims import JudgedClaim, Part, Relation
 from regulens.stats.power import SeedsNeeded
-from regulens.stats.ties import ROUNDING
 from regulens.study.claims import DeclaredClaim
 from regulens.study.contrasts import Contrast, Key
 
@@ -39,8 +36,6 @@ class AnsweredClaim:
 
 def part_of(each: Contrast[Key, Any], cells: Cells[Key], alpha: float) -> Part:
     """Return a contrast as a part of a claim that may err by ``alpha``, estimated as it was declared."""
-    sizes = np.concatenate([np.abs(x[np.isfinite(x)]) for x in (cells.samples[key].values for key in each.weights)])
-    rounding = ROUNDING * float(np.median(sizes)) if len(sizes) else 0.0
     relation: Relation = "equal" if each.sense == "equal" else "greater"
     few, over = cells.too_few(each.weights, alpha), cells.over(each.weights)
-    return Part(each.label, cells.primary(each.weights), each.rope, relation, rounding, few, over)
+    return Part(each.label, cells.primary(each.weights), each.rope, relation, cells.rounding(each.weights), few, over)

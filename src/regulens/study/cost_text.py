@@ -11,7 +11,7 @@ import pandas as pd
 
 from regulens.stats.analysis import Analysis
 from regulens.stats.cost import CellCost, Cost, front, shown
-from regulens.study.analysis_text import TextTable
+from regulens.study.text_table import TextTable
 
 COST_TITLE = "cost of a run, descriptive"
 

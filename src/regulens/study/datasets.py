@@ -34,6 +34,7 @@ from regulens.stats.profiles import (
 from regulens.stats.ranks import ALPHA, Ranks, rank_levels
 from regulens.stats.samples import Sample
 from regulens.stats.ties import constant
+from regulens.study.text_table import place_text
 
 THRESHOLDS = 101
 """Of a profile, evenly spaced over its runs."""
@@ -279,4 +280,4 @@ def _warnings(
 
 
 def _at(where: Mapping[str, Level]) -> str:
-    return " at " + ", ".join(f"{factor} {level}" for factor, level in where.items()) if where else ""
+    return f" at {place_text(where)}" if where else ""

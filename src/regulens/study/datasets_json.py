@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from regulens.stats.intervals import Interval
 from regulens.stats.profiles import Profile
 from regulens.stats.ranks import Ranks
 from regulens.study.datasets import AcrossSets, LevelOverSets, PlaceOverSets, PooledComparison
+from regulens.study.json_numbers import finite
 
 
 def datasets_dict(found: AcrossSets | None) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _comparison(each: PooledComparison, factor: str) -> dict[str, Any]:
         | _interval(weighted.spread, "spread", "spread_")
         | {"q": weighted.q, "level": weighted.mean.level},
         "sets": [
-            {"set": name, "variance": _finite(effect.variance), "weight": weight}
+            {"set": name, "variance": finite(effect.variance), "weight": weight}
             | _interval(effect.difference, "difference")
             for name, effect, weight in zip(each.sets, each.effects, weights, strict=True)
         ],
@@ -82,8 +82,8 @@ def _ranks(ranks: Ranks, place: PlaceOverSets) -> dict[str, Any]:
         "where": dict(place.where),
         "sets": list(place.sets),
         "average": [{"level": level, "rank": rank} for level, rank in zip(levels, ranks.average.tolist(), strict=True)],
-        "friedman": _finite(ranks.friedman),
-        "friedman_p": _finite(ranks.friedman_p),
+        "friedman": finite(ranks.friedman),
+        "friedman_p": finite(ranks.friedman_p),
         "pairs": [
             {"a": levels[pair.a], "b": levels[pair.b], "p": pair.p, "p_holm": pair.p_holm} for pair in ranks.pairs
         ],
@@ -102,12 +102,8 @@ def _profile(profile: Profile) -> dict[str, list[float]]:
 
 
 def _interval(interval: Interval, name: str, prefix: str = "") -> dict[str, float | None]:
-    return {name: _finite(interval.estimate)} | _bounds(interval, prefix)
+    return {name: finite(interval.estimate)} | _bounds(interval, prefix)
 
 
 def _bounds(interval: Interval, prefix: str) -> dict[str, float | None]:
-    return {f"{prefix}low": _finite(interval.low), f"{prefix}high": _finite(interval.high)}
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return {f"{prefix}low": finite(interval.low), f"{prefix}high": finite(interval.high)}

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 
-from regulens.stats.intervals import Interval
-from regulens.study.analysis_text import TextTable
 from regulens.study.datasets import AcrossSets
-
-_NOTHING = "–"
+from regulens.study.text_table import NOTHING, TextTable, bounds_text, p_text, place_text, with_bounds
 
 
 def effects_table(found: AcrossSets) -> TextTable:
@@ -21,12 +18,14 @@ def effects_table(found: AcrossSets) -> TextTable:
         blank = ("",) * len(name)
         equal, weighted = each.equal, each.weighted
         if equal is None:
-            rows.append((*name, *[_NOTHING] * 4))
+            rows.append((*name, *[NOTHING] * 4))
             continue
-        rows.append((*name, "equal weights", _pair(equal.mean, digits), _range(equal.new, digits), _NOTHING))
+        means = with_bounds(equal.mean, digits, "+"), bounds_text(equal.new, digits, "+")
+        rows.append((*name, "equal weights", *means, NOTHING))
         if weighted is not None:
-            spread = _pair(weighted.spread, digits, "")
-            rows.append((*blank, "random effects", _pair(weighted.mean, digits), _range(weighted.new, digits), spread))
+            spread = with_bounds(weighted.spread, digits)
+            means = with_bounds(weighted.mean, digits, "+"), bounds_text(weighted.new, digits, "+")
+            rows.append((*blank, "random effects", *means, spread))
     heads = ("sets", "model", "mean effect [95 %]", "new set [95 %]", "SD between sets [95 %]")
     return TextTable(len(factors) + 3, (*factors, found.compared, *heads), tuple(rows))
 
@@ -42,8 +41,8 @@ def levels_table(found: AcrossSets) -> TextTable:
             str(len(place.sets)),
             str(each.runs),
             f"{rank:.2f}",
-            _pair(each.middle, digits, ""),
-            _pair(each.gain, digits),
+            with_bounds(each.middle, digits),
+            with_bounds(each.gain, digits, "+"),
         )
         for place in found.places
         for each, rank in zip(place.levels, place.ranks.average.tolist(), strict=True)
@@ -56,7 +55,7 @@ def pairs_table(found: AcrossSets) -> TextTable:
     """Return Wilcoxon's p of each pair of levels."""
     factors = tuple(found.places[0].where)
     rows = [
-        (*map(str, place.where.values()), f"{levels[pair.a]} – {levels[pair.b]}", _p(pair.p), _p(pair.p_holm))
+        (*map(str, place.where.values()), f"{levels[pair.a]} – {levels[pair.b]}", p_text(pair.p), p_text(pair.p_holm))
         for place in found.places
         for levels in [[str(each.level) for each in place.levels]]
         for pair in place.ranks.pairs
@@ -96,10 +95,10 @@ def rank_notes(found: AcrossSets) -> list[str]:
     for place in found.places:
         ranks = place.ranks
         if math.isfinite(ranks.friedman):
-            where = ", ".join(f"{factor} {level}" for factor, level in place.where.items())
+            where = place_text(place.where)
             said.append(
                 f"Friedman's test of equal ranks{' at ' + where if where else ''}: chi-squared {ranks.friedman:.2f}, "
-                f"p {_p(ranks.friedman_p)} (approximate)."
+                f"p {p_text(ranks.friedman_p)} (approximate)."
             )
     return said
 
@@ -109,24 +108,3 @@ def _digits(found: AcrossSets) -> int:
     widths = [each.equal.mean.high - each.equal.mean.low for each in found.comparisons if each.equal]
     known = [width / 2 for width in widths if math.isfinite(width) and width > 0]
     return min(12, max(0, 1 - math.floor(math.log10(min(known))))) if known else 4
-
-
-def _pair(interval: Interval | None, digits: int, sign: str = "+") -> str:
-    if interval is None:
-        return _NOTHING
-    estimate = _fixed(interval.estimate, digits, sign)
-    return estimate if math.isnan(interval.low) else f"{estimate} {_range(interval, digits, sign)}"
-
-
-def _range(interval: Interval, digits: int, sign: str = "+") -> str:
-    if math.isnan(interval.low):
-        return _NOTHING
-    return f"[{_fixed(interval.low, digits, sign)}, {_fixed(interval.high, digits, sign)}]"
-
-
-def _fixed(value: float, digits: int, sign: str = "+") -> str:
-    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
-
-
-def _p(value: float) -> str:
-    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"

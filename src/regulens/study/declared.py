@@ -31,6 +31,7 @@ class DeclaredAnalysis:
         over: what another study would draw anew, so that a verdict shall hold for it.
         rope_rate: half the width of the region of equivalence of two collapse rates.
         claims_share: what part of the error of 5 % the claims have; the comparisons have the rest.
+        trained_above: the validation accuracy above which a run counts as trained; None for that of guessing.
         factor: dotted name of the compared factor; ``None`` in a study without factors.
         levels: of it, in the order of the file.
         control: the one of them that the others are compared with; ``None`` in a study without factors.
@@ -45,6 +46,7 @@ class DeclaredAnalysis:
     over: tuple[Population, ...]
     rope_rate: float
     claims_share: float
+    trained_above: float | None
     factor: str | None
     levels: tuple[Level, ...]
     control: Level | None
@@ -72,6 +74,7 @@ def declared_analysis(study: StudySpec) -> DeclaredAnalysis:
         over=_over(study),
         rope_rate=asked.rope_rate,
         claims_share=_claims_share(study, factor),
+        trained_above=asked.trained_above,
         factor=factor,
         levels=levels,
         control=_control(study, factor, levels),

@@ -109,6 +109,7 @@ def own_store(study: StudySpec, folder: Path) -> Store:
         DataError: if it is damaged.
     """
     store = open_store(folder)
+    store.trained_above = study.analysis.trained_above
     held = _declared(store)
     if held is not None:
         _refuse_other(study, held, folder)

@@ -10,13 +10,13 @@ from typing import Any
 from regulens.errors import UserError
 from regulens.spec import StudySpec
 from regulens.stats.analysis import declared_pairs
+from regulens.stats.design import LEVEL
 from regulens.stats.looks import Taken, share_at, spent
 from regulens.study.claims import declared_claims
 from regulens.study.declared import declared_analysis
 from regulens.study.grid import levels_of, planned
 from regulens.study.store import Look, Store, now
 
-LEVEL = 0.95
 ALPHA = 1 - LEVEL
 
 
@@ -145,11 +145,11 @@ def looks_text(store: Store, study: StudySpec) -> str:
     levels = _and(
         [f"{_level(look.share)} at {look.seeds} seed{'' if look.seeds == 1 else 's'}" for look in looks.taken]
     )
-    plan = (
-        f"Looks at {_and(looks.declared)} seeds were declared"
-        if looks.declared
-        else "No looks were declared beforehand"
-    )
+    plan = "No looks were declared beforehand"
+    if looks.declared:
+        first = looks.taken[0].seeds
+        after = f" after the one at {first}" if first < looks.declared[0] else ""
+        plan = f"Looks at {_and(looks.declared)} seeds were declared{after}"
     many = len(looks.taken) > 1
     return (
         f"{plan}. The intervals hold together with {levels}: error spending over the looks at a growing study (Lan and "

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import pandas as pd
 
+from regulens.spec import CLAIMS_SHARE, ROPE_RATE
 from regulens.stats.analysis import Analysis
 from regulens.stats.contrasts import Level
 from regulens.stats.cost import Cost
@@ -23,13 +24,13 @@ from regulens.study.contrasts import Factorial
 from regulens.study.cost_text import cost_records, costs_frame
 from regulens.study.datasets import AcrossSets, across_sets
 from regulens.study.datasets_json import datasets_dict
-from regulens.study.external.assumed import CLAIMS_SHARE, on_error
+from regulens.study.external.assumed import on_error
 from regulens.study.external.claims import Ground, OwnClaim, judge_claims, read_claims
 from regulens.study.external.costs import costs_of_rows
 from regulens.study.external.datasets import with_datasets
 from regulens.study.external.interim import level_now
 from regulens.study.external.one_response import analyse_response
-from regulens.study.external.options import ROPE_RATE, Asked, checked_options
+from regulens.study.external.options import Asked, checked_options
 from regulens.study.external.power import ComparisonSeeds, seeds_list
 from regulens.study.external.runs import Runs, read_runs
 from regulens.study.external.scale import Scale

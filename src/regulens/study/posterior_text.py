@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from regulens.stats.analysis import Analysis
 from regulens.stats.cells import LEAST_RUNS
 from regulens.stats.comparison_posteriors import Posterior, comparison_posteriors
-from regulens.study.analysis_text import TextTable
+from regulens.study.text_table import NOTHING, TextTable
 
 POSTERIOR_TITLE = "posterior shares, Bayesian and exploratory"
-_NOTHING = "–"
 
 
 def share_text(share: float) -> str:
     """Write a probability with three decimals; 0 and 1 only where they are exact."""
     if math.isnan(share):
-        return _NOTHING
+        return NOTHING
     if 0.9995 <= share < 1:
         return "> 0.999"
     return "< 0.001" if 0 < share < 0.0005 else f"{share:.3f}"
@@ -49,7 +48,7 @@ def share_columns(analysis: Analysis) -> tuple[str, ...]:
 
 def _shares(found: Posterior | None, analysis: Analysis) -> tuple[str, ...]:
     if found is None:
-        return (_NOTHING,) * len(share_columns(analysis))
+        return (NOTHING,) * len(share_columns(analysis))
     within = [found.equivalent] if analysis.design.rope else []
     return tuple(map(share_text, (found.better, *within, found.worse, found.change)))
 

@@ -60,7 +60,7 @@ def _has(run: RunResult, response: Response) -> bool:
 
 
 def of_guessing(response: Response, class_counts: Sequence[int]) -> float | None:
-    """Return what a network that learned nothing comes to on images of such classes, None where nothing tells.
+    """Return the response of a network that learned nothing on images of such classes, None where it is unknown.
 
     It guesses: the largest class, or probabilities that are the classes' shares, whose loss is their entropy in nats.
     """

@@ -130,6 +130,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / DATABASE
+        self.trained_above: float | None = None
         if not os.path.lexists(self.path):
             refuse_lost_database(folder)
             write_atomically(self.path, _new_database())
@@ -216,7 +217,8 @@ class Store:
 
     def results(self) -> list[RunResult]:
         """Return all finished runs, in the order in which they finished."""
-        return [rescored_result(result, self._run_folder(result.run_id)) for result in self._stored_results()]
+        rescored = [rescored_result(result, self._run_folder(result.run_id)) for result in self._stored_results()]
+        return judged_by(rescored, self.trained_above)
 
     def _stored_results(self) -> list[RunResult]:
         return self._records(RunResult, "SELECT result FROM runs ORDER BY rowid")
@@ -344,6 +346,13 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     found = "its end is cut off" if cut_off else connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise DataError(f"{path}: {_ADVICE['SQLITE_CORRUPT'].replace('damaged', f'damaged ({found})')}")
+
+
+def judged_by(results: Sequence[RunResult], trained_above: float | None) -> list[RunResult]:
+    """Return results with the validation accuracy above which their study says that a run trained, if it says so."""
+    if trained_above is None:
+        return list(results)
+    return [result.model_copy(update={"trained_above": trained_above}) for result in results]
 
 
 def open_store(folder: Path) -> Store:

@@ -24,7 +24,7 @@ class StrengthSeries:
         where: the other factors' levels, in words.
         strengths: (k,) ascending; 0 is the network without it.
         samples: the runs at each.
-        means: what each comes to by the declared estimand, with its interval.
+        means: the declared estimand of each, with its interval.
     """
 
     kind: str

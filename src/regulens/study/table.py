@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +9,7 @@ from regulens.results import RunResult
 from regulens.spec import RunSpec, StudySpec
 from regulens.stats.chance import chance_bound
 from regulens.study.grid import cell_label, cell_levels, cells
+from regulens.study.json_numbers import finite
 from regulens.study.store import Store
 
 _NUMBERS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -35,15 +35,15 @@ def result_rows(study: StudySpec, store: Store, compared: bool = False) -> list[
         row = _identity(result.run_id, result.spec, study) | {
             "parameters_total": result.parameters_total,
             "parameters_trainable": result.parameters_trainable,
-            **{name: _finite(getattr(result, name)) for name in _NUMBERS},
-            "test_loss": _finite(record.test_loss) if record else None,
-            "test_accuracy": _finite(record.test_accuracy) if record else None,
+            **{name: finite(getattr(result, name)) for name in _NUMBERS},
+            "test_loss": finite(record.test_loss) if record else None,
+            "test_accuracy": finite(record.test_accuracy) if record else None,
             "train_seconds": result.train_seconds,
             "workers": result.workers,
             "status": "finished",
             "collapsed": is_collapsed(result),
             "error": None,
-            "epochs": [{name: _finite(value) for name, value in epoch.model_dump().items()} for epoch in result.epochs],
+            "epochs": [{name: finite(value) for name, value in epoch.model_dump().items()} for epoch in result.epochs],
         }
         rows.append(row)
     if compared:
@@ -57,10 +57,16 @@ def result_columns(study: StudySpec) -> list[str]:
 
 
 def is_collapsed(result: RunResult) -> bool | None:
-    """Tell whether a run is no better on validation than guessing the largest class; ``None`` in a refit."""
-    if result.val_images == 0:
-        return None
-    return result.val_accuracy <= _bound_of_guessing(result.val_class_counts)
+    """Tell whether a run is no better on validation than guessing the largest class, or what its study says instead.
+
+    ``None`` in a refit.
+    """
+    return None if result.val_images == 0 else result.val_accuracy <= collapse_bound(result)
+
+
+def collapse_bound(result: RunResult) -> float:
+    """Return the validation accuracy above which a run counts as trained."""
+    return _bound_of_guessing(result.val_class_counts) if result.trained_above is None else result.trained_above
 
 
 @lru_cache
@@ -95,7 +101,3 @@ def _failed_row(identity: str, spec: RunSpec, study: StudySpec, error: str) -> d
         | dict.fromkeys(unknown)
         | {"status": "failed", "collapsed": None, "error": error, "epochs": []}
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

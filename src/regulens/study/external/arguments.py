@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from regulens.errors import UserError, suggestion
+from regulens.spec import OVER, Population
 from regulens.stats.contrasts import Level
-from regulens.stats.design import OVER, Population
 from regulens.study.external.values import plain
 
 Comparisons = Literal["control", "all"] | tuple[tuple[Level, Level], ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from regulens.spec import CLAIMS_SHARE, ROPE
 from regulens.stats.blocks import pairing_advice
 from regulens.stats.cells import Cells
 from regulens.stats.contrasts import Levels
@@ -12,9 +13,8 @@ from regulens.study.external.options import Asked
 from regulens.study.external.runs import Runs
 from regulens.study.external.scale import Response
 
-ACCURACY_ROPE = 0.005
-CLAIMS_SHARE = 0.5
-"""Of the error in all, where there are claims; comparisons have the rest."""
+ERROR = 0.05
+ACCURACY_ROPE = ROPE["val_accuracy"]
 
 
 def on_response(asked: Asked, read: Response, runs: Runs) -> Iterator[str]:
@@ -32,9 +32,10 @@ def on_response(asked: Asked, read: Response, runs: Runs) -> Iterator[str]:
             "no equivalence margin (ROPE) was given: only the sign of a difference is judged, and nothing can be "
             "called equivalent"
         )
+    yield from runs.failures.notes
     if runs.failures.of_rows is not None:
-        yield from runs.failures.notes
-    elif read.accuracy and direction == "higher":
+        return
+    if read.accuracy and direction == "higher":
         yield "collapse was not checked: give the chance accuracy (--chance) to detect collapsed runs"
     else:
         yield "collapse was not checked: it is defined for accuracies only, unless a column tells (--collapsed)"
@@ -91,6 +92,8 @@ def on_error(level: float, responses: int, claims: int) -> Iterator[str]:
             f"the comparisons of {responses} responses are one family: those of each err with at most "
             f"{_percent(each)}, all together with {_percent(of_comparisons)}"
         )
+    if of_comparisons / responses < ERROR - 1e-9:
+        yield f"so p (Holm) is to be compared with {_percent(of_comparisons / responses)}, not with {_percent(ERROR)}"
 
 
 def _percent(share: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from regulens.errors import UserError, suggestion
-from regulens.spec import ClaimSpec, Level
+from regulens.spec import OTHER_NAMES, ClaimSpec, Level
 from regulens.spec.mistakes import first_mistake
 from regulens.stats.cells import Cells
 from regulens.stats.claims import judge_claim
@@ -136,7 +136,8 @@ def _missing(claim: DeclaredClaim, ground: Ground) -> str:
 
 def _contrasts(claim: OwnClaim, ground: Ground) -> list[Contrast[Levels, str]]:
     """Return what a claim rests on; of several responses, each is named."""
-    responses = claim.responses or (next(iter(ground.data)),)
+    named = claim.responses or (next(iter(ground.data)),)
+    responses = [name if name in ground.data else str(OTHER_NAMES.get(name, name)) for name in named]
     for name in responses:
         if name not in ground.data:
             near = suggestion(name, list(ground.data))

@@ -11,7 +11,7 @@ from regulens.stats.ties import ROUNDING
 from regulens.stats.verdicts import Direction
 from regulens.study.external.options import COLLAPSE_MARGIN, Options
 from regulens.study.external.problems import Problem, named_rows
-from regulens.study.external.scale import named_accuracy
+from regulens.study.external.scale import Response, named_accuracy
 from regulens.study.external.values import is_missing
 from regulens.study.own_rows import Rows
 
@@ -62,23 +62,16 @@ def telling_response(options: Options) -> str:
     return next((name for name in options.responses if named_accuracy(name)), options.response)
 
 
-def failures_by_bound(rows: Rows, values: Sequence[float], options: Options, direction: Direction) -> Failures:
+def failures_by_bound(rows: Rows, read: Response, options: Options, direction: Direction) -> Failures:
     """Return the runs that collapsed by the values of the telling response, NaN where there is none.
 
     Raises:
-        UserError: for an accuracy of guessing where less is better.
+        UserError: for an accuracy of guessing where less is better, or a bound in points where fractions are meant.
     """
     name = telling_response(options)
     of_all = f", by {name}, in all responses" if len(options.responses) > 1 else ""
     if options.trained_above is not None:
-        bound, sign = options.trained_above, 1 if direction == "higher" else -1
-        margin = abs(bound) * ROUNDING
-        flags = tuple(math.isnan(value) or sign * (value - bound) <= margin for value in values)
-        beyond = "above" if direction == "higher" else "below"
-        said = f"runs not {beyond} {bound:g} count as collapsed{of_all}, as declared"
-        diverged = [row for row, value in enumerate(values) if math.isnan(value)]
-        said += f"; of {named_rows(rows.names, diverged)} {name} is not finite" if diverged else ""
-        return Failures(flags, (said,))
+        return _above(rows, read, options.trained_above, direction, (name, of_all))
     if options.chance is None:
         return Failures(None)
     if direction == "lower":
@@ -91,7 +84,19 @@ def failures_by_bound(rows: Rows, values: Sequence[float], options: Options, dir
         f"runs not above {bound:g} ({COLLAPSE_MARGIN} times chance) count as collapsed{of_all}: an exact bound needs "
         "the number of evaluated images, which is unknown"
     )
-    return Failures(tuple(value <= bound * (1 + ROUNDING) for value in values), (said,))
+    return Failures(tuple(value <= bound * (1 + ROUNDING) for value in read.values), (said,))
+
+
+def _above(rows: Rows, read: Response, bound: float, direction: Direction, named: tuple[str, str]) -> Failures:
+    """Return the runs that are not beyond a declared bound, or have no value."""
+    name, of_all = named
+    if read.accuracy and abs(bound) > 1:
+        raise UserError(f"trained_above {bound:g} is above 1, and {name} is a fraction; write {bound / 100:g}")
+    sign, beyond = (1, "above") if direction == "higher" else (-1, "below")
+    flags = tuple(math.isnan(value) or sign * (value - bound) <= abs(bound) * ROUNDING for value in read.values)
+    diverged = [row for row, value in enumerate(read.values) if math.isnan(value)]
+    unknown = f"; of {named_rows(rows.names, diverged)} {name} is not finite" if diverged else ""
+    return Failures(flags, (f"runs not {beyond} {bound:g} count as collapsed{of_all}, as declared{unknown}",))
 
 
 def without_value(rows: Rows, response: str, failed: Sequence[bool] | None) -> set[int]:

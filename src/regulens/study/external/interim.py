@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 from regulens.errors import UserError
+from regulens.spec import CLAIMS_SHARE
+from regulens.stats.design import LEVEL
 from regulens.stats.looks import declared_share
-from regulens.study.external.assumed import CLAIMS_SHARE
 from regulens.study.external.runs import Runs
 
-LEVEL = 0.95
 _ANSWERS = 2  # at most, of a comparison
 
 
@@ -29,10 +29,12 @@ def level_now(runs: Runs) -> tuple[float, str]:
         raise UserError("looks are numbers of seeds: name their column with seed")
     seeds = _seeds(runs)
     level = 1 - (1 - LEVEL) * declared_share(seeds, looks, _smallest_tail(runs))
-    declared = f"looks at {', '.join(map(str, looks))} seeds were declared, so the error is divided among them"
+    what = "splits" if runs.options.split else "seeds"
+    declared = f"looks at {', '.join(map(str, looks))} {what} were declared, so the error is divided among them"
     if len(looks) == 1:
-        declared = f"one look was declared, at {looks[0]} seeds, with something kept for an extension"
-    return level, f"{declared}: {_at(seeds, looks)} all intervals hold together with {100 * level:.4g} %"
+        declared = f"one look was declared, at {looks[0]} {what}, with something kept for an extension"
+    place = _at(f"{seeds} {what}", seeds, looks)
+    return level, f"{declared}: {place} all intervals hold together with {100 * level:.4g} %"
 
 
 def _smallest_tail(runs: Runs) -> float:
@@ -42,15 +44,13 @@ def _smallest_tail(runs: Runs) -> float:
     return (1 - LEVEL) * (1 - CLAIMS_SHARE) / (_ANSWERS * comparisons) / 2
 
 
-def _at(seeds: int, looks: tuple[int, ...]) -> str:
+def _at(named: str, seeds: int, looks: tuple[int, ...]) -> str:
     if seeds > looks[-1]:
-        return (
-            f"{seeds} seeds are beyond the last, an extension that was not declared, judged with what is left for it;"
-        )
+        return f"{named} are beyond the last, an extension that was not declared, judged with what is left for it;"
     if seeds in looks:
-        return f"at {seeds} seeds"
+        return f"at {named}"
     following = next(size for size in looks if size > seeds)
-    return f"{seeds} seeds are judged as the look at {following}, whose place they take;"
+    return f"{named} are judged as the look at {following}, whose place they take;"
 
 
 def _seeds(runs: Runs) -> int:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from regulens.stats.analysis import Analysis, analyse
-from regulens.stats.design import Design
+from regulens.stats.design import LEVEL, Design
 from regulens.stats.factorial import FactorAnswers, Layout, answer_factor
 from regulens.study.external.assumed import ACCURACY_ROPE, on_response, on_runs
-from regulens.study.external.interim import LEVEL
 from regulens.study.external.logs import repeated_runs
 from regulens.study.external.options import Asked
 from regulens.study.external.power import ComparisonSeeds, check_effect, seeds_of_comparisons
@@ -56,7 +55,7 @@ def analyse_response(asked: Asked, runs: Runs, alpha: float, said: tuple[str, ..
 
 
 def _design(asked: Asked, read: Response, runs: Runs, alpha: float) -> Design:
-    """Return what comparisons are judged by; ``chance`` is what an accuracy comes to where nothing was learned."""
+    """Return what comparisons are judged by; ``chance`` is the accuracy of a run that learned nothing."""
     is_share = read.accuracy and read.bounds == (0.0, 1.0)
     return replace(
         runs.options.design,

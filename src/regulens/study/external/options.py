@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from regulens.errors import UserError, suggestion
+from regulens.spec import ROPE_RATE
 from regulens.stats.contrasts import Level
 from regulens.stats.design import Design, Primary
 from regulens.stats.verdicts import Direction
@@ -26,7 +27,6 @@ from regulens.study.external.arguments import (
 from regulens.study.external.logs import Runs
 from regulens.study.external.scale import Scale
 
-ROPE_RATE = 0.05
 COLLAPSE_MARGIN = 1.1
 """Times chance: an accuracy not above it is one of guessing. A proper bound needs the number of images, not known."""
 

@@ -12,8 +12,8 @@ from regulens.stats.analysis import Analysis, NamedComparison
 from regulens.stats.cells import LEAST_RUNS
 from regulens.stats.power import Piloted, SeedsNeeded, piloted, seeds_needed_from_pilot
 from regulens.stats.simulated import Question
-from regulens.study.analysis_text import TextTable
 from regulens.study.external.scale import Response
+from regulens.study.text_table import TextTable
 from regulens.study.thresholds import LARGEST_EFFECT, in_points
 
 MAX_SEEDS = 200

@@ -182,7 +182,7 @@ def _first_response(rows: Rows, options: Options, marked: Failures) -> Response:
 
 def _by_bound(rows: Rows, options: Options, first: Response) -> Failures:
     asked = next(each for each in options.asked if each.response == telling_response(options))
-    return failures_by_bound(rows, first.values, options, asked.direction or usual_direction(asked.response))
+    return failures_by_bound(rows, first, options, asked.direction or usual_direction(asked.response))
 
 
 def _response(rows: Rows, options: Options, asked: Asked, failures: Failures, first: Response) -> Response:

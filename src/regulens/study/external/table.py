@@ -9,12 +9,12 @@ from regulens.errors import UserError, suggestion
 from regulens.stats.analysis import Cell
 from regulens.stats.contrasts import Level
 from regulens.stats.samples import sample
-from regulens.study.analysis_text import place_text
 from regulens.study.external.levels import matching, ordered
 from regulens.study.external.logs import what_differs
 from regulens.study.external.options import Options
 from regulens.study.external.problems import Problem
 from regulens.study.own_rows import Rows
+from regulens.study.text_table import place_text
 
 CONTROL = "none"
 _EXPLAINED = 3  # duplicates: no more are shown
