@@ -86,3 +86,13 @@ def test_the_family_is_that_which_was_declared_though_some_cells_have_no_runs() 
 def test_one_comparison_with_two_answers_is_a_family_too() -> None:
     said = notes(runs({"none": spread(0.9), "l2": spread(0.8)}, chance=0.1).analysis)
     assert any(each.startswith("Both answers of the comparison form one family: each interval") for each in said)
+
+
+def test_a_mean_of_all_runs_that_cannot_allow_for_collapses_says_so() -> None:
+    rows = [(name, at, 0.4 + 0.01 * at, False) for name in ("none", "l2") for at in range(5)]
+    data = pd.DataFrame(rows, columns=["regularizer", "seed", "val_loss", "collapsed"])
+    said = "the mean of all runs does not allow for collapses that were not seen"
+    found = analyze(data, response="val_loss", factors="regularizer", seed="seed")
+    assert any(said in each for each in found.warnings)
+    data.loc[0, ["val_loss", "collapsed"]] = [2.3, True]
+    assert not any(said in each for each in analyze(data, response="val_loss", factors="regularizer").warnings)
