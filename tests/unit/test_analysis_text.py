@@ -12,6 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from regulens.errors import UserError
+from regulens.stats.analysis import Cell, analyse
+from regulens.stats.design import Design, Primary
+from regulens.stats.samples import sample
+from regulens.study.analysis_json import analysis_dict
 from regulens.study.analysis_text import cell_table, comparison_table, notes
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.posterior_text import posterior_table
@@ -96,3 +100,13 @@ def test_a_mean_of_all_runs_that_cannot_allow_for_collapses_says_so() -> None:
     assert any(said in each for each in found.warnings)
     data.loc[0, ["val_loss", "collapsed"]] = [2.3, True]
     assert not any(said in each for each in analyze(data, response="val_loss", factors="regularizer").warnings)
+
+
+@pytest.mark.parametrize(("primary", "over"), [("trained", ["seeds", "images"]), ("median", ["seeds"])])
+def test_json_says_what_a_verdict_is_over_not_what_was_declared(primary: Primary, over: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    scores = {name: (rng.random((5, 50)) < right) * 1.0 for name, right in (("none", 0.8), ("l2", 0.9))}
+    cells = [Cell({"regularizer": name}, sample(x.mean(1)), x) for name, x in scores.items()]
+    design = Design(primary=primary, over=("seeds", "images"), bounds=(0, 1))
+    found = analyse(cells, "regularizer", [("l2", "none")], design, rng)
+    assert analysis_dict(found)["comparisons"][0]["over"] == over
