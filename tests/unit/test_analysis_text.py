@@ -12,6 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from regulens.errors import UserError
+from regulens.stats.analysis import Cell, analyse
+from regulens.stats.design import Design, Primary
+from regulens.stats.samples import sample
+from regulens.study.analysis_json import analysis_dict
 from regulens.study.analysis_text import cell_table, comparison_table, notes
 from regulens.study.own_numbers import OwnAnalysis, analyze
 from regulens.study.posterior_text import posterior_table
@@ -43,8 +47,8 @@ def test_a_mean_that_is_unknown_costs_the_others_no_digits() -> None:
 
 
 def test_where_every_run_diverged_the_error_says_so() -> None:
-    data = pd.DataFrame({"regularizer": ["none", "l2"] * 3, "val_loss": [math.nan] * 6, "lost": [True] * 6})
-    with pytest.raises(UserError, match="val_loss has no finite value: every run diverged"):
+    data = pd.DataFrame({"regularizer": ["none", "l2"] * 3, "val_loss": [math.inf] * 6, "lost": [True] * 6})
+    with pytest.raises(UserError, match="the data: val_loss has no finite value: every run diverged"):
         analyze(data, response="val_loss", factors="regularizer", collapsed="lost")
 
 
@@ -86,3 +90,23 @@ def test_the_family_is_that_which_was_declared_though_some_cells_have_no_runs() 
 def test_one_comparison_with_two_answers_is_a_family_too() -> None:
     said = notes(runs({"none": spread(0.9), "l2": spread(0.8)}, chance=0.1).analysis)
     assert any(each.startswith("Both answers of the comparison form one family: each interval") for each in said)
+
+
+def test_a_mean_of_all_runs_that_cannot_allow_for_collapses_says_so() -> None:
+    rows = [(name, at, 0.4 + 0.01 * at, False) for name in ("none", "l2") for at in range(5)]
+    data = pd.DataFrame(rows, columns=["regularizer", "seed", "val_loss", "collapsed"])
+    said = "the mean of all runs does not allow for collapses that were not seen"
+    found = analyze(data, response="val_loss", factors="regularizer", seed="seed")
+    assert any(said in each for each in found.warnings)
+    data.loc[0, ["val_loss", "collapsed"]] = [2.3, True]
+    assert not any(said in each for each in analyze(data, response="val_loss", factors="regularizer").warnings)
+
+
+@pytest.mark.parametrize(("primary", "over"), [("trained", ["seeds", "images"]), ("median", ["seeds"])])
+def test_json_says_what_a_verdict_is_over_not_what_was_declared(primary: Primary, over: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    scores = {name: (rng.random((5, 50)) < right) * 1.0 for name, right in (("none", 0.8), ("l2", 0.9))}
+    cells = [Cell({"regularizer": name}, sample(x.mean(1)), x) for name, x in scores.items()]
+    design = Design(primary=primary, over=("seeds", "images"), bounds=(0, 1))
+    found = analyse(cells, "regularizer", [("l2", "none")], design, rng)
+    assert analysis_dict(found)["comparisons"][0]["over"] == over

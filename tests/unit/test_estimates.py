@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from regulens.stats.chance import chance_bound
+from regulens.stats.estimate import IntervalEstimate
 from regulens.stats.estimates import (
     expected_best,
     expected_best_curve,
@@ -260,6 +261,15 @@ def test_median_interval_at_an_attained_level_ends_at_order_statistics(n: int, r
     assert made.estimate == (n + 1) / 2
 
 
+@pytest.mark.parametrize("n", [3, 5, 20, 40, 50])
+def test_the_widest_median_interval_is_that_of_all_values(n: int) -> None:
+    x = np.random.default_rng(n).standard_normal(n)
+    least = 0.5 ** (n - 1)  # all values miss the median with this probability
+    for beyond in (1.0, 1 + 1e-12, 1 + 1e-7, 1 + 1e-4):
+        made = median_interval(x, 1 - least * beyond)
+        assert (made.low, made.high) == pytest.approx((x.min(), x.max()), abs=1e-3)
+
+
 def test_median_interval_interpolates_as_hettmansperger_and_sheather() -> None:
     n, level, inner = 10, 0.95, 1 - 2 * stats.binom.cdf(2, 10, 0.5)
     outer = 1 - 2 * stats.binom.cdf(1, n, 0.5)
@@ -341,3 +351,10 @@ def test_expected_best_of_thousands_of_runs_is_exact(direction: Literal["higher"
 def test_expected_best_never_goes_beyond_the_runs(k: int) -> None:
     with pytest.raises(ValueError, match=f"between 1 and the number of runs 3, got {k}"):
         expected_best([0.1, 0.2, 0.3], k)
+
+
+def test_p_of_a_bound_that_stays_at_zero_is_where_it_leaves_it() -> None:
+    def rule(level: float) -> Interval:  # as of medians of tied values
+        return Interval(0.1, -0.1 if level > 0.999 else 0.0 if level > 0.9 else 0.05, 0.2, level)
+
+    assert IntervalEstimate(0.1, rule).p == pytest.approx(0.1, rel=1e-3)

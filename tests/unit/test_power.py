@@ -287,6 +287,17 @@ class TestPilots:
         assert found.question.overlap == 0.25
         assert found.pilots[0].sd == pytest.approx((pair[0].values - pair[1].values).std(ddof=1))
 
+    def test_means_of_all_runs_do_not_share_their_images(self) -> None:
+        draw = rng(8)
+        right = draw.beta(0.9, 0.1, 300)
+        scores = {i: (draw.random((20, 300)) < right) * 1.0 for i in range(2)}
+        design = Design(over=("seeds", "images"), primary="mean", rates=True, failed=0.1)
+        cells = Cells({i: sample(x.mean(1), [False] * 20) for i, x in scores.items()}, design, scores)
+        found = piloted(cells, WEIGHTS, Question(0.05, 0.005))
+        assert found is not None
+        assert found.floor == pytest.approx(math.sqrt(sum(each.image_variance for each in found.pilots)))
+        assert found.floor > 2 * math.sqrt(found.question.image_variance)
+
     def test_images_are_what_is_left_of_the_variance_for_any_number_of_runs(self) -> None:
         draw, images = rng(6), 400
         hard = draw.random(images) < 0.3

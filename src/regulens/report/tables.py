@@ -103,7 +103,7 @@ def images_table(found: StudyAnalysis) -> Table:
         rows=tuple(rows),
         note="Standard deviations in percentage points. The validation images are a sample too: on a different sample "
         "of images the SD between runs would be the value in column “between runs” (Jordan 2023). The last column is "
-        "the mean with its 95 % interval over seeds and images together.",
+        "the mean with its 95 % interval over seeds and images together, not corrected for skewness.",
         name="images",
     )
 
@@ -263,12 +263,17 @@ def variance_table(found: StudyAnalysis) -> Table:
         )
         for source in found.anova.sources
     ]
+    robust = (
+        "ANOVA-type statistic of repeated measures, runs of one seed being a block (Geisser and Greenhouse 1958)."
+        if found.analysis.design.paired
+        else "ANOVA-type statistic, which is robust to unequal variances (Brunner, Dette and Munk 1997)."
+    )
     return Table(
         caption="Proportions of the variance over all runs",
         columns=("source", "omega squared", "p"),
         rows=tuple(rows),
         note="Exploratory: a description of these networks and levels, unadjusted. Type III sums of squares; p of the "
-        "ANOVA-type statistic, which is robust to unequal variances (Brunner, Dette and Munk 1997).",
+        + robust,
         name="variance",
     )
 

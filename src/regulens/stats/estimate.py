@@ -168,7 +168,9 @@ class IntervalEstimate(Estimate):
         def beyond(exponent: float) -> float:
             found = self.rule(1 - 10**exponent)
             bound = found.low if self.value > 0 else -found.high
-            return -1e9 if math.isnan(bound) else bound  # without a bound nothing is excluded
+            if math.isnan(bound):
+                return -1e9  # without a bound nothing is excluded
+            return bound if bound > 0 else bound - abs(self.value)  # nor by one that is zero, as of tied values
 
         most, least = -1e-9, math.log10(_LEAST_P)
         if self.value == 0 or beyond(most) <= 0:

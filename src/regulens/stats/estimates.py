@@ -166,7 +166,7 @@ def median_interval(values: ArrayLike, level: float) -> Interval:
     estimate = float(np.median(x))
     if not medians_bounded(len(x), level):
         return Interval(estimate, math.nan, math.nan, level)
-    if len(x) == 2:  # at 0.5, where scipy looks for a third
+    if 1 - level <= 0.5 ** (len(x) - 1) * (1 + 1e-9) + 1e-15:  # within rounding, where scipy looks for one more value
         return Interval(estimate, float(x.min()), float(x.max()), level)
     low, high = stats.mstats.median_cihs(x, alpha=1 - level)
     return Interval(estimate, float(low), float(high), level)

@@ -164,9 +164,15 @@ class Piloted:
 
     @property
     def floor(self) -> float:
-        """The standard error that no number of seeds makes smaller: of the images, or of overlapping splits."""
-        (first, *_), overlap = self.pilots, self.question.overlap
-        return math.sqrt(self.question.image_variance + (overlap * first.sd**2 if len(self.pilots) == 1 else 0.0))
+        """The standard error that no number of seeds makes smaller: of the images, or of overlapping splits.
+
+        Means of all runs are compared cell by cell, so that what their images have in common does not cancel.
+        """
+        (first, *_), asked = self.pilots, self.question
+        if asked.primary == "mean" and first.rise is not None:
+            each = [w**2 * pilot.image_variance for w, pilot in zip(asked.weights, self.pilots, strict=True)]
+            return math.sqrt(sum(each))
+        return math.sqrt(asked.image_variance + (asked.overlap * first.sd**2 if len(self.pilots) == 1 else 0.0))
 
 
 def piloted(cells: Cells[Key], weights: Mapping[Key, float], question: Question) -> Piloted | None:

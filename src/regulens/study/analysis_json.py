@@ -173,11 +173,21 @@ def _comparison(
     head = {"factor": named.factor, "a": named.a, "b": named.b, "where": dict(named.where), "n_a": n_a, "n_b": n_b}
     design, result = analysis.design, named.result
     declared: dict[str, Any] = {"estimand": design.primary, "direction": design.direction, "rope": design.rope}
-    declared |= {"rope_rate": design.rope_rate if design.rates else None, "over": list(design.over)}
+    declared |= {"rope_rate": design.rope_rate if design.rates else None, "over": _over(named, analysis)}
     if result is None:
         return head | dict.fromkeys(_DECIDES) | {"reason": named.reason} | declared
     reason = result.reason or None
     return head | _judged(result) | {"reason": reason} | declared | _answers(result) | _beside(result, design.rates)
+
+
+def _over(named: NamedComparison, analysis: Analysis) -> list[str]:
+    """Return what a verdict is over: seeds alone where images were declared, but are not known or do not count."""
+    if named.result is None:
+        return list(analysis.design.over)
+    factors = tuple(analysis.cells[0].levels)
+    pair = [{**named.where, named.factor: level} for level in (named.a, named.b)]
+    a, b = (tuple(levels[factor] for factor in factors) for levels in pair)
+    return list(analysis.data.over({a: 1.0, b: -1.0}))
 
 
 def _judged(result: Comparison) -> dict[str, Any]:

@@ -49,8 +49,13 @@ def on_runs(asked: Asked, runs: Runs, data: Cells[Levels]) -> Iterator[str]:
         stand = data.diverged_value
         in_mean = "leave it unknown" if math.isnan(stand) else f"stand at {stand:.6g} in it"
         yield (
-            f"{diverged} run{'s' * (diverged > 1)} without a finite {asked.response} count as collapsed: the last in "
-            f"P(better); of the mean of all runs they {in_mean}"
+            f"{diverged} run{'s' * (diverged > 1)} without a finite {asked.response} "
+            f"count{'s' * (diverged == 1)} as collapsed: the last in P(better); of the mean of all runs they {in_mean}"
+        )
+    elif data.design.rates and data.collapse is None:
+        yield (
+            "no run collapsed, and what one would come to is unknown: the mean of all runs does not allow for "
+            "collapses that were not seen"
         )
     if options.seed is None:
         yield "no column of seeds was given (--seed): a run that is listed twice goes unnoticed"
