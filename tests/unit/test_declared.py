@@ -31,6 +31,7 @@ def test_by_default_every_regularizer_is_compared_with_none_on_validation_accura
         over=("seeds", "images"),
         rope_rate=0.05,
         claims_share=0.0,
+        trained_above=None,
         factor="regularizer",
         levels=("l2(0.01)", "none", "batchnorm"),
         control="none",
