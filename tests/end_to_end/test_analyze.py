@@ -239,7 +239,7 @@ def test_a_mistake_in_a_newer_option_is_one_line(
 def test_costs_are_shown_drawn_and_in_the_json(results: Path, answer: Callable[..., Answer], tmp_path: Path) -> None:
     lines = results.read_text().splitlines()
     results.write_text("\n".join([f"{lines[0]},seconds", *(f"{line},{12 + len(line)}" for line in lines[1:])]) + "\n")
-    code, out, _ = answer(results, *COLUMNS, "--cost", "seconds", "--out", tmp_path / "pictures")
+    code, out, _ = answer(results, *COLUMNS, "--cost", "seconds", "--figures", tmp_path / "pictures")
     assert code == 0
     assert "cost of a run, descriptive" in out
     assert "posterior shares, Bayesian and exploratory" in out
@@ -247,6 +247,6 @@ def test_costs_are_shown_drawn_and_in_the_json(results: Path, answer: Callable[.
     assert (tmp_path / "pictures" / "pareto-seconds.png").is_file()
     found = json.loads(answer(results, *COLUMNS, "--cost", "seconds", "--format", "json")[1])
     assert [cost["cost"] for cost in found["costs"]] == ["seconds"]
-    code, _, err = answer(results, *COLUMNS, "--out", tmp_path)
+    code, _, err = answer(results, *COLUMNS, "--figures", tmp_path)
     assert code == 2
-    assert "--out requires --cost" in err
+    assert "with --datasets or --cost" in err

@@ -55,7 +55,7 @@ def test_figures_are_drawn_and_named(answer: Callable[..., Answer], tmp_path: Pa
     assert code == 0
     for name in ("forest", "ranks", "profile"):
         assert (tmp_path / f"datasets-{name}.png").is_file()
-        assert f"datasets-{name}.svg" in out
+        assert f"datasets-{name}.png" in out
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
-"""What `analyze` prints and draws across data sets."""
+"""What `analyze` prints across data sets."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
-from regulens.errors import UserError
 
 if TYPE_CHECKING:
     from regulens.study.own_numbers import OwnAnalysis
@@ -31,22 +29,3 @@ def print_datasets(found: OwnAnalysis) -> None:
     console.print()
     for note in dataset_notes(across):
         console.print(f"- {note}")
-
-
-def check_figures(folder: Path | None, datasets: str | None) -> None:
-    """Refuse figures where no column of data sets is named.
-
-    Raises:
-        UserError: saying so.
-    """
-    if folder is not None and datasets is None:
-        raise UserError("--figures draws what is said across data sets: name their column with --datasets")
-
-
-def draw_figures(found: OwnAnalysis, folder: Path | None) -> list[Path]:
-    """Draw the figures, if a folder is given, and return their paths."""
-    if folder is None:
-        return []
-    from regulens.report.datasets import draw_datasets
-
-    return [picture.path for picture in draw_datasets(found, folder)]

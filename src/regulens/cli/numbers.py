@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from regulens.cli.datasets import check_figures, draw_figures, print_datasets
+from regulens.cli.datasets import print_datasets
 from regulens.cli.options import AnalysisFormat, Comparisons, Primary
 from regulens.cli.tables import text_table
 from regulens.cli.terminal import console, print_wide
@@ -112,15 +112,11 @@ def analyze(
         typer.Option(metavar="COLUMN", help="Column of the data set: pool the comparisons over data sets as well."),
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="With --datasets: draw the figures across data sets into DIR.")
+        Path | None, typer.Option(metavar="DIR", help="With --datasets or --cost: draw their figures into DIR.")
     ] = None,
     cost: Annotated[
         str | None,
         typer.Option(metavar="COLUMNS", help="Columns of what a run costs, e.g. seconds,parameters; never judged."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FOLDER", help="With --cost: folder for the Pareto figures (PNG and SVG)."),
     ] = None,
     output: Annotated[AnalysisFormat, typer.Option("--format", help="Format of the output.")] = AnalysisFormat.table,
 ) -> None:
@@ -130,9 +126,8 @@ def analyze(
     """
     from regulens.study.own_numbers import analyze
 
-    check_figures(figures, datasets)
-    if out is not None and cost is None:
-        raise UserError("--out requires --cost, which names the columns to draw; add it, or omit --out")
+    if figures is not None and datasets is None and cost is None:
+        raise UserError("--figures draws data sets and costs: name their columns with --datasets or --cost, or omit it")
     found = analyze(
         data,
         response=response,
@@ -160,8 +155,7 @@ def analyze(
         datasets=datasets,
         cost=cost,
     )
-    drawn = draw_figures(found, figures)
-    pictures = _pictures(found, out)
+    pictures = _pictures(found, figures)
     if output is AnalysisFormat.json:
         sys.stdout.write(found.to_json() + "\n")
         return
@@ -170,8 +164,6 @@ def analyze(
         if told:
             console.print()
         told |= _print(each, told)
-    for path in drawn:
-        console.print(str(path), soft_wrap=True)
     for picture in pictures:
         console.print(f"figure: {picture.path.with_suffix('.png').resolve()}", soft_wrap=True)
     if found.claims:
@@ -243,13 +235,15 @@ def _print(found: OwnAnalysis, told: set[str]) -> set[str]:
     return set(new)
 
 
-def _pictures(found: OwnAnalysis, out: Path | None) -> Sequence[Picture]:
-    """Draw the Pareto figures, where a folder is given for them."""
-    if out is None:
+def _pictures(found: OwnAnalysis, folder: Path | None) -> Sequence[Picture]:
+    """Draw what is said across data sets and what runs cost, where a folder is given for it."""
+    if folder is None:
         return ()
+    from regulens.report.datasets import draw_datasets
     from regulens.report.pareto import draw_costs
 
-    return draw_costs(found, out)
+    across = draw_datasets(found, folder) if found.datasets is not None else ()
+    return [*across, *(draw_costs(found, folder) if found.cost else ())]
 
 
 def _against(found: OwnAnalysis) -> str:
