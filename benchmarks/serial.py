@@ -2,7 +2,7 @@
 
 Cells of n runs along the seeds, an autoregression of first order; the test pools the lag-one autocorrelations of the
 cells (each plus 1 / n, its bias) over their standard error under independence, one-sided at 5 %. The error of a
-comparison that takes the runs for independent stands beside it.
+comparison that assumes independent runs is shown as well.
 
     python benchmarks/serial.py
 """

@@ -1,9 +1,9 @@
 """Whether intervals of P(better) cover, for any spreads and numbers of runs, by simulation with known truth.
 
 Two cells, whose runs differ in shape, spread and number; their distance is such that P(A > B) is what it shall be. The
-interval of Regulens stands beside Newcombe's (2006, method 5), Brunner and Munzel's t, DeLong's variance on the logit
-scale (Perme and Manevski 2019), its studentised permutation (Pauly, Asendorf and Konietschke 2016, on a fifth of the
-samples), and a score interval with DeLong's variance and t (as Schüürhuis, Konietschke and Brunner 2025). A coverage of
+interval of Regulens is compared with Newcombe's (2006, method 5), Brunner and Munzel's t, DeLong's variance on the
+logit scale (Perme and Manevski 2019), its studentized permutation (Pauly, Asendorf and Konietschke 2016, on a fifth of
+the samples), and a score interval with DeLong's variance and t (as Schüürhuis, Konietschke and Brunner 2025). A coverage of
 0.95 has a standard error of 0.009 * sqrt(600 / samples) in each world; the lowest of many worlds is lower by chance.
 
     python benchmarks/superiority.py
@@ -164,7 +164,7 @@ def brunner_munzel(found: Placed) -> Bounds:
     return np.clip(found.share - half, 0, 1), np.clip(found.share + half, 0, 1)
 
 
-def studentised(found: Placed) -> tuple[Values, Values]:
+def studentized(found: Placed) -> tuple[Values, Values]:
     """Return the logit and its standard error; separated samples as R's nparcomp does."""
     n, m = found.n
     share = np.clip(found.share, 0.001, 0.999)
@@ -174,7 +174,7 @@ def studentised(found: Placed) -> tuple[Values, Values]:
 
 def logit(found: Placed) -> Bounds:
     """Return DeLong's on the logit scale."""
-    centre, error = studentised(found)
+    centre, error = studentized(found)
     half = special.ndtri((1 + LEVEL) / 2) * error
     return special.expit(centre - half), special.expit(centre + half)
 
@@ -183,9 +183,9 @@ def permutation(a: Values, b: Values, rng: np.random.Generator) -> Bounds:
     """Return the logit interval with quantiles from permutations of (samples, n) and (samples, m) values."""
     pooled = np.concatenate([a, b], axis=1)
     dealt = rng.permuted(np.repeat(pooled[:, None], PERMUTATIONS, axis=1), axis=2)
-    statistic = np.divide(*studentised(placed(dealt[..., : a.shape[1]], dealt[..., a.shape[1] :])))
+    statistic = np.divide(*studentized(placed(dealt[..., : a.shape[1]], dealt[..., a.shape[1] :])))
     low, high = np.quantile(statistic, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
-    centre, error = studentised(placed(a, b))
+    centre, error = studentized(placed(a, b))
     return special.expit(centre - high * error), special.expit(centre - low * error)
 
 

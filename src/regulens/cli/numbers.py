@@ -136,11 +136,11 @@ def analyze(
         compare=compare,
         control=control,
         rope=_numbers("--rope", rope),
-        direction=direction,  # type: ignore[arg-type]  # it says itself which there are
+        direction=direction,  # type: ignore[arg-type]  # checked where it is used, with the message
         chance=chance,
         paired=paired,
         primary=primary.value,
-        scale=scale,  # type: ignore[arg-type]
+        scale=scale,  # type: ignore[arg-type]  # checked where it is used, with the message
         last_of=last_of,
         split=split,
         collapsed=collapsed,

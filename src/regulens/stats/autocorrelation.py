@@ -18,8 +18,8 @@ _DRAWS = 20_000
 def autocorrelation_power(runs: Sequence[int], correlation: float, level: float = 0.05) -> float:
     """Return the power of the two-sided test of lag-1 autocorrelation, averaged over cells, against an AR(1) process.
 
-    The average of the cells' autocorrelations is taken for normal. Its standard deviation is that under independence,
-    (n - 2) / (n sqrt(n - 1)) for a cell of n (Moran 1948, Biometrika 35, 255-260).
+    The average of the cells' autocorrelations is assumed to be normal. Its standard deviation is that under
+    independence, (n - 2) / (n sqrt(n - 1)) for a cell of n (Moran 1948, Biometrika 35, 255-260).
 
     Args:
         runs: of each cell; cells of fewer than three say nothing.

@@ -36,7 +36,7 @@ class Estimate(ABC):
     @property
     @abstractmethod
     def df(self) -> float:
-        """Its degrees of freedom, infinite where it is taken for known."""
+        """Its degrees of freedom, infinite where the error is assumed to be known."""
 
     @property
     @abstractmethod
@@ -76,28 +76,34 @@ class StudentEstimate(Estimate):
     stretch: tuple[float, float] = (1.0, 1.0)
     limits: tuple[float, float] = (-math.inf, math.inf)
 
-    def lower(self, alpha: float) -> float:  # noqa: D102
+    def lower(self, alpha: float) -> float:
+        """Return the lower confidence bound of one-sided error ``alpha``: Student's, stretched."""
         return self._within(self.value - self._distance(alpha) * self.stretch[0])
 
-    def upper(self, alpha: float) -> float:  # noqa: D102
+    def upper(self, alpha: float) -> float:
+        """Return the upper confidence bound of one-sided error ``alpha``: Student's, stretched."""
         return self._within(self.value + self._distance(alpha) * self.stretch[1])
 
     @property
-    def error(self) -> float:  # noqa: D102
+    def error(self) -> float:
+        """The standard error."""
         return self.standard_error
 
     @property
-    def df(self) -> float:  # noqa: D102
+    def df(self) -> float:
+        """Its degrees of freedom."""
         return self.freedom
 
     @property
-    def p(self) -> float:  # noqa: D102
+    def p(self) -> float:
+        """The two-sided p of zero, by Student's distribution."""
         if not self.standard_error > 0:
             return math.nan
         side = self.stretch[0] if self.value > 0 else self.stretch[1]
         return min(1.0, 2 * float(stdtr(self.freedom, -abs(self.value) / (self.standard_error * side))))
 
-    def stretched(self, factor: float) -> StudentEstimate:  # noqa: D102
+    def stretched(self, factor: float) -> StudentEstimate:
+        """Return the estimate with both stretches at least ``factor``."""
         low, high = self.stretch
         return replace(self, stretch=(max(factor, low), max(factor, high)))
 
@@ -144,10 +150,12 @@ class IntervalEstimate(Estimate):
     limits: tuple[float, float] = (-math.inf, math.inf)
     exact_p: float | None = None
 
-    def lower(self, alpha: float) -> float:  # noqa: D102
+    def lower(self, alpha: float) -> float:
+        """Return the lower bound that the rule has at a two-sided level of ``1 - 2 alpha``."""
         return self.rule(1 - 2 * alpha).within(self.limits).low
 
-    def upper(self, alpha: float) -> float:  # noqa: D102
+    def upper(self, alpha: float) -> float:
+        """Return the upper bound that the rule has at a two-sided level of ``1 - 2 alpha``."""
         return self.rule(1 - 2 * alpha).within(self.limits).high
 
     @property
@@ -157,11 +165,13 @@ class IntervalEstimate(Estimate):
         return (found.high - found.low) / 4
 
     @property
-    def df(self) -> float:  # noqa: D102
+    def df(self) -> float:
+        """Infinite: the rule has none."""
         return math.inf
 
     @property
-    def p(self) -> float:  # noqa: D102
+    def p(self) -> float:
+        """The two-sided p of zero: exact where it is given, else the rule inverted."""
         if self.exact_p is not None or not self.known:
             return math.nan if self.exact_p is None else self.exact_p
 
@@ -177,7 +187,9 @@ class IntervalEstimate(Estimate):
             return 1.0
         return 10.0 ** brentq(beyond, least, most, xtol=1e-4) if beyond(least) <= 0 else _LEAST_P
 
-    def stretched(self, factor: float) -> IntervalEstimate:  # noqa: D102
+    def stretched(self, factor: float) -> IntervalEstimate:
+        """Return the estimate with bounds ``factor`` times as far away."""
+
         def rule(level: float) -> Interval:
             found = self.rule(level)
             low, high = (self.value + factor * (bound - self.value) for bound in (found.low, found.high))

@@ -52,13 +52,16 @@ class StudentEstimates(Estimates):
     error: Floats
     df: Floats
 
-    def above(self, edge: float, alpha: float) -> Flags:  # noqa: D102
+    def above(self, edge: float, alpha: float) -> Flags:
+        """Tell which lower bounds lie above an edge, by Student's distribution."""
         return np.asarray(stdtr(self.df, (edge - self.value) / (self.error * self.doubt)) < alpha, np.bool_)
 
-    def below(self, edge: float, alpha: float) -> Flags:  # noqa: D102
+    def below(self, edge: float, alpha: float) -> Flags:
+        """Tell which upper bounds lie below an edge, by Student's distribution."""
         return np.asarray(stdtr(self.df, (self.value - edge) / (self.error * self.doubt)) < alpha, np.bool_)
 
-    def beyond(self, rope: float, alpha: float) -> Flags:  # noqa: D102
+    def beyond(self, rope: float, alpha: float) -> Flags:
+        """Tell which lie outside the region, by Student's distribution."""
         if rope == 0:
             return self.above(0.0, alpha / 2) | self.below(0.0, alpha / 2)
         width, distance = rope / self.error, (np.abs(self.value) - rope) / (self.error * self.doubt)
@@ -92,13 +95,16 @@ class RecoveredEstimates(Estimates):
         estimate = estimates @ self.weights
         return estimate - low, estimate + high
 
-    def above(self, edge: float, alpha: float) -> Flags:  # noqa: D102
+    def above(self, edge: float, alpha: float) -> Flags:
+        """Tell which lower bounds lie above an edge."""
         return np.asarray(self.bounds(alpha)[0] > edge, np.bool_)
 
-    def below(self, edge: float, alpha: float) -> Flags:  # noqa: D102
+    def below(self, edge: float, alpha: float) -> Flags:
+        """Tell which upper bounds lie below an edge."""
         return np.asarray(self.bounds(alpha)[1] < edge, np.bool_)
 
-    def beyond(self, rope: float, alpha: float) -> Flags:  # noqa: D102
+    def beyond(self, rope: float, alpha: float) -> Flags:
+        """Tell which lie outside the region, the edge's error interpolated."""
         if rope == 0:
             return self.above(0.0, alpha / 2) | self.below(0.0, alpha / 2)
         low, high = self.bounds(0.025)
@@ -134,7 +140,8 @@ class MixtureEstimates(RecoveredEstimates):
     error: Floats
     df: Floats
 
-    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:  # noqa: D102
+    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:
+        """Return (studies, cells) estimates and how far their bounds lie below and above."""
         distance = self.kept * stdtrit(self.df, 1 - alpha) * self.error
         fewest, most = _wilson(self.kept, self.seeds, alpha)
         mirrored = self.gain < 0  # more collapses then move a mean up
@@ -161,7 +168,8 @@ class MedianEstimates(RecoveredEstimates):
 
     values: Floats
 
-    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:  # noqa: D102
+    def parts(self, alpha: float) -> tuple[Floats, Floats, Floats]:
+        """Return (studies, cells) estimates and how far their bounds lie below and above."""
         middle = np.median(self.values, axis=1)
         if 0.5 ** (self.values.shape[1] - 1) > 2 * alpha:  # even the extremes do not hold the median
             return middle, np.full_like(middle, math.nan), np.full_like(middle, math.nan)

@@ -18,7 +18,7 @@ from regulens.study.text_table import NOTHING, TextTable, fixed, p_text, with_bo
 def cell_table(analysis: Analysis) -> TextTable:
     """Return each cell's runs, mean with its 95 % interval, median and sd.
 
-    Where collapse is looked for, the mean is that of runs that trained, and that of all runs stands beside it.
+    Where collapse is looked for, the mean over runs that trained comes first, then the mean over all runs.
     """
     digits = _digits(analysis)
     factors = tuple(analysis.cells[0].levels)
@@ -38,7 +38,7 @@ def cell_table(analysis: Analysis) -> TextTable:
 
 
 def comparison_table(analysis: Analysis) -> TextTable:
-    """Return each comparison's difference, P(better), p and verdict, and below it the answers that stand beside it.
+    """Return each comparison's difference, P(better), p and verdict, and below it the further answers.
 
     Where collapse is looked for these are the collapse rates, and the means that do not decide.
     """

@@ -29,11 +29,14 @@ def study_costs(study: StudySpec, results: Sequence[RunResult]) -> tuple[Cost, .
             runs.setdefault(result.spec.cell, []).append(result)
     found = []
     for name, read in _COSTS.items():
-        values = {frozenset(cell_levels(spec, study).items()): list(map(read, each)) for spec, each in runs.items()}
-        if any(value is None for each in values.values() for value in each):
+        values = {
+            frozenset(cell_levels(spec, study).items()): [value for run in each if (value := read(run)) is not None]
+            for spec, each in runs.items()
+        }
+        if sum(map(len, values.values())) < sum(map(len, runs.values())):
             continue
         caution = shared_cores(results) if name == "seconds" else ""
-        found.append(Cost(name, {key: cell_cost(each) for key, each in values.items()}, caution))  # type: ignore[arg-type]
+        found.append(Cost(name, {key: cell_cost(each) for key, each in values.items()}, caution))
     return tuple(found)
 
 

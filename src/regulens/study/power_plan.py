@@ -137,13 +137,13 @@ class _Asked:
         declared = declared_analysis(self.study)
         rise = FALL if collapse_rate or declared.primary == "mean" else None
         if declared.paired and declared.primary != "median":
-            cells, changes = [CellModel(sd, 1 - (1 - collapse_rate) ** 2)], {"weights": (1.0,)}
+            cells, pairs = [CellModel(sd, 1 - (1 - collapse_rate) ** 2)], True
         else:
-            cells, changes = [CellModel(sd, collapse_rate, rise)] * 2, {}
+            cells, pairs = [CellModel(sd, collapse_rate, rise)] * 2, False
         rng = np.random.default_rng(SEED)
 
         def needed(question: Question, least: int = LEAST_RUNS) -> int | None:
-            asked = replace(question, **changes)  # type: ignore[arg-type]
+            asked = replace(question, weights=(1.0,)) if pairs else question
             return seeds_needed(asked, cells, rng, least=least, max_seeds=MAX_SEEDS_NEEDED, studies=4000)
 
         here, anew = self.question(self.looks), self.question(self.anew)

@@ -176,7 +176,7 @@ def _asked(responses: Sequence[str], **options: object) -> tuple[Asked, ...]:
         for name, given in options.items()
     }
     return tuple(
-        Asked(response, **{name: of[place] for name, of in values.items()})  # type: ignore[arg-type]
+        Asked(response, **{name: of[place] for name, of in values.items()})  # type: ignore[arg-type]  # as read
         for place, response in enumerate(responses)
     )
 
