@@ -78,7 +78,7 @@ def measured(levels: int, depths: int, runs: int) -> tuple[list[float], float, f
         results.append(call())
         seconds.append(time.process_time() - started)
     started = time.process_time()
-    analysis_dict(results[1])  # type: ignore[arg-type]
+    analysis_dict(results[1])
     seconds.append(time.process_time() - started)
     seconds[1] -= seconds[0]  # the comparisons alone
     return seconds, before, megabytes()

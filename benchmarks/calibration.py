@@ -184,7 +184,7 @@ def judged(runs: Drawn, study: int, world: World, primary: str) -> list[Comparis
             zip(runs.values[study], runs.collapsed[study], runs.present[study], strict=True)
         )
     }
-    design = Design(primary=primary, rates=True, failed=CHANCE, bounds=(0.0, 100.0))  # type: ignore[arg-type]
+    design = Design(primary=primary, rates=True, failed=CHANCE, bounds=(0.0, 100.0))
     return compare(world.compared, Cells(cells, design))
 
 
@@ -265,7 +265,7 @@ def claims(studies: int) -> Rows:
 
 def _claim(found: Differences, study: int, truths: Sequence[float], rope: float, relation: str) -> str:
     parts = [
-        Part("", _estimate(found, study, place, truth), rope, relation)  # type: ignore[arg-type]
+        Part("", _estimate(found, study, place, truth), rope, relation)
         for place, truth in enumerate(truths)
     ]
     return judge_claim(parts, claims=1).verdict

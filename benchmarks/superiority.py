@@ -1,10 +1,11 @@
 """Whether intervals of P(better) cover, for any spreads and numbers of runs, by simulation with known truth.
 
-Two cells, whose runs differ in shape, spread and number; their distance is such that P(A > B) is what it shall be. The
-interval of Regulens is compared with Newcombe's (2006, method 5), Brunner and Munzel's t, DeLong's variance on the
-logit scale (Perme and Manevski 2019), its studentized permutation (Pauly, Asendorf and Konietschke 2016, on a fifth of
-the samples), and a score interval with DeLong's variance and t (as Schüürhuis, Konietschke and Brunner 2025). A coverage of
-0.95 has a standard error of 0.009 * sqrt(600 / samples) in each world; the lowest of many worlds is lower by chance.
+Two cells, whose runs differ in shape, spread and number; their distance is such that P(A > B) is what it shall be.
+The interval of Regulens is compared with Newcombe's (2006, method 5), Brunner and Munzel's t, DeLong's variance on
+the logit scale (Perme and Manevski 2019), its studentized permutation (Pauly, Asendorf and Konietschke 2016, on a
+fifth of the samples), and a score interval with DeLong's variance and t (as Schüürhuis, Konietschke and Brunner
+2025). A coverage of 0.95 has a standard error of 0.009 * sqrt(600 / samples) in each world; the lowest of many worlds
+is lower by chance.
 
     python benchmarks/superiority.py
 """
@@ -274,8 +275,8 @@ def main() -> None:
     given = options.parse_args()
     found = simulate(given.samples, given.seed, not given.brief)
     print(f"`{command()}`: lowest and mean coverage over the worlds, and in brackets the mean width")
-    table(found, "n of a and b", lambda x: x.n, lambda n: "{}, {}".format(*n))  # type: ignore[misc, str-format]
-    table(found, "spreads of a and b", lambda x: x.spreads, lambda s: "{}, {}".format(*s))  # type: ignore[misc, str-format]
+    table(found, "n of a and b", lambda x: x.n, lambda n: ", ".join(map(str, n)))
+    table(found, "spreads of a and b", lambda x: x.spreads, lambda s: ", ".join(map(str, s)))
     table(found, "runs", lambda x: x.shapes, str)
     table(found, "P(A > B)", lambda x: x.truth, str)
 
