@@ -264,10 +264,7 @@ def claims(studies: int) -> Rows:
 
 
 def _claim(found: Differences, study: int, truths: Sequence[float], rope: float, relation: str) -> str:
-    parts = [
-        Part("", _estimate(found, study, place, truth), rope, relation)
-        for place, truth in enumerate(truths)
-    ]
+    parts = [Part("", _estimate(found, study, place, truth), rope, relation) for place, truth in enumerate(truths)]
     return judge_claim(parts, claims=1).verdict
 
 
